@@ -1,0 +1,159 @@
+"""The contract that every model keeps, so that one engine can train, stack and score them all.
+
+A model is an ordinary single-seed `torch.nn.Module`. It knows nothing of seeds that are trained
+beside it, of optimisers, targets or metrics; those belong to whoever trains it.
+
+Glossary (used in every model file)
+    N   items in the catalogue; ids run from 1 to N, 0 is padding, N + 1 the cloze mask
+    B   users in a batch, L positions of a sequence (padded at the right), D width of a state
+    F   width of a frozen encoder's feature vector
+
+Rules that the engine relies on (each has a contract test that a new model inherits)
+    * `forward` is strictly per user: no user's row depends on another user's.
+    * Sequences are padded at the right, and what stands in the padding changes no valid state.
+    * Randomness comes from `findrec.ops` alone, keyed by `batch.key` and explicit coordinates;
+      no `nn.Dropout`, no dropout inside a fused attention, no global generator.
+    * Buffers are constants that all seeds share (feature tables); whatever differs between seeds is
+      a parameter.
+    * Everything in `forward`, `terms` and `item_table` has a `torch.vmap` batching rule, makes no
+      data-dependent shape and never reads a tensor's value on the host.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+Objective = Literal["causal", "cloze", "last"]
+"""What a model is trained on.
+
+causal  a state at every position predicts the next item
+cloze   masked positions predict the item that stood there (BERT4Rec)
+last    one state, at a prefix's last position, predicts the next item
+"""
+
+Modality = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """One modality of all items, from a frozen encoder. Row 0 is padding and zero."""
+
+    values: Tensor
+    """[N + 1, F] float32; zero where the item lacks the modality."""
+    present: Tensor
+    """[N + 1] bool; False for padding and for items that lack the modality."""
+    layers: Tensor | None = None
+    """[N + 1, K, F'] pooled states after K layers of the encoder, or None where none were kept."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A categorical attribute, such as genre, brand or category; an item may have several values."""
+
+    values: Tensor
+    """[N + 1, V] int64; values run from 1 to `size`, 0 fills up."""
+    size: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that a model may know of the items besides their ids."""
+
+    items: int
+    """N, the number of items."""
+    text: Features | None = None
+    image: Features | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+    def features(self, modality: Modality) -> Features | None:
+        """The modality's features, or None where the dataset lacks it."""
+        return self.text if modality == "text" else self.image
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Fields that every model has; a model's own config extends it and documents its sources."""
+
+    dim: int = 64
+    """D, width of the item embedding."""
+    max_length: int = 50
+    """L, the window: at most so many last items of a user are seen."""
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Users' sequences, padded at the right."""
+
+    items: Tensor
+    """[B, L] int64: 1..N, 0 for padding, N + 1 for the cloze mask."""
+    rows: Tensor
+    """[B] int64: each user's row in the whole batch, of which this may be a part. A coordinate of
+    keyed randomness, so that cutting a batch into groups changes no draw."""
+    key: Tensor
+    """[2] int64: seed and step."""
+    training: bool = False
+    """Whether dropout, noise and sampling are on."""
+
+    @property
+    def valid(self) -> Tensor:
+        """[B, L] bool: where a real item (or the cloze mask) stands."""
+        return self.items > 0
+
+
+@dataclass(frozen=True)
+class Output:
+    """What `forward` returns: states to score with, and taps that `terms` compares across users."""
+
+    states: Tensor
+    """[B, L, D']; the score of item i at a position is the inner product with `item_table()[i - 1]`.
+    A `last` model's prediction is read at the last valid position alone."""
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> [B, L, ...]"""
+
+
+class Recommender(nn.Module, ABC):
+    """Base class of FindRec and of every baseline.
+
+    Subclasses set the class variables, build themselves from `(config, catalogue)` and write
+    `forward` and `item_table`; `terms` only where users of a batch meet in the loss.
+    """
+
+    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    objective: ClassVar[Objective] = "causal"
+    modalities: ClassVar[tuple[Modality, ...]] = ()
+    """Modalities that the method uses where the dataset has them."""
+    fixed_length: ClassVar[bool] = False
+    """True if some weight has the size of the window, so that batches must be padded to it."""
+
+    def __init__(self, config: Any, catalogue: Catalogue) -> None:
+        super().__init__()
+        if not isinstance(config, self.Config):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.Config.__name__}, not {type(config).__name__}"
+            )
+        self.config = config
+        self.n_items = catalogue.items
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Output:
+        """States after every position, [B, L, D'], and taps, each user seen alone."""
+
+    @abstractmethod
+    def item_table(self) -> Tensor:
+        """[N, D'] vectors that states are scored against; row i - 1 belongs to item i."""
+
+    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+        """Further terms of the loss, by name, each a scalar; the place where users of a batch meet.
+
+        taps: name -> [B, L, ...] of the whole batch, in the order of its rows;
+        valid: [B, L] bool; key: [2] int64. Called once a step, in training only.
+        """
+        return {}
+
+    def term_weights(self) -> dict[str, float]:
+        """The weight of each term of `terms` in the loss; a missing name weighs 0 and is only logged."""
+        return {}
