@@ -51,7 +51,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Attribute:
-    """A categorical attribute, such as genre, brand or category; an item may have several values."""
+    """A categorical attribute, such as genre, brand or category; an item may have several."""
 
     values: Tensor
     """[N + 1, V] int64; values run from 1 to `size`, 0 fills up."""
@@ -109,7 +109,7 @@ class Output:
     """What `forward` returns: states to score with, and taps that `terms` compares across users."""
 
     states: Tensor
-    """[B, L, D']; the score of item i at a position is the inner product with `item_table()[i - 1]`.
+    """[B, L, D']; item i scores the inner product of the state with `item_table()[i - 1]`.
     A `last` model's prediction is read at the last valid position alone."""
     taps: Mapping[str, Tensor] = field(default_factory=dict)
     """name -> [B, L, ...]"""
@@ -155,5 +155,5 @@ class Recommender(nn.Module, ABC):
         return {}
 
     def term_weights(self) -> dict[str, float]:
-        """The weight of each term of `terms` in the loss; a missing name weighs 0 and is only logged."""
+        """Weight of each term in the loss; a term without one weighs 0 and is only logged."""
         return {}
