@@ -1,0 +1,427 @@
+"""Seed-stacked training: S seeds of one model in one loop, each exactly as it would be alone.
+
+The story of a step: gather each seed's windows -> the objective's task -> `forward` under vmap,
+in length groups on a CPU -> cross-entropy over all items and the model's own terms -> backward ->
+per-seed clipping -> AdamW over the stacked leaves. At fixed intervals every seed is ranked on
+validation; its best parameters are kept, and it leaves the stack when it has plateaued.
+
+Nothing here has access to test targets: `train` is given the training windows and the validation
+queries alone.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.sequences import Queries, Windows
+from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.ranks import rank_targets_stacked
+from benchmark.train.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.train.groups import length_groups
+from benchmark.train.objectives import Task, make_task, query
+from benchmark.train.schedule import (
+    Training,
+    budget_in_steps,
+    has_plateaued,
+    learning_rates,
+)
+from benchmark.train.stack import Stack
+from findrec.ops import cross_entropy
+from findrec.recommender import Batch, Recommender
+
+SELECTION_METRIC = "NDCG@10"
+LENGTH_GROUPS = 4
+
+
+@dataclass
+class Progress:
+    """What a watcher is told after every step."""
+
+    step: int
+    steps: int
+    """The budget; a run may end before it."""
+    running: int
+    """Seeds still in training."""
+    best: float
+    """Mean over the seeds of the best validation NDCG@10 so far; NaN before the first."""
+
+
+@dataclass
+class SeedCurve:
+    """One seed's history; it becomes part of the run's record."""
+
+    seed: int
+    steps: list[int] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    terms: dict[str, list[float]] = field(default_factory=dict)
+    """Mean of each term of the loss since the evaluation before."""
+    best_step: int = 0
+    best: float = float("nan")
+    stopped_at: int = 0
+    plateau: bool = False
+    failure: str | None = None
+
+
+@dataclass
+class Trained:
+    """The best parameters of every seed, and how they came to be."""
+
+    stack: Stack
+    parameters: dict[str, Tensor]
+    """[S, ...], in the order of `curves`."""
+    curves: list[SeedCurve]
+    targets_per_step: float
+    training_seconds: float
+    evaluation_seconds: float
+    peak_memory_bytes: int
+
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """History [B, L] on the model's device -> scores [S, B, N] of the best parameters."""
+        return _scorer(self.stack, self.parameters)
+
+
+def train(
+    build: Callable[[], Recommender],
+    training: Training,
+    windows: Windows,
+    validation: Queries,
+    seeds: Sequence[int],
+    *,
+    device: torch.device,
+    groups: bool | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train all seeds to their plateaus or to the budget.
+
+    groups: length groups; None chooses them where they pay (one seed, on a CPU, no fixed length).
+    checkpoint: a file that is written now and then, continued from if it is there, and removed at
+    the end; a continued run equals an uninterrupted one bit for bit.
+    """
+    return _Run(build, training, windows, validation, seeds, device, groups, watch, checkpoint).run()
+
+
+class _Run:
+    """State of one call of `train`."""
+
+    def __init__(
+        self,
+        build: Callable[[], Recommender],
+        training: Training,
+        windows: Windows,
+        validation: Queries,
+        seeds: Sequence[int],
+        device: torch.device,
+        groups: bool | None,
+        watch: Callable[[Progress], None],
+        checkpoint: Path | None,
+    ) -> None:
+        self.training, self.validation, self.device = training, validation, device
+        self.watch, self.checkpoint = watch, checkpoint
+        self.items = windows.items.to(device)
+        self.first = windows.first.to(device)
+        self.stack = Stack(build, seeds, device)
+        self.model = self.stack.model
+        able = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
+        self.groups = able if groups is None else groups
+        if self.groups and not able:
+            raise ValueError(
+                "length groups need one seed, a CPU and a model without a fixed length: "
+                "leave them off here"
+            )
+        self.batch_size = min(training.batch_size, len(self.items))
+        self.targets_per_step, causal = self._targets_per_step()
+        self.budget = budget_in_steps(training, causal, self.targets_per_step)
+        self.rates = learning_rates(training, self.budget.steps)
+        self.curves = [SeedCurve(seed) for seed in seeds]
+        self.orders = [_Order(len(self.items), seed) for seed in seeds]
+        self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
+        self.alive = list(range(len(seeds)))
+        self.sums: dict[str, Tensor] = {}
+        self.step = self.steps_in_sums = 0
+        self.seconds = {"training": 0.0, "evaluation": 0.0}
+        self.optimizer = self._optimizer()
+
+    def run(self) -> Trained:
+        if self.checkpoint is not None:
+            load_checkpoint(self.checkpoint, self)
+        while self.alive and self.step < self.budget.steps:
+            started = time.perf_counter()
+            self._train_step()
+            self.step += 1
+            self.seconds["training"] += time.perf_counter() - started
+            if self.step % self.budget.eval_every == 0 or self.step == self.budget.steps:
+                started = time.perf_counter()
+                self._evaluate()
+                self.seconds["evaluation"] += time.perf_counter() - started
+                if self.checkpoint is not None:
+                    save_checkpoint(self.checkpoint, self)
+            known = [c.best for c in self.curves if c.steps]
+            mean = float(np.mean(known)) if known else float("nan")
+            self.watch(Progress(self.step, self.budget.steps, len(self.alive), mean))
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
+        return Trained(
+            self.stack,
+            self.best,
+            self.curves,
+            self.targets_per_step,
+            self.seconds["training"],
+            self.seconds["evaluation"],
+            _peak_memory(self.device),
+        )
+
+    # -- a step ----------------------------------------------------------------------------------
+
+    def _train_step(self) -> None:
+        task, keys = self._task()
+        rows = torch.arange(self.batch_size, device=self.device)
+        if self.groups:
+            task = task.compact()
+            lengths = (task.items[0] > 0).sum(-1)
+            parts = length_groups(lengths, LENGTH_GROUPS)
+        else:
+            parts = [(rows, task.items.shape[-1])]
+        inputs = [(task.items[:, part, :length], part) for part, length in parts]
+        layout = _layout(parts, self.batch_size, task.items.shape[-1], self.device)
+        losses, terms = self.stack.call(
+            _losses,
+            keys,
+            [items for items, _ in inputs],
+            [part for _, part in inputs],
+            layout,
+            (task.items, task.user, task.position, task.targets, task.weights),
+            in_dims=(0, 0, None, None, 0),
+        )
+        losses.sum().backward()
+        self._clip()
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.rates[self.step])
+            else:
+                group["lr"] = float(self.rates[self.step])
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.steps_in_sums += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+
+    def _task(self) -> tuple[Task, Tensor]:
+        at = [self.orders[i].batch(self.step, self.batch_size) for i in self.alive]
+        index = torch.from_numpy(np.stack(at)).to(self.device)
+        keys = torch.tensor(
+            [[self.curves[i].seed, self.step] for i in self.alive], device=self.device
+        )
+        windows, first = self.items[index], self.first[index]
+        return make_task(
+            self.model, windows, first, keys, prefixes=self.training.prefixes
+        ), keys
+
+    def _clip(self) -> None:
+        """Scale each seed's gradient to norm `clip` at most; no host reads."""
+        if self.training.clip is None:
+            return
+        grads = [p.grad for p in self.stack.parameters.values() if p.grad is not None]
+        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads])
+        scale = (self.training.clip / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
+        for grad in grads:
+            grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
+
+    # -- validation, early stopping --------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        means = {k: v / self.steps_in_sums for k, v in self.sums.items()}
+        self.sums, self.steps_in_sums = {}, 0
+        leaving = []
+        values = self._validation_values()
+        for at, i in enumerate(self.alive):
+            curve, value = self.curves[i], values[at]
+            curve.steps.append(self.step)
+            curve.validation.append(value)
+            for name, mean in means.items():
+                curve.terms.setdefault(name, []).append(float(mean[at]))
+            curve.stopped_at = self.step
+            if not np.isfinite(value) or not np.isfinite(curve.terms["recommendation"][-1]):
+                curve.failure = f"loss or scores stopped being finite by step {self.step}"
+                leaving.append(at)
+                continue
+            if not value <= curve.best:  # also the first, where best is NaN
+                curve.best, curve.best_step = value, self.step
+                for name, p in self.stack.parameters.items():
+                    self.best[name][i] = p.detach()[at]
+            since = sum(step > curve.best_step for step in curve.steps)
+            if has_plateaued(curve.best_step, self.step, since, self.training.patience):
+                curve.plateau = True
+                leaving.append(at)
+        if leaving:
+            self._leave(leaving)
+
+    def _validation_values(self) -> list[float]:
+        """Mean validation NDCG@10 of each seed still in the stack; NaN where it has diverged."""
+        finite = [
+            all(bool(torch.isfinite(p[at]).all()) for p in self.stack.parameters.values())
+            for at in range(len(self.alive))
+        ]
+        if not all(finite):
+            # ranking raises on NaN scores, and the other seeds of the stack must go on
+            kept = [at for at, ok in enumerate(finite) if ok]
+            some = {k: p.detach()[kept] for k, p in self.stack.parameters.items()}
+            values = iter(self._rank(some) if kept else [])
+            return [next(values) if ok else float("nan") for ok in finite]
+        return self._rank({k: p.detach() for k, p in self.stack.parameters.items()})
+
+    def _rank(self, parameters: dict[str, Tensor]) -> list[float]:
+        ranks = rank_targets_stacked(
+            _scorer(self.stack, parameters), self.validation, top=0, device=self.device
+        )
+        return [float(per_user(r, SELECTION_METRIC).mean()) for r in ranks]
+
+    def _leave(self, leaving: list[int]) -> None:
+        """Take finished seeds out of the stack: slice parameters and the optimiser's state."""
+        stay = [at for at in range(len(self.alive)) if at not in leaving]
+        self.alive = [self.alive[at] for at in stay]
+        if not stay:
+            return
+        state = self.optimizer.state
+        moments = {
+            name: {k: v[stay] if v.dim() else v for k, v in state[p].items()}
+            for name, p in self.stack.parameters.items()
+        }
+        self.stack.parameters = {
+            name: p.detach()[stay].requires_grad_() for name, p in self.stack.parameters.items()
+        }
+        self.optimizer = self._optimizer()
+        for name, p in self.stack.parameters.items():
+            self.optimizer.state[p] = moments[name]
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        cuda = self.device.type == "cuda"
+        return torch.optim.AdamW(
+            self.stack.parameters.values(),
+            lr=torch.tensor(self.training.lr, device=self.device) if cuda else self.training.lr,
+            weight_decay=self.training.weight_decay,
+            capturable=cuda,
+            fused=not cuda or None,
+        )
+
+    def _targets_per_step(self) -> tuple[float, float]:
+        """Targets that a step of this row sees, and one of the causal objective, on average."""
+        inputs, targets = self.items[:, :-1], self.items[:, 1:]
+        position = torch.arange(inputs.shape[1], device=self.device)
+        counted = (targets > 0) & (position >= self.first.unsqueeze(1))
+        causal = float(counted.sum(1).float().mean()) * self.batch_size
+        if self.model.objective == "last" or self.training.prefixes:
+            return float(self.batch_size), causal
+        if self.model.objective == "cloze":
+            keys = torch.tensor([[0, 0]], device=self.device)
+            task = make_task(self.model, self.items[None], self.first[None], keys)
+            share = (task.weights > 0).sum() / len(self.items)
+            return float(share) * self.batch_size, causal
+        return causal, causal
+
+
+def _losses(
+    model: Recommender,
+    key: Tensor,
+    items: list[Tensor],
+    rows: list[Tensor],
+    layout: Tensor,
+    task: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One seed's loss and its terms.
+
+    items: per group [b, l]; rows: per group [b]; layout: [B, L] flat index of a position among the
+    groups' joined ones; task: all items [B, L], then user, position, targets and weights [M].
+    """
+    outputs = [
+        model(Batch(part, row, key, training=True)) for part, row in zip(items, rows, strict=True)
+    ]
+
+    def joined(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([t.flatten(0, 1) for t in tensors])
+
+    all_items, user, position, targets, weights = task
+    states = joined([o.states for o in outputs])[layout[user, position]]
+    recommendation = cross_entropy(states, model.item_table(), targets, weights)
+    taps = {
+        name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps
+    }
+    terms = model.terms(taps, all_items > 0, key)
+    weight = model.term_weights()
+    loss = recommendation + sum(weight.get(name, 0.0) * value for name, value in terms.items())
+    return loss, {"recommendation": recommendation, **terms}
+
+
+def _layout(
+    parts: list[tuple[Tensor, int]], users: int, length: int, device: torch.device
+) -> Tensor:
+    """[B, L]: where position (user, t) stands in the joined groups; 0 past a group's own length."""
+    layout = torch.zeros(users, length, dtype=torch.int64, device=device)
+    offset = 0
+    for rows, longest in parts:
+        count = len(rows) * longest
+        block = torch.arange(offset, offset + count, device=device).view(len(rows), longest)
+        layout[rows, :longest] = block
+        offset += count
+    return layout
+
+
+def _scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    """History [B, L] -> scores [S, B, N]."""
+    model = stack.model
+    seeds = len(next(iter(parameters.values())))
+    key = torch.zeros(2, dtype=torch.int64, device=next(iter(parameters.values())).device)
+    with torch.no_grad():
+        table = stack.call(lambda m: m.item_table(), in_dims=(), parameters=parameters)
+
+    def states(m: Recommender, items: Tensor, end: Tensor) -> Tensor:
+        rows = torch.arange(len(items), device=items.device)
+        output = m(Batch(items, rows, key)).states
+        return output.gather(1, end.view(-1, 1, 1).expand(-1, 1, output.shape[-1])).squeeze(1)
+
+    @torch.no_grad()
+    def score(history: Tensor) -> Tensor:
+        items, end = query(model.objective, history, model.n_items + 1)
+        if not model.fixed_length:
+            items = items[:, : int(end.max()) + 1]
+        found = stack.call(states, items, end, in_dims=(None, None), parameters=parameters)
+        if seeds == 1:
+            return (found[0] @ table[0].T).unsqueeze(0)
+        return found @ table.transpose(1, 2)
+
+    return score
+
+
+class _Order:
+    """A seed's endless order of windows: one permutation after another, cut into full batches."""
+
+    def __init__(self, windows: int, seed: int) -> None:
+        self.windows, self.seed = windows, seed
+        self.epoch = -1
+        self.permutation = np.empty(0, dtype=np.int64)
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        """[size] int64 indices of the step's windows; depends on seed and step alone."""
+        at = np.arange(step * size, (step + 1) * size)
+        chosen = [self._epoch(e)[at[at // self.windows == e] % self.windows]
+                  for e in range(at[0] // self.windows, at[-1] // self.windows + 1)]
+        return np.concatenate(chosen)
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if epoch != self.epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            self.epoch, self.permutation = epoch, rng.permutation(self.windows)
+        return self.permutation
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of the allocator on CUDA, of the whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

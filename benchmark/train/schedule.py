@@ -1,0 +1,84 @@
+"""Budgets, learning-rate schedules and the rule that says when a run has reached its plateau."""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+PLATEAU_SHARE = 0.7
+"""A run has plateaued when its best validation lies in the first 70 % of its steps."""
+
+
+class Training(BaseModel):
+    """How one row is trained; resolved from profile, model and dataset by the registry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    batch_size: int = Field(128, ge=1)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the budget over which the rate rises linearly."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """The same in steps; overrides `warmup`."""
+    clip: float | None = Field(1.0, gt=0)
+    """Largest norm of a seed's gradient; None clips nothing."""
+    steps: int = Field(600, ge=1)
+    """Budget in steps that see as many targets as the causal objective does (`budget_in_steps`)."""
+    eval_every: int = Field(50, ge=1)
+    """Evaluations come after every so many causal-equivalent steps."""
+    patience: int = Field(5, ge=1)
+    """Evaluations without a better one that end a run."""
+    prefixes: bool = False
+    """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
+    stride: int | None = Field(None, ge=1)
+    """Distance of the windows of users longer than the window; None is half the window."""
+
+
+class Budget(BaseModel):
+    """A row's own budget: `Training.steps` and `eval_every` in steps of its own objective."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int
+    eval_every: int
+
+
+def budget_in_steps(
+    training: Training, causal_targets: float, own_targets: float, *, max_factor: float = 8.0
+) -> Budget:
+    """Translate the common budget into steps of an objective that sees fewer targets a step.
+
+    causal_targets, own_targets: mean number of targets in a step of the causal objective and of the
+    row's own. Cloze and one-prefix-a-user objectives see far fewer, and get as many more steps, at
+    most `max_factor` times as many: past that the network, not the targets, is what a step costs.
+    """
+    factor = min(max(causal_targets / own_targets, 1.0), max_factor)
+    return Budget(
+        steps=math.ceil(training.steps * factor),
+        eval_every=math.ceil(training.eval_every * factor),
+    )
+
+
+def learning_rates(training: Training, steps: int) -> Tensor:
+    """[steps] float64: the rate of each step; a table, so that a device counter can index it."""
+    step = torch.arange(steps, dtype=torch.float64)
+    warmup = training.warmup_steps if training.warmup_steps is not None else None
+    warmup = round(training.warmup * steps) if warmup is None else min(warmup, steps)
+    rise = ((step + 1) / warmup).clamp(max=1) if warmup else torch.ones_like(step)
+    if training.schedule == "constant":
+        return training.lr * rise
+    progress = ((step - warmup) / max(steps - warmup, 1)).clamp(min=0)
+    return training.lr * rise * 0.5 * (1 + torch.cos(math.pi * progress))
+
+
+def has_plateaued(best_step: int, step: int, evaluations_since_best: int, patience: int) -> bool:
+    """Whether a run may end: patience is used up and the best lies in the first 70 % of the steps.
+
+    Asking for both makes "ended by patience" and "plateaued" the same thing, so that a run whose
+    best came late goes on until that best is old enough, or until the budget ends it.
+    """
+    return evaluations_since_best >= patience and best_step <= PLATEAU_SHARE * step

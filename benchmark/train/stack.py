@@ -1,0 +1,69 @@
+"""S seeds of one model as one stack: parameters [S, ...], buffers shared, calls under `torch.vmap`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from findrec.recommender import Recommender
+
+
+class _Method(nn.Module):
+    """Lets `functional_call`, which only knows `forward`, run any function of the model."""
+
+    def __init__(self, model: Recommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(self.model, *args)
+
+
+class Stack:
+    """The stacked parameters of S seeds and the way to call the model with them.
+
+    Each seed is initialised as it would be alone, on the CPU, so that neither its neighbours nor
+    the device change where it starts.
+    """
+
+    def __init__(
+        self, build: Callable[[], Recommender], seeds: Sequence[int], device: torch.device
+    ) -> None:
+        models = []
+        for seed in seeds:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                models.append(build())
+        self.model = models[0].to(device)
+        self._method = _Method(self.model)
+        stacked, _ = stack_module_state([_Method(model) for model in models])
+        self.parameters: dict[str, Tensor] = {
+            name: value.detach().to(device).requires_grad_() for name, value in stacked.items()
+        }
+        self.seeds = list(seeds)
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        in_dims: tuple[int | None, ...],
+        parameters: dict[str, Tensor] | None = None,
+    ) -> Any:
+        """`function(model, *args)` for every seed at once.
+
+        args: pytrees of tensors; in_dims: for each, 0 if it carries a leading [S], None if all
+        seeds share it. Results carry a leading [S].
+        """
+
+        def one_seed(own: dict[str, Tensor], *own_args: Any) -> Any:
+            return functional_call(self._method, own, (function, *own_args))
+
+        return torch.vmap(one_seed, in_dims=(0, *in_dims))(
+            self.parameters if parameters is None else parameters, *args
+        )
+
+    @property
+    def parameters_per_seed(self) -> int:
+        return sum(p[0].numel() for p in self.parameters.values())

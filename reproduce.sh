@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Sets up a virtual environment on first use and runs the benchmark in it.
+#   ./reproduce.sh table2       the main job
+#   ./reproduce.sh test         the test suite
+#   ./reproduce.sh --help       every command
+# FINDREC_VENV names another environment folder; FINDREC_PYTHON another interpreter.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+venv="${FINDREC_VENV:-.venv}"
+
+find_python() {
+    local candidate
+    for candidate in ${FINDREC_PYTHON:-python3.12 python3.11 python3.13 python3}; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "reproduce.sh: no Python 3.11 or newer found; install one, or name it in FINDREC_PYTHON" >&2
+    return 1
+}
+
+# Installs the package with the named extras, unless this lock file and these extras are already in.
+ensure() {
+    local extras="$1" stamp want
+    stamp="$venv/.installed${extras:+-${extras//,/-}}"
+    want="$(cat pyproject.toml requirements.lock | sha256sum | cut -d' ' -f1)"
+    if [[ -f "$stamp" && "$(cat "$stamp")" == "$want" ]]; then
+        return
+    fi
+    if [[ ! -x "$venv/bin/python" ]]; then
+        local python
+        python="$(find_python)"
+        echo "Creating $venv with $("$python" --version) ..." >&2
+        "$python" -m venv "$venv"
+    fi
+    echo "Installing the locked packages${extras:+ with extras $extras} into $venv; the first time takes some minutes ..." >&2
+    # torch on its own first, so that its exact build is chosen before anything else asks for it
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "$(grep '^torch==' requirements.lock)"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --constraint requirements.lock --editable ".${extras:+[$extras]}"
+    echo "$want" >"$stamp"
+}
+
+case "${1:-}" in
+test)
+    shift
+    ensure dev,features
+    exec "$venv/bin/python" -m pytest "$@"
+    ;;
+speed)
+    shift
+    ensure dev,features
+    exec "$venv/bin/python" -m pytest tests/speed --benchmark-only --benchmark-enable "$@"
+    ;;
+features)
+    ensure features
+    ;;
+*)
+    ensure ""
+    ;;
+esac
+case " $* " in
+*" --launcher ray "* | *" --launcher=ray "*) ensure ray ;;
+esac
+exec "$venv/bin/python" -m benchmark "$@"
