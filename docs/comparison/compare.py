@@ -1,0 +1,146 @@
+"""Combine RecBole's figures with ours: time to quality, and quality at the plateau.
+
+    python compare.py                     RecBole's side alone, from figures/
+    python compare.py --ours ours.json    beside it ours, with the ratio and the verdict
+
+Standard library only. Time to quality = steps x seconds per step + evaluations x seconds per
+evaluation: steps and evaluations from the training runs, seconds from the alternated windows of
+throughput.py (the median over the windows; without windows the run's own seconds). `--ours` names
+a file written from our engine's records, one entry per seed:
+
+    {"runs": [{"dataset": "beauty", "model": "SASRec", "seed": 1,
+               "steps_to_threshold": 420, "evaluations_to_threshold": 21,
+               "valid_ndcg@10": 0.1044}],
+     "windows": [{"dataset": "beauty", "model": "SASRec",
+                  "cpu_s_per_step": 0.083, "cpu_s_per_evaluation": 0.4}]}
+
+`evaluations_to_threshold` counts the evaluation that reached it and not the confirming one;
+`steps_to_threshold` is null for a run that never reached it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+FIGURES = Path(__file__).resolve().parent / "figures"
+LIMIT_MINUTES = 45.0  # a threshold reached later counts as not reached
+Record = dict[str, Any]
+
+
+def recbole_runs() -> list[Record]:
+    """Every training run with at least one evaluation, by file name."""
+    records = (json.loads(path.read_text()) for path in sorted(FIGURES.glob("*-s[0-9]*.json")))
+    return [record for record in records if record["curve"]]
+
+
+def window_seconds(windows: list[Record]) -> tuple[float, float]:
+    """Median CPU seconds per step and per evaluation over windows."""
+    return (
+        statistics.median(window["cpu_s_per_step"] for window in windows),
+        statistics.median(window["cpu_s_per_evaluation"] for window in windows),
+    )
+
+
+def recbole_seconds(record: Record) -> tuple[float, float, str]:
+    """Seconds per step and per evaluation of one run, and where they come from."""
+    settings = record["settings"]
+    name = f"{settings['dataset']}-{settings['model']}-b{settings['batch']}"
+    path = FIGURES / f"throughput-{name}.json"
+    if path.exists():
+        return *window_seconds(json.loads(path.read_text())["windows"]), "windows"
+    last = record["curve"][-1]
+    return last["train_cpu_s"] / last["step"], last["eval_cpu_s"] / len(record["curve"]), "the run"
+
+
+def time_to_threshold(record: Record) -> tuple[int, float, str] | None:
+    """(step, seconds, source of the seconds), None if not reached within the limit."""
+    reached = record["threshold_reached"]
+    if reached is None:
+        return None
+    evaluations = reached["step"] // record["eval_every_steps"]
+    per_step, per_evaluation, source = recbole_seconds(record)
+    total = reached["step"] * per_step + evaluations * per_evaluation
+    return (reached["step"], total, source) if total <= 60 * LIMIT_MINUTES else None
+
+
+def print_runs(records: list[Record]) -> None:
+    print("| run | ended by | steps | best valid NDCG@10 | test NDCG@10 there | to threshold |")
+    print("|---|---|---|---|---|---|")
+    for record in records:
+        best = max(row["ndcg@10"] for row in record["curve"])
+        test = record["test_at_best"]
+        reached = time_to_threshold(record)
+        cells = (
+            record["run"],
+            record["status"],
+            str(record["curve"][-1]["step"]),
+            f"{best:.4f}",
+            "" if test is None else f"{test['ndcg@10']:.4f}",
+            "" if reached is None else f"{reached[0]} steps, {reached[1]:.0f} s ({reached[2]})",
+        )
+        print(f"| {' | '.join(cells)} |")
+
+
+def print_comparison(records: list[Record], ours: Record) -> None:
+    """Ratio of times to the threshold and difference of plateaus, per dataset and model."""
+    for dataset, model in sorted({(run["dataset"], run["model"]) for run in ours["runs"]}):
+        mine = [run for run in ours["runs"] if (run["dataset"], run["model"]) == (dataset, model)]
+        theirs = [
+            record
+            for record in records
+            if (record["settings"]["dataset"], record["settings"]["model"]) == (dataset, model)
+        ]
+        if not theirs:
+            print(f"{dataset} {model}: no RecBole run")
+            continue
+        quality = statistics.fmean(run["valid_ndcg@10"] for run in mine)
+        best = max(theirs, key=lambda record: max(row["ndcg@10"] for row in record["curve"]))
+        plateau = max(row["ndcg@10"] for row in best["curve"])
+        print(
+            f"{dataset} {model}: valid NDCG@10 {quality:.4f} (ours, mean of {len(mine)} seeds), "
+            f"{plateau:.4f} (best of {len(theirs)} RecBole runs, {best['run']}, "
+            f"ended by {best['status']})"
+        )
+        windows = [
+            window
+            for window in ours["windows"]
+            if (window["dataset"], window["model"]) == (dataset, model)
+        ]
+        reached = [pair for pair in ((time_to_threshold(r), r) for r in theirs) if pair[0]]
+        if not windows or not reached:
+            continue
+        fastest = min(pair[0][1] for pair in reached)
+        per_step, per_evaluation = window_seconds(windows)
+        times = [
+            math.inf
+            if run["steps_to_threshold"] is None
+            else run["steps_to_threshold"] * per_step
+            + run["evaluations_to_threshold"] * per_evaluation
+            for run in mine
+        ]
+        median = statistics.median(times)
+        print(
+            f"  to the threshold: {median:.1f} s (ours, median of {len(mine)} seeds), "
+            f"{fastest:.1f} s (RecBole's fastest of {len(reached)} that reached it), "
+            f"ratio {fastest / median:.1f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--ours", type=Path, help="our engine's figures, see above")
+    arguments = parser.parse_args()
+    records = recbole_runs()
+    print_runs(records)
+    if arguments.ours is not None:
+        print()
+        print_comparison(records, json.loads(arguments.ours.read_text()))
+
+
+if __name__ == "__main__":
+    main()
