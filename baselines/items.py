@@ -1,0 +1,50 @@
+"""Item embedding of the "(MM)" rows: an embedding per item plus its projected features.
+
+The paper's section 3.2 says no more than that SASRec (MM) "directly mixes modal features into ID
+embeddings" and feeds them "into the original SASRec network as additional features". SASRec has one
+item embedding, used at the input and for scoring (Kang and McAuley 2018, section III-E), so the
+mixed embedding takes both places here: an item's features then also say what it is scored by, which
+is what they can do for a rare item. Features at the input alone are a reading
+(`mixed_table = False`).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from findrec.layers import FeatureProjection, ItemEmbedding
+from findrec.recommender import Catalogue, Modality
+
+
+class MixedItemEmbedding(nn.Module):
+    """e_i + sum over modalities m of (W_m x_i^m + b_m); without modalities simply e_i.
+
+    A modality that the catalogue lacks has no term; an item that lacks a modality has a learned
+    vector in the place of the projection.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, dim: int, modalities: Sequence[Modality], *, std: float = 0.02
+    ) -> None:
+        super().__init__()
+        self.ids = ItemEmbedding(catalogue.items, dim, std=std)
+        found = {name: catalogue.features(name) for name in modalities}
+        self.features = nn.ModuleDict(
+            {name: FeatureProjection(x, dim) for name, x in found.items() if x is not None}
+        )
+
+    def forward(self, items: Tensor) -> Tensor:
+        """[B, L] ids -> [B, L, D], zero at padding."""
+        x = self.ids(items)
+        for projection in self.features.values():
+            x = x + projection(items)
+        return x
+
+    def table(self, *, mixed: bool) -> Tensor:
+        """[N, D], with the features or, if not `mixed`, of the ids alone."""
+        x = self.ids.table()
+        if mixed:
+            for projection in self.features.values():
+                assert isinstance(projection, FeatureProjection)
+                x = x + projection.table()
+        return x
