@@ -1,0 +1,153 @@
+"""MMMLP: mixers of ids, texts and images, a mixer that fuses them, a linear prediction layer.
+
+Liang et al., "MMMLP: Multi-modal Multilayer Perceptron for Sequential Recommendations", WWW 2023,
+section 3. Its three modules are
+    Feature Mixer Layer   a stack of mixer layers for each modality's sequence (ids, text, image);
+    Fusion Mixer Layer    the sequences concatenated along the channels, normalised, projected to
+                          the width of an item, and mixed;
+    Prediction Layer      the state at the last position, normalised, against the item embeddings.
+A mixer layer is MLP-Mixer's: x + MLP_sequence(LayerNorm(x)), then x + MLP_channel(LayerNorm(x)).
+
+Where the released code (`mmmlp.py`, for RecBole) differs from such a stack; `released` has it all
+    * A modality has one mixer layer, whose weights serve every layer of its stack.
+    * The text and image loops start from their input in every round, so four rounds are one layer.
+    * The fusion is LayerNorm and one linear layer, without a mixer.
+    * One LayerNorm serves as the norm of the ids at the start and of the state at the end.
+Default is the stack: layers with weights of their own, and a mixer in the fusion.
+
+What we cannot follow. Images enter that code as raw pixels through a vision mixer that is run once
+without being trained, texts as 300-d word vectors; here both are the catalogue's frozen features,
+projected linearly to the width of an item embedding (FeatureProjection), which also is the one
+place where a modality that an item lacks becomes a learned vector. A modality that the dataset
+lacks has no stack. The article's own equations were not at hand in full: the modules are named
+after it, and what they compute is read from the code, less the points above.
+
+Sequences stay padded at the right, as in RecBole. Linear layers start from N(0, 0.02); sequence
+mixers, which are convolutions of width 1 in that code and so escape its initialisation, keep
+torch's default.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from baselines.mixer import AxisMLP
+from findrec.layers import FeatureProjection, ItemEmbedding, init_normal
+from findrec.recommender import (
+    Batch,
+    Catalogue,
+    Modality,
+    ModelConfig,
+    Objective,
+    Output,
+    Recommender,
+)
+
+
+@dataclass(frozen=True)
+class MMMLPConfig(ModelConfig):
+    """Defaults from the released code where it fixes a value, else from MLP4Rec's configuration."""
+
+    dropout: float = 0.5
+    layers: int = 4
+    """Mixer layers of each modality; the code's text and image loops make four rounds."""
+    fusion_layers: int = 1
+    """Mixer layers after the modalities have been fused; none under `released`."""
+    expansion: int = 4
+    """Hidden width of a perceptron over the length of its axis."""
+    released: bool = False
+    """The released code's computation instead of a stack: see the head of this file."""
+
+
+class MixerLayer(nn.Module):
+    """Pre-norm mixing along the sequence, then along the channels, each with a skip connection."""
+
+    def __init__(self, config: MMMLPConfig, site: str, *, uses: int = 1) -> None:
+        super().__init__()
+        p, length, dim = config.dropout, config.max_length, config.dim
+        self.sequence_norm = nn.LayerNorm(dim)
+        self.sequence = AxisMLP(
+            length, config.expansion * length, p, f"{site}.sequence", axis=-2, bias=True, uses=uses
+        )
+        self.channel_norm = nn.LayerNorm(dim)
+        self.channel = AxisMLP(
+            dim, config.expansion * dim, p, f"{site}.channel", axis=-1, bias=True, uses=uses
+        )
+        init_normal(self.channel)
+
+    def forward(self, x: Tensor, batch: Batch, use: int = 0) -> Tensor:
+        """[B, L, D] -> [B, L, D]"""
+        x = x + self.sequence(self.sequence_norm(x), batch, use)
+        return x + self.channel(self.channel_norm(x), batch, use)
+
+
+class FeatureMixer(nn.Module):
+    """The Feature Mixer Layer of one modality: its input normalised, then mixed `layers` times.
+
+    shared: every layer has the weights of the first, as in the released code.
+    """
+
+    def __init__(self, config: MMMLPConfig, site: str, *, layers: int, shared: bool) -> None:
+        super().__init__()
+        self.rounds = layers if shared else 1
+        self.norm = nn.LayerNorm(config.dim, eps=1e-12)
+        self.layers = nn.ModuleList(
+            MixerLayer(config, f"{site}.{layer}", uses=self.rounds)
+            for layer in range(1 if shared else layers)
+        )
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """[B, L, D] -> [B, L, D]"""
+        x = self.norm(x)
+        for use in range(self.rounds):
+            for layer in self.layers:
+                x = layer(x, batch, use)
+        return x
+
+
+class MMMLP(Recommender):
+    """Liang et al. 2023."""
+
+    Config = MMMLPConfig
+    objective: ClassVar[Objective] = "last"
+    modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
+    fixed_length: ClassVar[bool] = True
+    config: MMMLPConfig
+
+    def __init__(self, config: MMMLPConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        released = config.released
+        self.items = ItemEmbedding(catalogue.items, config.dim)
+        self.item_mixer = FeatureMixer(config, "items", layers=config.layers, shared=released)
+        self.features = nn.ModuleDict()
+        self.mixers = nn.ModuleDict()
+        for modality in self.modalities:
+            if (features := catalogue.features(modality)) is not None:
+                self.features[modality] = FeatureProjection(features, config.dim)
+                self.mixers[modality] = FeatureMixer(
+                    config, modality, layers=1 if released else config.layers, shared=False
+                )
+        width = (1 + len(self.features)) * config.dim
+        self.fusion_norm = nn.LayerNorm(width, eps=1e-12)
+        self.fusion = nn.Linear(width, config.dim)
+        self.fusion_mixer = nn.ModuleList(
+            MixerLayer(config, f"fusion.{layer}")
+            for layer in range(0 if released else config.fusion_layers)
+        )
+        self.final_norm = self.item_mixer.norm if released else nn.LayerNorm(config.dim, eps=1e-12)
+        init_normal(self.features)
+        init_normal(self.fusion)
+
+    def forward(self, batch: Batch) -> Output:
+        mixed = [self.item_mixer(self.items(batch.items), batch)]
+        for modality, features in self.features.items():
+            mixed.append(self.mixers[modality](features(batch.items), batch))
+        x = self.fusion(self.fusion_norm(torch.cat(mixed, -1)))
+        for layer in self.fusion_mixer:
+            x = layer(x, batch)
+        return Output(self.final_norm(x))
+
+    def item_table(self) -> Tensor:
+        return self.items.table()

@@ -1,0 +1,131 @@
+"""SMLP4Rec: one shared mixing layer along sequence, channels and features, all three in parallel.
+
+Gao et al., "SMLP4Rec: An Efficient all-MLP Architecture for Sequential Recommendations", ACM TOIS
+42(3), 2024, which extends MLP4Rec (Li et al., IJCAI 2022, sections 3.2-3.5). An item at a position
+is a column of vectors, its id's and one for each of its attributes, so a user is a block
+[features, positions, channels]. One layer normalises the block and adds three perceptrons of it:
+
+    y = MLP_feature(n) + MLP_sequence(n) + MLP_channel(n),   n = LayerNorm(x)
+
+where MLP4Rec runs them one after the other, each with a norm and a skip connection of its own. All
+layers share the weights of one. The state is the id's vector at the last position after a final
+LayerNorm, and scores against the item embeddings.
+
+Sources. The article is behind a paywall; its abstract says what it changes (parallel instead of
+cascading mixers, fewer norms) and the released code (`smlprec.py`, for RecBole 1.0) says how. Every
+equation here is the released code's: perceptrons without biases and with GELU, no skip connection
+around a layer, N(0, 0.02) for all weights, one layer applied `layers` times.
+
+Where we depart from that code
+    * Its padding item has an attribute of its own, whose vector is learned; here padding is silent.
+    * Its window is fixed at 50; here it is `max_length`.
+    * It reads the attributes that its configuration lists, which is not published; we read genre,
+      brand and category, as far as the dataset has them. Without any, the feature direction is left
+      out. Vectors of several values are averaged (`pooling_mode: mean` in MLP4Rec's configuration).
+    * The last layer computes the id's row alone, since nothing reads the others.
+
+Sequences stay padded at the right, as in RecBole, so position t of the window is the t-th item.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from baselines.mixer import AxisMLP
+from findrec.layers import ItemEmbedding, init_normal
+from findrec.recommender import (
+    Attribute,
+    Batch,
+    Catalogue,
+    ModelConfig,
+    Objective,
+    Output,
+    Recommender,
+)
+
+
+@dataclass(frozen=True)
+class SMLP4RecConfig(ModelConfig):
+    """Defaults from the released code where it fixes a value, else from MLP4Rec's configuration."""
+
+    dropout: float = 0.5
+    layers: int = 8
+    """How often the one mixing layer is applied."""
+    expansion: int = 3
+    """Hidden width of a perceptron over the length of its axis."""
+    residual: bool = False
+    """Whether a layer's input is added to its output, as in MLP4Rec; the released code does not."""
+    attributes: bool = True
+    """False leaves the feature direction out even where the dataset has attributes."""
+
+
+class AttributeEmbedding(nn.Module):
+    """The mean vector of an item's values of one attribute; zero where it has none."""
+
+    values: Tensor
+
+    def __init__(self, attribute: Attribute, dim: int, std: float = 0.02) -> None:
+        super().__init__()
+        self.register_buffer("values", attribute.values, persistent=False)
+        self.weight = nn.Parameter(torch.empty(attribute.size + 1, dim))
+        nn.init.normal_(self.weight, std=std)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """[B, L] ids -> [B, L, D]"""
+        values = self.values[items]
+        there = (values > 0).to(self.weight.dtype)
+        total = (nn.functional.embedding(values, self.weight) * there.unsqueeze(-1)).sum(-2)
+        return total / there.sum(-1, keepdim=True).clamp(min=1)
+
+
+class SMLP4Rec(Recommender):
+    """Gao et al. 2024; a block is [B, F, L, D] with F = 1 + the number of attributes."""
+
+    Config = SMLP4RecConfig
+    objective: ClassVar[Objective] = "last"
+    fixed_length: ClassVar[bool] = True
+    config: SMLP4RecConfig
+
+    ATTRIBUTES: ClassVar[tuple[str, ...]] = ("genre", "brand", "category")
+
+    def __init__(self, config: SMLP4RecConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        self.items = ItemEmbedding(catalogue.items, config.dim)
+        self.attributes = nn.ModuleList(
+            AttributeEmbedding(catalogue.attributes[name], config.dim)
+            for name in self.ATTRIBUTES
+            if config.attributes and name in catalogue.attributes
+        )
+
+        def mixer(size: int, axis: int, site: str) -> AxisMLP:
+            inner, p = config.expansion * size, config.dropout
+            return AxisMLP(size, inner, p, site, axis=axis, bias=False, uses=config.layers)
+
+        self.norm = nn.LayerNorm(config.dim)
+        self.sequence = mixer(config.max_length, -2, "sequence")
+        self.channel = mixer(config.dim, -1, "channel")
+        self.feature = mixer(1 + len(self.attributes), -3, "feature") if self.attributes else None
+        self.final_norm = nn.LayerNorm(config.dim, eps=1e-12)
+        init_normal(self)
+
+    def forward(self, batch: Batch) -> Output:
+        ids = self.items(batch.items)
+        x = torch.stack([ids, *(attribute(batch.items) for attribute in self.attributes)], 1)
+        for layer in range(self.config.layers):
+            x = self.mix(x, batch, layer)
+        return Output(self.final_norm(x[:, 0]))
+
+    def mix(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
+        """One use of the shared layer: [B, F, L, D] -> itself, or [B, 1, L, D] at the last."""
+        normed = self.norm(x)
+        rows = 1 if layer == self.config.layers - 1 else x.shape[1]
+        kept = normed[:, :rows]
+        y = self.sequence(kept, batch, layer) + self.channel(kept, batch, layer)
+        if self.feature is not None:
+            y = y + self.feature(normed, batch, layer)[:, :rows]
+        return y + x[:, :rows] if self.config.residual else y
+
+    def item_table(self) -> Tensor:
+        return self.items.table()
