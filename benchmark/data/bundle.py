@@ -1,0 +1,388 @@
+"""A dataset on disk: built once from its sources, loaded and verified ever after.
+
+NAME/interactions.parquet   user, item, timestamp, position
+NAME/items.parquet          item, id, title, text, attributes
+NAME/text.safetensors       features (benchmark/data/features.py), if there are any
+NAME/image.safetensors
+NAME/bundle.json            BundleMeta: source, checksums, filter, counts, provenance
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.progress import Progress
+
+from benchmark.data.config import (
+    SHIPPED,
+    Counts,
+    DatasetConfig,
+    Grade,
+    Source,
+    dataset_config,
+    dataset_names,
+    unknown_dataset,
+)
+from benchmark.data.features import FeatureTable, Provenance, read_features, write_features
+from benchmark.data.files import atomic_file, atomic_folder, sha256
+from benchmark.data.filter import k_core
+from benchmark.data.readers import ITEM_COLUMNS, read_interactions, read_items
+from benchmark.data.sources import locate
+from benchmark.errors import InputError
+from findrec.recommender import Attribute, Catalogue, Features, Modality
+
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+
+class BundleMeta(BaseModel):
+    """bundle.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    source: str
+    """Where the interactions came from."""
+    inputs: dict[str, str]
+    """File -> SHA-256 of what the bundle was built from."""
+    outputs: dict[str, str]
+    """File -> SHA-256 of what the bundle consists of."""
+    filter: str
+    counts: Counts
+    encoders: dict[Modality, str | None]
+    """Encoder of each modality's features, None where the dataset lacks the modality."""
+    provenance: dict[Modality, Provenance]
+    grade: Grade
+    licence: str
+    notes: str
+    data_hash: str
+    """SHA-256 over all that a model can see: sequences, features, attributes. Equal data have equal
+    hashes wherever and whenever they were built."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A dataset in memory."""
+
+    name: str
+    path: Path
+    interactions: pd.DataFrame
+    """user (0..U-1), item (1..N), timestamp, position (0-based in the user's sequence); sorted by
+    user, then position."""
+    items: pd.DataFrame
+    """item (1..N), id (the source's), title, text, and a column of '|'-joined values an attribute."""
+    text: Features | None
+    image: Features | None
+    meta: BundleMeta
+
+    @property
+    def n_users(self) -> int:
+        """U, the number of users."""
+        return self.meta.counts.users
+
+    @property
+    def n_items(self) -> int:
+        """N, the number of items."""
+        return self.meta.counts.items
+
+    def sequences(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(items, offsets [U + 1]): user u's whole sequence is items[offsets[u]:offsets[u + 1]]."""
+        return _sequences(self.interactions)
+
+    def catalogue(self) -> Catalogue:
+        """What models may know of the items."""
+        return Catalogue(
+            items=self.n_items,
+            text=self.text,
+            image=self.image,
+            attributes={
+                str(name): encode_attribute(self.items[name]) for name in _attributes(self.items)
+            },
+        )
+
+
+def default_root() -> Path:
+    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the repository."""
+    return Path(os.environ.get("FINDREC_DATA") or Path(__file__).resolve().parents[2] / "data")
+
+
+def default_raw() -> Path | None:
+    """The user's folder of raw files: environment variable FINDREC_RAW, or none."""
+    folder = os.environ.get("FINDREC_RAW")
+    return Path(folder) if folder else None
+
+
+def build_bundle(
+    name: str,
+    *,
+    root: Path | None = None,
+    raw: Path | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Build a dataset from the first sources that can be had and write it to root/name.
+
+    root: default_root() if None; raw: folder of raw files, default_raw() if None. Raises InputError
+    for an unknown name, sources that cannot be had, bad input, counts that are not the expected ones,
+    or a folder that cannot be written.
+    """
+    config = dataset_config(name)
+    root = root or default_root()
+    raw = raw or default_raw()
+    downloads = root / "raw"
+    source, path = locate(config.interactions, raw=raw, downloads=downloads, progress=progress)
+    inputs = {source.file: path}
+    ids = None
+    if source.ids is not None:
+        _, inputs[source.ids.file] = locate(
+            [source.ids], raw=raw, downloads=downloads, progress=progress
+        )
+        numbering = pd.read_csv(inputs[source.ids.file], dtype=str)
+        ids = dict(zip(numbering.iloc[:, 0], numbering.iloc[:, 1], strict=True))
+    interactions = read_interactions(path, source.format, ids)
+    _expect(config.raw, interactions, path, "the source holds")
+    items = None
+    if config.items:
+        item_source, item_path = locate(
+            config.items, raw=raw, downloads=downloads, progress=progress
+        )
+        items = read_items(item_path, item_source.format)
+        inputs[item_source.file] = item_path
+    tables: dict[Modality, FeatureTable] = {}
+    for modality, feature in config.features.items():
+        if feature.shipped is not None:
+            tables[modality] = read_features(SHIPPED / feature.shipped)
+            inputs[feature.shipped] = SHIPPED / feature.shipped
+    return write_bundle(
+        config,
+        interactions,
+        items,
+        tables,
+        root=root,
+        source=_origin(source, path, raw),
+        inputs=inputs,
+    )
+
+
+def write_bundle(
+    config: DatasetConfig,
+    interactions: pd.DataFrame,
+    items: pd.DataFrame | None,
+    tables: Mapping[Modality, FeatureTable],
+    *,
+    root: Path,
+    source: str,
+    inputs: Mapping[str, Path],
+) -> Bundle:
+    """Filter, order and number the interactions, attach items and features, and write the bundle.
+
+    Users and items are numbered in the order of their first appearance in the filtered source.
+    Interactions are sorted by timestamp, ties in the source's row order, which is RecBole's rule.
+    """
+    if config.core is not None:
+        interactions = k_core(interactions, config.core)
+    _expect(config.expected, interactions, Path(source), f"the {config.core}-core holds")
+    user, _ = pd.factorize(interactions["user"])
+    item, ids = pd.factorize(interactions["item"])
+    frame = pd.DataFrame({"user": user, "item": item + 1, "timestamp": interactions["timestamp"]})
+    frame = frame.sort_values("timestamp", kind="stable").sort_values("user", kind="stable")
+    frame["position"] = frame.groupby("user").cumcount()
+    frame = frame.astype({"user": "int64", "item": "int64", "position": "int64"})
+    frame = frame.reset_index(drop=True)
+    described = _describe(list(ids), items, source)
+    kept = {modality: table.select(list(ids)) for modality, table in tables.items()}
+    counts = Counts(users=int(user.max()) + 1, items=len(ids), interactions=len(frame))
+    with atomic_folder(root / config.name) as folder:
+        frame.to_parquet(folder / "interactions.parquet", index=False)
+        described.to_parquet(folder / "items.parquet", index=False)
+        for modality, table in kept.items():
+            write_features(folder / f"{modality}.safetensors", table)
+        meta = BundleMeta(
+            name=config.name,
+            title=config.title,
+            source=source,
+            inputs={name: sha256(path) for name, path in inputs.items()},
+            outputs={file.name: sha256(file) for file in sorted(folder.iterdir())},
+            filter=f"iterative {config.core}-core" if config.core is not None else "none",
+            counts=counts,
+            encoders={m: kept[m].provenance.encoder if m in kept else None for m in MODALITIES},
+            provenance={m: table.provenance for m, table in kept.items()},
+            grade=config.grade,
+            licence=config.licence,
+            notes=config.notes,
+            data_hash=data_hash(frame, described, kept),
+        )
+        (folder / "bundle.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return _read(root / config.name)
+
+
+def attach_features(bundle: Bundle, modality: Modality, table: FeatureTable) -> Bundle:
+    """The bundle with a modality's features added or replaced, on disk too.
+
+    The metadata are written last: a kill in between leaves a file that the checksums name, and the
+    next build mends.
+    """
+    table = table.select(list(bundle.items["id"]))
+    tables = {m: read_features(bundle.path / f"{m}.safetensors") for m in bundle.meta.provenance}
+    tables[modality] = table
+    path = bundle.path / f"{modality}.safetensors"
+    write_features(path, table)
+    meta = bundle.meta.model_copy(
+        update={
+            "outputs": {**bundle.meta.outputs, path.name: sha256(path)},
+            "encoders": {**bundle.meta.encoders, modality: table.provenance.encoder},
+            "provenance": {m: t.provenance for m, t in tables.items()},
+            "data_hash": data_hash(bundle.interactions, bundle.items, tables),
+        }
+    )
+    with atomic_file(bundle.path / "bundle.json") as temporary:
+        temporary.write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return _read(bundle.path)
+
+
+def load_bundle(
+    name: str,
+    *,
+    root: Path | None = None,
+    raw: Path | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Load root/name, building it on first use. Raises InputError, naming any damaged file."""
+    root = root or default_root()
+    if (root / name / "bundle.json").is_file() and not _outdated(root / name, name):
+        return _read(root / name)
+    if name not in dataset_names():
+        own = [path.parent.name for path in root.glob("*/bundle.json")]
+        raise unknown_dataset(name, own)
+    return build_bundle(name, root=root, raw=raw, progress=progress)
+
+
+def data_hash(
+    interactions: pd.DataFrame, items: pd.DataFrame, tables: Mapping[Modality, FeatureTable]
+) -> str:
+    """SHA-256 over sequences, features and attributes, as a model sees them."""
+    digest = hashlib.sha256()
+
+    def add(name: str, array: NDArray[np.generic]) -> None:
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+
+    sequence, offsets = _sequences(interactions)
+    add("items", sequence.astype("<i4"))
+    add("offsets", offsets.astype("<i8"))
+    for name in sorted(_attributes(items)):
+        add(name, encode_attribute(items[name]).values.numpy().astype("<i4"))
+    for modality in MODALITIES:
+        if modality in tables:
+            table = tables[modality]
+            add(f"{modality}.present", table.present)
+            for k, array in enumerate((table.values, *table.layers)):
+                add(f"{modality}.{k}", (array * table.present[:, None]).astype("<f4"))
+    return digest.hexdigest()
+
+
+def encode_attribute(column: "pd.Series[str]") -> Attribute:
+    """Numbers of a column of '|'-joined values, in alphabetical order; row 0 is padding."""
+    values = [[v for v in str(cell).split("|") if v] for cell in column]
+    number = {v: k for k, v in enumerate(sorted({v for row in values for v in row}), start=1)}
+    encoded = torch.zeros(len(values) + 1, max(map(len, values), default=1) or 1, dtype=torch.int64)
+    for row, names in enumerate(values, start=1):
+        for place, name in enumerate(names):
+            encoded[row, place] = number[name]
+    return Attribute(values=encoded, size=len(number))
+
+
+def _outdated(path: Path, name: str) -> bool:
+    """Whether the package ships other features by now than the bundle was built from."""
+    if name not in dataset_names():
+        return False
+    inputs = _read_meta(path).inputs
+    files = [f.shipped for f in dataset_config(name).features.values() if f.shipped is not None]
+    return any(inputs.get(file) != sha256(SHIPPED / file) for file in files)
+
+
+def _read_meta(path: Path) -> BundleMeta:
+    try:
+        return BundleMeta.model_validate_json((path / "bundle.json").read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{path / 'bundle.json'}: damaged or of another version; {_rebuild(path)}"
+        ) from error
+
+
+def _rebuild(path: Path) -> str:
+    return f"delete the folder {path}, and the next command builds it again"
+
+
+def _read(path: Path) -> Bundle:
+    meta, rebuild = _read_meta(path), _rebuild(path)
+    for name, checksum in meta.outputs.items():
+        if not (path / name).is_file() or sha256(path / name) != checksum:
+            raise InputError(f"{path / name}: missing or damaged (SHA-256 differs); {rebuild}")
+    try:
+        interactions = pd.read_parquet(path / "interactions.parquet")
+        items = pd.read_parquet(path / "items.parquet")
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path}: a Parquet file cannot be read ({error}); {rebuild}") from error
+    features = {m: read_features(path / f"{m}.safetensors").features() for m in meta.provenance}
+    return Bundle(
+        name=meta.name,
+        path=path,
+        interactions=interactions,
+        items=items,
+        text=features.get("text"),
+        image=features.get("image"),
+        meta=meta,
+    )
+
+
+def _origin(source: Source, path: Path, raw: Path | None) -> str:
+    if raw is not None and path == raw / source.file:
+        return f"local file {source.file}"
+    return source.wheel or source.url or "shipped with this package"
+
+
+def _sequences(interactions: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    lengths = np.bincount(interactions["user"].to_numpy())
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return interactions["item"].to_numpy(dtype=np.int64), offsets
+
+
+def _attributes(items: pd.DataFrame) -> list[str]:
+    return [str(name) for name in items.columns if name not in {"item", *ITEM_COLUMNS}]
+
+
+def _describe(ids: list[str], items: pd.DataFrame | None, source: str) -> pd.DataFrame:
+    """The items in the order of their numbers; what is not described has empty columns."""
+    frame = pd.DataFrame({"item": np.arange(1, len(ids) + 1), "id": ids})
+    if items is None:
+        return frame.assign(title="", text="")
+    if not items["id"].isin(ids).any():
+        raise InputError(
+            f"{source}: none of the described items occurs in the interactions; do both files use "
+            f"the same ids? ({items['id'].iloc[0]!r} against {ids[0]!r})"
+        )
+    return frame.merge(items, on="id", how="left", validate="one_to_one").fillna("")
+
+
+def _expect(expected: Counts | None, frame: pd.DataFrame, origin: Path, what: str) -> None:
+    if expected is None:
+        return
+    found = Counts(
+        users=frame["user"].nunique(), items=frame["item"].nunique(), interactions=len(frame)
+    )
+    if found != expected:
+        raise InputError(
+            f"{origin}: {what} {found.users:,} users, {found.items:,} items, {found.interactions:,} "
+            f"interactions, expected {expected.users:,}, {expected.items:,}, "
+            f"{expected.interactions:,}; the file is cut off or another edition: fetch it again"
+        )

@@ -1,0 +1,132 @@
+"""What a dataset is made of: configs/datasets/NAME.yaml, validated."""
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from benchmark.errors import InputError
+from findrec.recommender import Modality
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs" / "datasets"
+SHIPPED = Path(__file__).resolve().parent / "shipped"
+
+InteractionFormat = Literal["table", "sequences", "atomic", "grouplens", "amazon-reviews"]
+ItemFormat = Literal["items", "movies", "brand-category", "titles", "atomic", "amazon-metadata"]
+Grade = Literal["A", "B", "C"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Counts(_Strict):
+    """Size of a dataset."""
+
+    users: int
+    items: int
+    interactions: int
+
+
+class Source(_Strict):
+    """One place that a file can come from. A local copy is always preferred to a download."""
+
+    file: str
+    """Path inside the raw folder (or inside the shipped files)."""
+    shipped: bool = False
+    """Whether the file comes with this package."""
+    url: str | None = None
+    wheel: str | None = None
+    """Requirement, such as `recbole==1.2.1`, whose wheel on PyPI holds the file."""
+    member: str | None = None
+    """The file's path inside that wheel."""
+    wheel_sha256: str | None = None
+    sha256: str | None = None
+    """Of the file itself; a file that differs is refused."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Source":
+        if self.shipped + (self.url is not None) + (self.wheel is not None) > 1:
+            raise ValueError("a source is shipped, or at a url, or in a wheel")
+        if (self.wheel is None) != (self.member is None):
+            raise ValueError("wheel and member go together")
+        return self
+
+
+class InteractionSource(Source):
+    """Interactions, and how to read them."""
+
+    format: InteractionFormat
+    ids: Source | None = None
+    """For `sequences`: a CSV that maps the numbers of the sequences to the source's item ids."""
+
+
+class ItemSource(Source):
+    """Descriptions of the items, and how to read them."""
+
+    format: ItemFormat
+
+
+class FeatureConfig(_Strict):
+    """One modality's features."""
+
+    encoder: str
+    """Registry name of the encoder that the dataset's features come from by default."""
+    shipped: str | None = None
+    """Features that come with this package, path inside the shipped files."""
+
+
+class DatasetConfig(_Strict):
+    """One dataset."""
+
+    name: str
+    title: str
+    grade: Grade
+    """A same data, modalities and encoders as the paper; B same interactions, other features;
+    C other data."""
+    core: int | None = None
+    """Iterative k-core: every user and every item keeps at least so many interactions."""
+    interactions: list[InteractionSource]
+    """Tried in order."""
+    items: list[ItemSource] = []
+    """Tried in order."""
+    features: dict[Modality, FeatureConfig] = {}
+    images: str | None = None
+    """Path of one item's picture inside the raw folder, with {id} for the item's id."""
+    raw: Counts | None = None
+    """What the source must hold before the filter; a build that differs is refused."""
+    expected: Counts | None = None
+    """What the filter must leave; a build that differs is refused."""
+    licence: str
+    notes: str = ""
+
+
+def dataset_names() -> list[str]:
+    """Names of all datasets that can be built by name."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+@cache
+def dataset_config(name: str) -> DatasetConfig:
+    """The configuration of a dataset; raises InputError for an unknown name or a bad file."""
+    if name not in dataset_names():
+        raise unknown_dataset(name)
+    path = FOLDER / f"{name}.yaml"
+    try:
+        config = DatasetConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise InputError(f"{path}: {error}") from error
+    if config.name != name:
+        raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
+    return config
+
+
+def unknown_dataset(name: str, others: list[str] | None = None) -> InputError:
+    """The error for a name that no dataset has, with the nearest one that exists."""
+    known = sorted({*dataset_names(), *(others or [])})
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(f"unknown dataset {name!r}: {hint}Known: {', '.join(known)}")

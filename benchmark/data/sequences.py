@@ -1,0 +1,150 @@
+"""From a bundle to padded arrays: leave-one-out split, training windows and queries.
+
+Of a user's sequence s[0..n-1] in time order the last item is the test target, the one before it the
+validation target, and s[0..n-3] is trained on (leave-one-out, the paper's section 3.1).
+
+Glossary
+    U   users, W windows, L longest history that a model sees
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmark.data.bundle import Bundle
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Pieces of training sequences; column t is an input and column t + 1 its target."""
+
+    items: Ints
+    """[W, L + 1], padded with 0 at the right."""
+    first: Ints
+    """[W], index t of the first input whose target counts: earlier targets count in an earlier
+    window of the same user."""
+    user: Ints
+    """[W]"""
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """[W, L]: whether the target of input t counts in the loss."""
+        steps = np.arange(self.items.shape[1] - 1)
+        return np.asarray((steps >= self.first[:, None]) & (self.items[:, 1:] > 0))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """One ranking a user: predict `target` from what came before it."""
+
+    history: Ints
+    """[U, L], the last L items before the target, padded with 0 at the right."""
+    target: Ints
+    """[U]"""
+    seen_items: Ints
+    """Items of the whole history before the target, user after user."""
+    seen_offsets: Ints
+    """[U + 1]; user u's whole history is seen_items[seen_offsets[u]:seen_offsets[u + 1]]."""
+    length: Ints
+    """[U], length of the user's full sequence after filtering (targets included)."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What one protocol trains on, selects on and tests on."""
+
+    train: Windows
+    validation: Queries
+    test: Queries
+
+
+def leave_one_out(
+    bundle: "Bundle", max_length: int, *, stride: int | None = None, prefixes: bool = False
+) -> Sequences:
+    """Split every user's sequence and cut what is trained on into windows of L + 1 items.
+
+    A user who fits has one window. A longer one has windows that start every `stride` items
+    (default L // 2), the last one aligned with the end of the sequence; a window's targets count
+    from where the one before it ended, so every training transition counts exactly once, and every
+    target of a later window has at least L - stride items of context. `prefixes` gives instead one
+    window for every training transition, with its last target alone counted: the augmentation of
+    the RecBole family, as an all-position loss sees it.
+
+    Raises InputError if the window or stride is impossible or a user has fewer than three
+    interactions.
+    """
+    if max_length < 1:
+        raise InputError(f"max_length is {max_length}: a window needs at least one item")
+    if stride is None:
+        stride = max(max_length // 2, 1)
+    if not 1 <= stride <= max_length:
+        raise InputError(f"stride is {stride}: it must lie between 1 and max_length {max_length}")
+    items, offsets = bundle.sequences()
+    length = np.diff(offsets)
+    if (length < 3).any():
+        user = int(np.argmax(length < 3))
+        raise InputError(
+            f"{bundle.path}: user {user} has {length[user]} interactions; leave-one-out needs 3 "
+            "(one each for training, validation and test): build the dataset with a core of 3 or more"
+        )
+    cut = _prefixes if prefixes else _windows
+    start, stop, first, user_of = cut(length - 2, max_length, stride)
+    train = Windows(
+        _gather(items, offsets[user_of] + start, stop - start, max_length + 1), first, user_of
+    )
+    return Sequences(
+        train=train,
+        validation=_queries(items, offsets, length, max_length, held_out=2),
+        test=_queries(items, offsets, length, max_length, held_out=1),
+    )
+
+
+def _windows(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Start, stop (in the user's sequence), first and user of every window; length: [U]."""
+    # a further window for every started stride beyond the first window's L + 1 items
+    extra = np.maximum(-(-(length - (L + 1)) // stride), 0)
+    number = np.where(length >= 2, 1 + extra, 0)
+    user = np.repeat(np.arange(len(length)), number)
+    index = np.arange(len(user)) - np.repeat(np.cumsum(number) - number, number)
+    start = np.minimum(index * stride, np.maximum(length[user] - (L + 1), 0))
+    stop = np.minimum(start + L + 1, length[user])
+    # the window before started at (index - 1) * stride and its last target stood L further
+    first = np.where(index == 0, 0, (index - 1) * stride + L - start)
+    return start, stop, first, user
+
+
+def _prefixes(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """The same for one window a transition; the stride plays no part."""
+    number = np.maximum(length - 1, 0)
+    user = np.repeat(np.arange(len(length)), number)
+    target = 1 + np.arange(len(user)) - np.repeat(np.cumsum(number) - number, number)
+    start = np.maximum(target - L, 0)
+    return start, target + 1, target - start - 1, user
+
+
+def _queries(items: Ints, offsets: Ints, length: Ints, L: int, held_out: int) -> Queries:
+    before = length - held_out
+    start = np.maximum(before - L, 0)
+    seen_offsets = np.concatenate([[0], np.cumsum(before)])
+    position = np.arange(seen_offsets[-1]) - np.repeat(seen_offsets[:-1], before)
+    return Queries(
+        history=_gather(items, offsets[:-1] + start, before - start, L),
+        target=items[offsets[:-1] + before],
+        seen_items=items[np.repeat(offsets[:-1], before) + position],
+        seen_offsets=seen_offsets,
+        length=length,
+    )
+
+
+def _gather(items: Ints, start: Ints, count: Ints, width: int) -> Ints:
+    """[rows, width]: `count` items from `start` on, padded with 0 at the right."""
+    column = np.arange(width)
+    index = np.minimum(start[:, None] + column, len(items) - 1)
+    return np.where(column < count[:, None], items[index], 0)

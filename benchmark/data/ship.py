@@ -1,0 +1,52 @@
+"""Renew the files that the package ships: `python -m benchmark.data.ship ml-100k beauty`.
+
+For maintainers who hold the raw files and the encoders; users never need it. What may not be
+redistributed (MovieLens ratings) is never written.
+"""
+
+import sys
+
+import pandas as pd
+
+from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.config import SHIPPED, dataset_config
+from benchmark.data.features import read_features, write_features
+from benchmark.data.files import atomic_file
+
+
+def ship(bundle: Bundle) -> None:
+    """Write the bundle's items and features, and interactions where a source names them."""
+    config = dataset_config(bundle.name)
+    frames = {
+        **{
+            source.file: bundle.items.drop(columns="item")
+            for source in config.items
+            if source.shipped
+        },
+        **{source.file: _interactions(bundle) for source in config.interactions if source.shipped},
+    }
+    for name, frame in frames.items():
+        with atomic_file(SHIPPED / name) as temporary:
+            frame.to_parquet(temporary, index=False, compression="zstd", compression_level=19)
+    for modality, feature in config.features.items():
+        if feature.shipped is not None:
+            table = read_features(bundle.path / f"{modality}.safetensors")
+            write_features(SHIPPED / feature.shipped, table)
+
+
+def _interactions(bundle: Bundle) -> pd.DataFrame:
+    """User number, the source's item id, timestamp; users in the order of the source."""
+    ids = bundle.items["id"].to_numpy()
+    frame = bundle.interactions
+    return pd.DataFrame(
+        {
+            "user": frame["user"].astype("int32"),
+            "item": ids[frame["item"].to_numpy() - 1],
+            "timestamp": frame["timestamp"].astype("int32"),
+        }
+    )
+
+
+if __name__ == "__main__":
+    for dataset in sys.argv[1:]:
+        ship(load_bundle(dataset))
