@@ -4,20 +4,77 @@ A draw depends on the seed and step in the key, on the site's name, on the row's
 indices behind it. So padding, cutting a batch into groups, and stacking seeds change no draw, and a
 mask can be computed again instead of being kept.
 
-Bits: 32-bit words, folded in one after the other with the `lowbias32` finaliser (C. Wellons,
-"Prospecting for hash functions", 2018; its bias is about that of murmur3's). A uniform takes the upper 23 bits.
+Words of 32 bits (the site, the halves of seed and step, the row's lower half, each index) are folded
+into a state one after the other, `state = mix(state ^ mix(word + 0x9E3779B9))`, where mix is the
+finaliser with the constants called lowbias32 (C. Wellons, "Prospecting for hash functions", 2018).
+A uniform takes the upper 23 bits of the last state, so that it is exact in float32. On a CPU the
+hash runs as a compiled loop (`random_cpu.py`), elsewhere as torch ops; both give the same bits.
 """
 
+import functools
 import hashlib
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from findrec.ops.stacking import define
 
+
+def uniform(key: Tensor, site: str, rows: Tensor, *sizes: int) -> Tensor:
+    """float32 draws in (0, 1), of shape R + sizes.
+
+    key: [2] int64, seed and step; site: a name for the place that draws, unique in the model;
+    rows: R int64, any shape, each 0 .. 2^32 - 1. The draw at row r and indices i is the same
+    wherever r stands in `rows` and however large the sizes are.
+    Raises ValueError on another shape or dtype of key or rows.
+    """
+    _check(key, rows)
+    return _uniform(key, site_code(site), rows, list(sizes))
+
+
+def normal(key: Tensor, site: str, rows: Tensor, *sizes: int) -> Tensor:
+    """float32 draws from N(0, 1), of shape R + sizes: the normal quantile of `uniform`'s draws.
+
+    With 23 bits the largest is 5.3 standard deviations, the smallest distance from 0 is 1.5e-7.
+    """
+    return torch.erfinv(2 * uniform(key, site, rows, *sizes) - 1) * math.sqrt(2)
+
+
+def dropout(x: Tensor, p: float, key: Tensor, site: str, rows: Tensor) -> Tensor:
+    """x with elements zeroed with probability p, the others scaled by 1 / (1 - p).
+
+    x: R + sizes, floating; rows: R int64. The element at row r and indices i is kept where
+    `uniform(key, site, rows, *sizes)` there is >= p. The backward pass draws the mask again.
+    Raises ValueError on p outside [0, 1), on an x whose first dimensions are not those of rows, and
+    on another shape or dtype of key or rows.
+    """
+    _check(key, rows)
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout at {site!r} has p = {p}: choose a rate in [0, 1)")
+    if x.shape[: rows.dim()] != rows.shape:
+        raise ValueError(
+            f"dropout at {site!r}: x has shape {tuple(x.shape)}, which does not begin with the "
+            f"shape of rows {tuple(rows.shape)}"
+        )
+    return _dropout(x, p, key, site_code(site), rows, list(x.shape[rows.dim() :]))
+
+
+@functools.cache
 def site_code(site: str) -> int:
-    """A stable 32-bit code of a site's name."""
+    """A 32-bit code of a site's name, the same in every process."""
     return int.from_bytes(hashlib.blake2s(site.encode(), digest_size=4).digest(), "little")
+
+
+def _check(key: Tensor, rows: Tensor) -> None:
+    if key.shape != (2,) or key.dtype != torch.int64:
+        raise ValueError(
+            f"a key is [2] int64 (seed, step), not {tuple(key.shape)} {key.dtype}"
+        )
+    if rows.dtype != torch.int64:
+        raise ValueError(f"rows are int64 numbers of rows, not {rows.dtype}")
 
 
 def _signed(word: int) -> int:
@@ -25,7 +82,7 @@ def _signed(word: int) -> int:
 
 
 def _shift(x: Tensor, by: int) -> Tensor:
-    """Logical shift to the right of int32 words."""
+    """Logical shift to the right; torch has int32 with an arithmetic one and few ops on uint32."""
     return (x >> by) & ((1 << (32 - by)) - 1)
 
 
@@ -39,34 +96,73 @@ def _fold(state: Tensor, word: Tensor) -> Tensor:
     return _mix(state ^ _mix(word + _signed(0x9E3779B9)))
 
 
-def _words(key: Tensor, site: str, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """int32 words of shape rows.shape + sizes."""
-    state = torch.full((), _signed(site_code(site)), dtype=torch.int32, device=key.device)
-    for part in key.unbind():
+def hash_bits(key: Tensor, site: int, rows: Tensor, sizes: list[int]) -> Tensor:
+    """The hash as torch ops: the upper 23 bits of each word, int32, of shape rows.shape + sizes.
+
+    key: [*G, 2], rows: [*G, *R].
+    """
+    state = torch.full((), _signed(site), dtype=torch.int32, device=key.device)
+    for part in key.unbind(-1):
         state = _fold(state, part.to(torch.int32))
         state = _fold(state, (part >> 32).to(torch.int32))
+    state = state.reshape(state.shape + (1,) * (rows.dim() - state.dim()))
     state = _fold(state, rows.to(torch.int32))
-    for size in sizes or (1,):
+    for size in sizes or [1]:
         index = torch.arange(size, dtype=torch.int32, device=key.device)
         state = _fold(state.unsqueeze(-1), index)
-    return state if sizes else state.squeeze(-1)
+    return _shift(state if sizes else state.squeeze(-1), 9)
 
 
-def uniform(key: Tensor, site: str, rows: Tensor, *sizes: int) -> Tensor:
-    """float32 draws in (0, 1), of shape rows.shape + sizes."""
-    words = _words(key, site, rows, sizes)
-    return (_shift(words, 9).to(torch.float32) + 0.5) * 2.0**-23
+def _threshold(p: float) -> int:
+    """The bits k whose uniform (k + 0.5) / 2^23 is >= p are those >= this."""
+    return math.ceil(p * 2.0**23 - 0.5)
 
 
-def normal(key: Tensor, site: str, rows: Tensor, *sizes: int) -> Tensor:
-    """float32 draws from N(0, 1), of shape rows.shape + sizes."""
-    return torch.erfinv(2 * uniform(key, site, rows, *sizes) - 1) * math.sqrt(2)
+def _flat(x: Tensor) -> Any:
+    return x.detach().reshape(-1).numpy()
 
 
-def dropout(x: Tensor, p: float, key: Tensor, site: str, rows: Tensor) -> Tensor:
-    """x with elements zeroed with probability p and the others scaled by 1 / (1 - p).
+def _uniform_kernel(key: Tensor, site: int, rows: Tensor, sizes: list[int]) -> Tensor:
+    if key.device.type != "cpu":
+        return (hash_bits(key, site, rows, sizes).to(torch.float32) + 0.5) * 2.0**-23
+    from findrec.ops import random_cpu
 
-    x: R + sizes, rows: R; the element at row r and indices i is kept where `uniform` there >= p.
-    """
-    draws = uniform(key, site, rows, *x.shape[rows.dim() :])
-    return torch.where(draws >= p, x * (1 / (1 - p)), 0)
+    out = torch.empty(*rows.shape, *sizes, dtype=torch.float32)
+    if out.numel():
+        random_cpu.fill_uniform(_flat(out), _flat(key), site, _flat(rows), np.array(sizes or [1]))
+    return out
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, p: float, key: Tensor, site: int, rows: Tensor, sizes: list[int]
+    ) -> Tensor:
+        ctx.save_for_backward(key, rows)
+        ctx.constants = p, site, sizes
+        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+            kept = hash_bits(key, site, rows, sizes) >= _threshold(p)
+            return torch.where(kept, x * (1 / (1 - p)), 0)
+        from findrec.ops import random_cpu
+
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        if x.numel():
+            random_cpu.dropout(
+                _flat(out), _flat(x), 1 / (1 - p), _threshold(p),
+                _flat(key), site, _flat(rows), np.array(sizes or [1]),
+            )  # fmt: skip
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        key, rows = ctx.saved_tensors
+        p, site, sizes = ctx.constants
+        return _Dropout.apply(grad, p, key, site, rows, sizes), None, None, None, None, None
+
+
+_uniform = define("uniform(Tensor key, int site, Tensor rows, int[] sizes) -> Tensor", _uniform_kernel)
+_dropout = define(
+    "dropout(Tensor x, float p, Tensor key, int site, Tensor rows, int[] sizes) -> Tensor",
+    _Dropout.apply,
+)
