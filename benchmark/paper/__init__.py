@@ -1,4 +1,4 @@
-"""The paper as data: every printed number (`cells.csv`) and every checkable sentence (`claims.yaml`).
+"""The paper as data: its printed numbers (`cells.csv`) and checkable sentences (`claims.yaml`).
 
 The paper is Wang et al., "FindRec: Stein-Guided Entropic Flow for Multi-Modal Sequential
 Recommendation", KDD '25. Facts about the public data behind its Tables 1 and 4 are in
@@ -197,6 +197,13 @@ class PromiseClaim(_Claim):
     topic: str
 
 
+class LooseEndClaim(_Claim):
+    """A place where the text at hand is unfinished."""
+
+    kind: Literal["loose_end"]
+    what: str
+
+
 class QualityClaim(_Claim):
     """A statement without a printed number behind it; `needs` says what would test it."""
 
@@ -216,6 +223,7 @@ Claim = Annotated[
     | BaseClaim
     | ReferenceClaim
     | PromiseClaim
+    | LooseEndClaim
     | QualityClaim,
     Field(discriminator="kind"),
 ]

@@ -1,7 +1,7 @@
 """Facts about the public data that the audit compares the paper with, and how to recompute them.
 
-`data_facts.yaml` was written by `python -m benchmark.paper.data_facts --raw DIR`, from the raw files
-in the layout of the data sources: `beauty/sequences.txt` (5-core, one user a line),
+`data_facts.yaml` was written by `python -m benchmark.paper.data_facts --raw DIR`, from raw files in
+the layout of the data sources: `beauty/sequences.txt` (5-core, one user a line),
 `ml-100k/ml-100k.inter` (RecBole's atomic file, which the wheel recbole==1.2.1 contains) and
 `microlens-50k/MicroLens-50k_pairs.tsv`. Datasets whose files are absent keep their stored facts.
 """
@@ -31,7 +31,8 @@ BUCKETS: tuple[tuple[str, int, int | None], ...] = (
 class Counts(BaseModel):
     """Size of a set of interaction sequences and how many held-out items its users have.
 
-    relevant_items: m -> users with m test items under a split of 8:1:1 per user (`test_items`).
+    relevant_items: m -> users with m test items under a split of 8:1:1 per user (`test_items`);
+        empty where the sequences are not at hand.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +40,7 @@ class Counts(BaseModel):
     users: int
     items: int
     interactions: int
-    relevant_items: dict[int, int]
+    relevant_items: dict[int, int] = {}
 
     @property
     def sparsity(self) -> float:
@@ -58,7 +59,11 @@ class Counts(BaseModel):
 
 
 class DatasetFacts(BaseModel):
-    """One dataset: where it comes from, how it was filtered, and its counts."""
+    """One dataset: where it comes from, how it was filtered, and its counts.
+
+    recomputed: False for counts taken from publications, without the files.
+    stated: counts after the filter that the paper states, where that is another one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,11 +71,15 @@ class DatasetFacts(BaseModel):
     filter: str
     recomputed: bool
     counts: Counts
+    stated: Counts | None = None
     buckets: dict[str, Counts] = {}
 
 
 class DataFacts(BaseModel):
-    """Facts per dataset; `microlens-50k` stands in for the relevant items of `microlens`."""
+    """Facts per dataset; `microlens-50k` stands in for the relevant items of `microlens`.
+
+    `microlens` itself holds published counts of the 100k set after a 5-core.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -130,12 +139,14 @@ def recompute(raw: Path) -> dict[str, DatasetFacts]:
     found: dict[str, DatasetFacts] = {}
     beauty = raw / "beauty" / "sequences.txt"
     if beauty.is_file():
-        core = k_core(_read_sequences(beauty), 7)
+        source = _read_sequences(beauty)
+        core = k_core(source, 7)
         found["beauty"] = DatasetFacts(
             source="Amazon reviews 2014, Beauty, 5-core",
             filter="iterative 7-core of users and items",
             recomputed=True,
             counts=count(core),
+            stated=count(source),
             buckets=bucket_counts(core),
         )
     movies = raw / "ml-100k" / "ml-100k.inter"
@@ -180,7 +191,9 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder of raw data")
     facts = load_data_facts() if STORED.exists() else DataFacts(datasets={})
     merged = DataFacts(datasets={**facts.datasets, **recompute(parser.parse_args().raw)})
-    STORED.write_text(yaml.safe_dump(merged.model_dump(), sort_keys=False), encoding="utf-8")
+    STORED.write_text(
+        yaml.safe_dump(merged.model_dump(exclude_none=True), sort_keys=False), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""Kind `infeasible_row`: a row against the protocols that its page allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmark.analyse.audit.feasibility import (
+    TOLERANCE,
+    Protocol,
+    one_digit_repairs,
+    slack,
+    slack_best_of_each,
+)
+from benchmark.analyse.audit.findings import DigitRepair, Hypothesis, InfeasibleRow, Outcome
+from benchmark.analyse.audit.printed import Rounding
+from benchmark.analyse.audit.rows import Row
+
+
+@dataclass(frozen=True)
+class Premise:
+    """A hypothesis to test: its name, what it assumes, its protocol, and whether columns share it.
+
+    best_of_each: every column comes from its own best epoch or run.
+    """
+
+    name: str
+    statement: str
+    protocol: Protocol
+    best_of_each: bool = False
+
+
+def judge(row: Row, premise: Premise) -> Hypothesis:
+    """The row's slack under one premise."""
+    measure = slack_best_of_each if premise.best_of_each else slack
+    value = measure(row.cells, premise.protocol)
+    return Hypothesis(
+        name=premise.name,
+        statement=premise.statement,
+        slack=None if math.isinf(value) else round(value, 4),
+        once=value <= Rounding.ONCE.value + TOLERANCE,
+        twice=value <= Rounding.TWICE.value + TOLERANCE,
+    )
+
+
+def infeasible_rows(
+    rows: Sequence[Row], premises: Callable[[Row], Sequence[Premise]], explanations: Sequence[str]
+) -> Outcome:
+    """Test every row with at least two cells; report those that fail the first premise.
+
+    The first premise is the one that the page states; the others are reported beside it. A row
+    fails if its own rounding (`Row.rounding`) does not absorb the slack.
+    """
+    tested = [row for row in rows if row.role != "improvement" and len(row.cells) > 1]
+    findings = []
+    for row in tested:
+        stated, *others = premises(row)
+        first = judge(row, stated)
+        if first.once or (row.rounding is Rounding.TWICE and first.twice):
+            continue
+        hypotheses = [first, *(judge(row, premise) for premise in others)]
+        repairs = [
+            DigitRepair(metric=str(r.metric), printed=r.printed, repaired=r.repaired)
+            for r in one_digit_repairs(row.cells, stated.protocol, row.rounding)
+        ]
+        resolved = [h.name for h in hypotheses[1:] if h.once]
+        gap = "no ranking fits" if first.slack is None else f"slack {first.slack:.2f} units"
+        findings.append(
+            InfeasibleRow(
+                table=row.table,
+                row=row.label,
+                dataset=row.dataset,
+                printed=row.printed,
+                why=f"Under {stated.name} ({stated.statement}) no distribution of outcomes gives "
+                f"these numbers: {gap}, one rounding explains 0.5. "
+                + (f"Possible under {', '.join(resolved)}." if resolved else "No other hypothesis "
+                   "tested makes it possible."),
+                severity="contradiction",
+                explanations=list(explanations),
+                hypotheses=hypotheses,
+                absorbed_by="a mean of rounded runs" if first.twice else None,
+                repairs=repairs,
+            )
+        )  # fmt: skip
+    return Outcome(
+        kind="infeasible_row", unit="rows", examined=len(tested), findings=list(findings)
+    )

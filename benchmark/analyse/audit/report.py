@@ -1,0 +1,115 @@
+"""Writes an audit as `audit.json` (a list of findings) and `audit.md` (for people)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from benchmark.analyse.audit.findings import (
+    AnyFinding,
+    AuditReport,
+    InfeasibleRow,
+    PartsVersusWhole,
+    PlainFinding,
+)
+
+_TITLES = {
+    "infeasible_row": "Rows that no ranking gives under the stated protocol",
+    "parts_vs_whole": "Subgroup tables against the whole",
+    "proportional_rows": "Rows in one constant ratio",
+    "improvement": "Improvement rows",
+    "marks": "Bold, underline, stars",
+    "data": "Dataset statistics",
+    "base_configuration": "The same configuration across tables",
+    "text": "Text against tables",
+    "whole_hits": "Whole numbers of hits",
+}
+_PREAMBLE = (
+    "A finding says what is printed, what follows from it and under which assumption. It says "
+    "nothing about how the page came to be; every finding lists innocent explanations. A row that "
+    "passes is possible, not confirmed."
+)
+
+
+def to_markdown(report: AuditReport) -> str:
+    """The report for people: what was checked, then the findings by kind."""
+    lines = [f"# Audit: {report.source}", "", _PREAMBLE, "", "## What was checked", ""]
+    lines += ["| check | looked at | reported |", "|---|---|---|"]
+    lines += [f"| {c.kind} | {c.examined} {c.unit} | {c.reported} |" for c in report.checks]
+    for kind, title in _TITLES.items():
+        findings = report.of(kind)
+        if not findings:
+            continue
+        lines += ["", f"## {title} (`{kind}`)"]
+        if kind == "infeasible_row":
+            lines += ["", *_slack_table([f for f in findings if isinstance(f, InfeasibleRow)])]
+        for finding in findings:
+            lines += ["", *_one(finding)]
+    return "\n".join(lines) + "\n"
+
+
+def _slack_table(findings: list[InfeasibleRow]) -> list[str]:
+    """One line a row: slacks under every hypothesis, in units of the last digit."""
+    names = list(dict.fromkeys(h.name for f in findings for h in f.hypotheses))
+    lines = [
+        "Smallest slack in units of the last printed digit; one rounding covers 0.5, a rounded "
+        "mean of rounded runs 1.0.",
+        "",
+        "| table | row | dataset | " + " | ".join(names) + " | one-digit repairs |",
+        "|" + "---|" * (len(names) + 4),
+    ]
+    for finding in findings:
+        slacks = {
+            h.name: "none" if h.slack is None else f"{h.slack:.2f}" for h in finding.hypotheses
+        }
+        cells = [finding.table, finding.row, finding.dataset]
+        cells += [slacks.get(name, "") for name in names] + [str(len(finding.repairs))]
+        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
+    return lines
+
+
+def _one(finding: AnyFinding) -> list[str]:
+    place = f"table {finding.table}, " if finding.table else ""
+    dataset = f" ({finding.dataset})" if finding.dataset else ""
+    lines = [
+        f"**{place}{finding.row}{dataset}** · {finding.severity}",
+        "",
+        f"- Printed: {finding.printed}",
+        f"- Follows: {finding.why}",
+    ]
+    if isinstance(finding, InfeasibleRow) and finding.repairs:
+        repairs = ", ".join(f"{r.metric} {r.printed} to {r.repaired}" for r in finding.repairs)
+        lines.append(f"- One digit would do: {repairs}")
+    if isinstance(finding, PartsVersusWhole) and finding.ratios:
+        lines.append("- Ratios: " + "; ".join(finding.ratios))
+    if isinstance(finding, PlainFinding) and finding.repair:
+        lines.append(f"- Would agree: {finding.repair}")
+    lines.append("- May be innocent: " + " ".join(finding.explanations))
+    return lines
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def write_report(report: AuditReport, out: Path) -> None:
+    """Write `audit.json` and `audit.md` under `out`, each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / "audit.json", json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
+    _write(out / "audit.md", to_markdown(report))
+
+
+def _write(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
