@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from findrec.ops.stacking import define
 
@@ -119,7 +120,7 @@ def _threshold(p: float) -> int:
 
 
 def _flat(x: Tensor) -> Any:
-    return x.detach().reshape(-1).numpy()
+    return x.detach().contiguous().numpy().reshape(-1)
 
 
 def _uniform_kernel(key: Tensor, site: int, rows: Tensor, sizes: list[int]) -> Tensor:
@@ -133,32 +134,37 @@ def _uniform_kernel(key: Tensor, site: int, rows: Tensor, sizes: list[int]) -> T
     return out
 
 
+def _dropout_kernel(
+    x: Tensor, p: float, key: Tensor, site: int, rows: Tensor, sizes: list[int]
+) -> Tensor:
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        kept = hash_bits(key, site, rows, sizes) >= _threshold(p)
+        return torch.where(kept, x * (1 / (1 - p)), 0)
+    from findrec.ops import random_cpu
+
+    out = torch.empty(x.shape, dtype=x.dtype)
+    if out.numel():
+        random_cpu.dropout(
+            _flat(out), _flat(x), 1 / (1 - p), _threshold(p),
+            _flat(key), site, _flat(rows), np.array(sizes or [1]),
+        )  # fmt: skip
+    return out
+
+
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, p: float, key: Tensor, site: int, rows: Tensor, sizes: list[int]
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensor:  # type: ignore[override]
+        p, key, site, rows, sizes = arguments
         ctx.save_for_backward(key, rows)
         ctx.constants = p, site, sizes
-        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-            kept = hash_bits(key, site, rows, sizes) >= _threshold(p)
-            return torch.where(kept, x * (1 / (1 - p)), 0)
-        from findrec.ops import random_cpu
-
-        x = x.contiguous()
-        out = torch.empty_like(x)
-        if x.numel():
-            random_cpu.dropout(
-                _flat(out), _flat(x), 1 / (1 - p), _threshold(p),
-                _flat(key), site, _flat(rows), np.array(sizes or [1]),
-            )  # fmt: skip
-        return out
+        return _dropout_kernel(x, *arguments)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         key, rows = ctx.saved_tensors
         p, site, sizes = ctx.constants
-        return _Dropout.apply(grad, p, key, site, rows, sizes), None, None, None, None, None
+        return _dropout_kernel(grad, p, key, site, rows, sizes), None, None, None, None, None
 
 
 _uniform = define("uniform(Tensor key, int site, Tensor rows, int[] sizes) -> Tensor", _uniform_kernel)
