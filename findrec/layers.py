@@ -69,16 +69,27 @@ class FeatureProjection(nn.Module):
         self.missing = nn.Parameter(torch.zeros(dim))
 
     def forward(self, items: Tensor) -> Tensor:
-        """[...] ids -> [..., D]; padding is zero. Ids above N (the cloze mask) count as missing."""
+        """[...] ids -> [..., D]; padding is zero. Ids above N (the cloze mask) count as missing.
+
+        Either the catalogue is projected or the positions, whichever are fewer.
+        """
         inside = torch.where(items < self.values.shape[0], items, 0)
-        present = self.present[inside].unsqueeze(-1)
-        projected = torch.where(present, self.linear(self.values[inside]), self.missing)
+        if items.numel() < self.values.shape[0]:
+            projected = self._project(self.values[inside], self.present[inside])
+        else:
+            projected = nn.functional.embedding(inside, self._project(self.values, self.present))
         return projected * (items > 0).unsqueeze(-1)
 
     def table(self) -> Tensor:
         """[N, D] of all items."""
-        projected = self.linear(self.values[1:])
-        return torch.where(self.present[1:].unsqueeze(-1), projected, self.missing)
+        return self._project(self.values[1:], self.present[1:])
+
+    def has(self, items: Tensor) -> Tensor:
+        """[...] ids -> [...] bool: whether the item has the modality; False at padding and mask."""
+        return self.present[torch.where(items < self.values.shape[0], items, 0)]
+
+    def _project(self, values: Tensor, present: Tensor) -> Tensor:
+        return torch.where(present.unsqueeze(-1), self.linear(values), self.missing)
 
 
 class SelfAttention(nn.Module):

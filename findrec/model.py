@@ -1,0 +1,162 @@
+"""FindRec (Wang et al., KDD '25), top to bottom as in section 2 of the paper.
+
+Glossary
+    B users, L positions, N items, D = dim, M = align_dim = H * d_h over H heads
+    e_id, e_txt, e_img    [B, L, D | M | M]  an item's embedding, projected text and image features
+    z_id, z_txt, z_img    [B, L, D | M | M]  streams: what Mamba layers make of the sequence of them
+    o                     [B, L, M]  image states with what they saw in the text, head by head
+    o_exp                 [B, L, M]  what the experts made of it
+    states                [B, L, D]  S of eq. 4; item i scores the inner product with its e_id
+
+Where the paper is silent or contradicts itself, the choice is a field of `FindRecConfig`.
+A modality that no item has is left out: o is then the other stream, nothing is attended to or
+aligned; with neither, S = FFN(z_id). Items that lack one modality have a learned vector in its
+place, and take no part in the alignment.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from findrec.config import FindRecConfig
+from findrec.coordination import coordination_terms, coordination_weights
+from findrec.layers import Dropout, FeatureProjection, ItemEmbedding
+from findrec.mamba import MambaBlock
+from findrec.recommender import Batch, Catalogue, Modality, Output, Recommender
+from findrec.routing import CrossAttention, ExpertRouting, gate_statistics
+
+
+class FindRec(Recommender):
+    """Streams (2.1), coordination (2.2), attention and routing (2.3), fusion (2.4)."""
+
+    Config = FindRecConfig
+    objective = "causal"
+    modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
+    config: FindRecConfig
+
+    def __init__(self, config: FindRecConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        c = config
+        self.items = ItemEmbedding(catalogue.items, c.dim)
+        self.features = nn.ModuleDict()
+        self.streams = nn.ModuleDict({"id": Stream(c, c.dim, c.layers, "id")})
+        for name in self.modalities:
+            features = catalogue.features(name)
+            if features is not None and bool(features.present.any()):
+                self.features[name] = FeatureProjection(features, c.align_dim)
+                self.streams[name] = Stream(c, c.align_dim, c.depth_of_modalities, name)
+        width = c.dim  # of the concatenation of eq. 3
+        if self.features:
+            width += c.align_dim
+            self.attention = CrossAttention(c.heads, c.attention)
+            self.routing = ExpertRouting(
+                c.align_dim,
+                c.heads,
+                c.experts,
+                c.dropout,
+                "routing",
+                temperature=c.router_temperature,
+            )
+        if "fused" in (c.id_input, c.score_with):
+            self.fuse = nn.Linear(c.dim + len(self.features) * c.align_dim, c.dim)
+        self.coordinated = c.iicm_weight > 0 and (
+            len(self.features) == 2 or (c.iicm_align == "id" and len(self.features) == 1)
+        )
+        if self.coordinated and c.iicm_align == "id":
+            self.id_to_align = nn.Linear(c.dim, c.align_dim)
+        self.fusion = Fusion(width, c.dim, c.dropout)
+
+    def forward(self, batch: Batch) -> Output:
+        """States after every position, [B, L, D]; taps are what `terms` compares across users."""
+        # 2.1 Feature extraction and ID modelling
+        e = {"id": self.items(batch.items)}
+        e |= {name: project(batch.items) for name, project in self.features.items()}
+        if self.config.id_input == "fused":
+            e["id"] = self.fuse(torch.cat(list(e.values()), -1))  # e_fused
+        z = {name: stream(e[name], batch) for name, stream in self.streams.items()}
+        if not self.features:
+            return Output(self.fusion(z["id"], batch))
+
+        # 2.3 Cross-modal attention and expert routing
+        if len(self.features) == 2:
+            o = self.attention(z["image"], z["text"], batch)
+        else:
+            (o,) = (z[name] for name in self.features)
+        o_exp, gates = self.routing(o, batch)
+
+        # 2.4 Fusion
+        z_final = torch.cat([z["id"], o_exp], -1)  # eq. 3
+        states = self.fusion(z_final, batch)  # eq. 4
+        return Output(states, self._taps(z, gates, batch) if batch.training else {})
+
+    def _taps(self, z: Mapping[str, Tensor], gates: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        taps = {} if gates is None else {"gates": gates.detach()}
+        if self.coordinated:
+            for name, features in self.features.items():
+                taps |= {name: z[name], f"has_{name}": features.has(batch.items)}
+            if self.config.iicm_align == "id":
+                taps["id"] = self.id_to_align(z["id"])
+        return taps
+
+    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+        """L_IICM of section 2.2 (eqs. 1 and 2), part by part, and how the experts were used."""
+        terms = coordination_terms(self.config, taps, valid, key) if self.coordinated else {}
+        if "gates" in taps:
+            terms |= gate_statistics(taps["gates"], valid)
+        return terms
+
+    def term_weights(self) -> dict[str, float]:
+        """lambda of eq. 5 on the parts of L_IICM; the gates' statistics are only logged."""
+        return coordination_weights(self.config) if self.coordinated else {}
+
+    def item_table(self) -> Tensor:
+        """[N, D]: e_id, or e_fused projected to D."""
+        table = self.items.table()
+        if self.config.score_with == "id":
+            return table
+        return self.fuse(torch.cat([table, *(f.table() for f in self.features.values())], -1))
+
+
+class Stream(nn.Module):
+    """z = MambaLayers(e): dropout, scaled residual Mamba blocks (2.1), and the LayerNorm that ends a
+    stack of pre-normalised blocks."""
+
+    def __init__(self, config: FindRecConfig, dim: int, layers: int, site: str) -> None:
+        super().__init__()
+        self.dropout = Dropout(config.dropout, f"{site}.input")
+        self.blocks = nn.ModuleList(
+            MambaBlock(
+                dim,
+                config.mamba,
+                config.dropout,
+                f"{site}.{layer}",
+                alpha=config.alpha,
+                feed_forward=config.feed_forward,
+            )
+            for layer in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, e: Tensor, batch: Batch) -> Tensor:
+        """[B, L, D] -> [B, L, D]"""
+        x = self.dropout(e, batch)
+        for block in self.blocks:
+            x = block(x, batch)
+        return self.norm(x)
+
+
+class Fusion(nn.Module):
+    """S = FFN(z_final), eq. 4; a LayerNorm ends it, as in the released code."""
+
+    def __init__(self, width: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(width, 2 * dim)
+        self.outer = nn.Linear(2 * dim, dim)
+        self.dropout = Dropout(dropout, "fusion")
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, z_final: Tensor, batch: Batch) -> Tensor:
+        """[B, L, D + M] -> [B, L, D]"""
+        return self.norm(self.outer(self.dropout(torch.relu(self.inner(z_final)), batch)))
