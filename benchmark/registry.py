@@ -103,7 +103,7 @@ class Resolved:
 @cache
 def rows() -> dict[str, Row]:
     """All rows by name, in the order in which tables show them."""
-    found = [_read(path, Row) for path in sorted((CONFIGS / "models").glob("*.yaml"))]
+    found = [read(path, Row) for path in sorted((CONFIGS / "models").glob("*.yaml"))]
     order = _yaml(CONFIGS / "order.yaml")
     place = {name: at for at, name in enumerate(order)}
     found.sort(key=lambda row: (place.get(row.name, len(place)), row.name))
@@ -116,7 +116,7 @@ def rows() -> dict[str, Row]:
 @cache
 def profiles() -> dict[str, Profile]:
     """All profiles by name."""
-    found = [_read(path, Profile) for path in sorted((CONFIGS / "profiles").glob("*.yaml"))]
+    found = [read(path, Profile) for path in sorted((CONFIGS / "profiles").glob("*.yaml"))]
     return {profile.name: profile for profile in found}
 
 
@@ -169,7 +169,9 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     training: dict[str, Any] = dict(row.training)
     for layer in [*general, *specific]:
         training |= layer.training
-    features = next((l.features for l in reversed([row, *general, *specific]) if l.features), "real")
+    features = next(
+        (l.features for l in reversed([row, *general, *specific]) if l.features), "real"
+    )
     try:
         settings = Training(**training)
         config = _config(row.cls, model)
@@ -190,7 +192,7 @@ def _config(cls: type, model: dict[str, Any]) -> Any:
     return config(**values) if config is not None else None
 
 
-def _read(path: Path, kind: type[M]) -> M:
+def read(path: Path, kind: type[M]) -> M:
     try:
         return kind.model_validate(_yaml(path))
     except ValidationError as error:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
-from benchmark.evaluate.ranks import rank_targets_stacked
+from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
 from benchmark.train.checkpoint import load_checkpoint, save_checkpoint
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task, query
@@ -104,7 +104,9 @@ def train(
     checkpoint: a file that is written now and then, continued from if it is there, and removed at
     the end; a continued run equals an uninterrupted one bit for bit.
     """
-    return _Run(build, training, windows, validation, seeds, device, groups, watch, checkpoint).run()
+    return _Run(
+        build, training, windows, validation, seeds, device, groups, watch, checkpoint
+    ).run()
 
 
 class _Run:
@@ -122,10 +124,11 @@ class _Run:
         watch: Callable[[Progress], None],
         checkpoint: Path | None,
     ) -> None:
-        self.training, self.validation, self.device = training, validation, device
+        self.training, self.windows, self.device = training, windows, device
+        self.validation = _by_length(validation)
         self.watch, self.checkpoint = watch, checkpoint
-        self.items = windows.items.to(device)
-        self.first = windows.first.to(device)
+        self.items = torch.from_numpy(windows.items).to(device)
+        self.first = torch.from_numpy(windows.first).to(device)
         self.stack = Stack(build, seeds, device)
         self.model = self.stack.model
         able = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
@@ -219,17 +222,14 @@ class _Run:
             [[self.curves[i].seed, self.step] for i in self.alive], device=self.device
         )
         windows, first = self.items[index], self.first[index]
-        return make_task(
-            self.model, windows, first, keys, prefixes=self.training.prefixes
-        ), keys
+        return make_task(self.model, windows, first, keys, prefixes=self.training.prefixes), keys
 
     def _clip(self) -> None:
         """Scale each seed's gradient to norm `clip` at most; no host reads."""
         if self.training.clip is None:
             return
         grads = [p.grad for p in self.stack.parameters.values() if p.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads])
-        scale = (self.training.clip / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
+        scale = (self.training.clip / (_norm_per_seed(grads) + 1e-6)).clamp(max=1)
         for grad in grads:
             grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
 
@@ -264,23 +264,16 @@ class _Run:
 
     def _validation_values(self) -> list[float]:
         """Mean validation NDCG@10 of each seed still in the stack; NaN where it has diverged."""
-        finite = [
-            all(bool(torch.isfinite(p[at]).all()) for p in self.stack.parameters.values())
-            for at in range(len(self.alive))
-        ]
-        if not all(finite):
-            # ranking raises on NaN scores, and the other seeds of the stack must go on
-            kept = [at for at, ok in enumerate(finite) if ok]
-            some = {k: p.detach()[kept] for k, p in self.stack.parameters.items()}
-            values = iter(self._rank(some) if kept else [])
-            return [next(values) if ok else float("nan") for ok in finite]
-        return self._rank({k: p.detach() for k, p in self.stack.parameters.items()})
-
-    def _rank(self, parameters: dict[str, Tensor]) -> list[float]:
+        parameters = {k: p.detach() for k, p in self.stack.parameters.items()}
         ranks = rank_targets_stacked(
             _scorer(self.stack, parameters), self.validation, top=0, device=self.device
         )
-        return [float(per_user(r, SELECTION_METRIC).mean()) for r in ranks]
+        return [
+            float("nan")
+            if isinstance(r, NanScores)
+            else float(per_user(r, SELECTION_METRIC).mean())
+            for r in ranks
+        ]
 
     def _leave(self, leaving: list[int]) -> None:
         """Take finished seeds out of the stack: slice parameters and the optimiser's state."""
@@ -312,10 +305,7 @@ class _Run:
 
     def _targets_per_step(self) -> tuple[float, float]:
         """Targets that a step of this row sees, and one of the causal objective, on average."""
-        inputs, targets = self.items[:, :-1], self.items[:, 1:]
-        position = torch.arange(inputs.shape[1], device=self.device)
-        counted = (targets > 0) & (position >= self.first.unsqueeze(1))
-        causal = float(counted.sum(1).float().mean()) * self.batch_size
+        causal = float(self.windows.counts.sum(1).mean()) * self.batch_size
         if self.model.objective == "last" or self.training.prefixes:
             return float(self.batch_size), causal
         if self.model.objective == "cloze":
@@ -324,6 +314,19 @@ class _Run:
             share = (task.weights > 0).sum() / len(self.items)
             return float(share) * self.batch_size, causal
         return causal, causal
+
+
+def _norm_per_seed(grads: list[Tensor]) -> Tensor:
+    """[S] norms over all stacked gradients [S, ...].
+
+    On a CPU a reduction of [1, n] sums in another order than one of [S, n], so each seed is reduced
+    by itself there, to keep it independent of the stack to the bit.
+    """
+    norm = torch.linalg.vector_norm
+    if grads[0].device.type == "cpu":
+        own = range(len(grads[0]))
+        return torch.stack([norm(torch.stack([norm(g[at]) for g in grads])) for at in own])
+    return norm(torch.stack([norm(g.flatten(1), dim=1) for g in grads]), dim=0)
 
 
 def _losses(
@@ -349,9 +352,7 @@ def _losses(
     all_items, user, position, targets, weights = task
     states = joined([o.states for o in outputs])[layout[user, position]]
     recommendation = cross_entropy(states, model.item_table(), targets, weights)
-    taps = {
-        name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps
-    }
+    taps = {name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps}
     terms = model.terms(taps, all_items > 0, key)
     weight = model.term_weights()
     loss = recommendation + sum(weight.get(name, 0.0) * value for name, value in terms.items())
@@ -398,6 +399,24 @@ def _scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], T
     return score
 
 
+def _by_length(queries: Queries) -> Queries:
+    """The queries in order of their histories' lengths, so that a batch of them wastes no padding.
+
+    Only the mean over users is taken of them, which does not depend on their order.
+    """
+    order = np.argsort((queries.history > 0).sum(1), kind="stable")
+    starts, ends = queries.seen_offsets[:-1][order], queries.seen_offsets[1:][order]
+    return Queries(
+        history=queries.history[order],
+        target=queries.target[order],
+        seen_items=np.concatenate(
+            [queries.seen_items[a:b] for a, b in zip(starts, ends, strict=True)]
+        ),
+        seen_offsets=np.concatenate([[0], np.cumsum(ends - starts)]),
+        length=queries.length[order],
+    )
+
+
 class _Order:
     """A seed's endless order of windows: one permutation after another, cut into full batches."""
 
@@ -409,8 +428,10 @@ class _Order:
     def batch(self, step: int, size: int) -> np.ndarray:
         """[size] int64 indices of the step's windows; depends on seed and step alone."""
         at = np.arange(step * size, (step + 1) * size)
-        chosen = [self._epoch(e)[at[at // self.windows == e] % self.windows]
-                  for e in range(at[0] // self.windows, at[-1] // self.windows + 1)]
+        chosen = [
+            self._epoch(e)[at[at // self.windows == e] % self.windows]
+            for e in range(at[0] // self.windows, at[-1] // self.windows + 1)
+        ]
         return np.concatenate(chosen)
 
     def _epoch(self, epoch: int) -> np.ndarray:

@@ -4,6 +4,8 @@ The batch itself stays as drawn (forming batches by length costs quality); only 
 called in parts, each padded to its own longest sequence.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ GROUP_OVERHEAD = 64
 
 
 def length_groups(lengths: Tensor, groups: int) -> list[tuple[Tensor, int]]:
-    """At most `groups` parts of a batch, as (rows, longest length), with the fewest padded positions.
+    """At most `groups` parts of a batch, (rows, longest length), with the fewest padded positions.
 
     lengths: [B] int64 on the host. An exact cut by dynamic programming over the distinct lengths,
     of which there are at most as many as the window is long.
@@ -39,5 +41,5 @@ def length_groups(lengths: Tensor, groups: int) -> list[tuple[Tensor, int]]:
     bounds = sorted({0, *cuts})
     return [
         (order[end[low] : end[high]], max(int(longest[high - 1]), 1))
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in pairwise(bounds)
     ]

@@ -1,4 +1,4 @@
-"""S seeds of one model as one stack: parameters [S, ...], buffers shared, calls under `torch.vmap`."""
+"""S seeds of one model as one stack: parameters [S, ...], shared buffers, calls under vmap."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

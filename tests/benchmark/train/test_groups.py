@@ -32,8 +32,10 @@ def test_no_cut_costs_less(seed):
     found = cost(lengths, length_groups(lengths, 3))
     bounds = [i for i in range(1, len(ordered)) if ordered[i] != ordered[i - 1]]
     best = min(
-        sum((high - low) * ordered[high - 1] + GROUP_OVERHEAD
-            for low, high in zip((0, *cuts), (*cuts, len(ordered)), strict=True))
+        sum(
+            (high - low) * ordered[high - 1] + GROUP_OVERHEAD
+            for low, high in zip((0, *cuts), (*cuts, len(ordered)), strict=True)
+        )
         for number in range(3)
         for cuts in combinations(bounds, number)
     )

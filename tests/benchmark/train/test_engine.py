@@ -1,0 +1,206 @@
+"""The engine against separate models, against itself in other stackings, and against its promises."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.gru4rec import GRU4Rec
+from baselines.sasrec import SASRec
+from benchmark.train.engine import _losses, _Order, _Run, train
+from benchmark.train.objectives import make_task, query
+from benchmark.train.schedule import Training
+from benchmark.train.stack import Stack
+from findrec.recommender import Batch, Catalogue
+from tests.benchmark.train.synthetic import sequences
+
+ITEMS, LENGTH = 30, 12
+CPU = torch.device("cpu")
+SETTINGS = Training(lr=5e-3, batch_size=16, steps=24, eval_every=8, patience=2)
+
+
+@pytest.fixture(autouse=True)
+def _no_fallback():
+    before = torch._C._functorch._is_vmap_fallback_enabled()
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    yield
+    torch._C._functorch._set_vmap_fallback_enabled(before)
+
+
+def build(cls=SASRec, **changes):
+    config = cls.Config(**{"dim": 16, "max_length": LENGTH, "dropout": 0.2, **changes})
+    return lambda: cls(config, Catalogue(ITEMS))
+
+
+def run(seeds, settings=SETTINGS, cls=SASRec, data=None, **options):
+    windows, queries = data or sequences()
+    return train(build(cls), settings, windows, queries, seeds, device=CPU, **options)
+
+
+@pytest.mark.parametrize("cls", [SASRec, GRU4Rec])
+def test_a_seed_does_not_notice_its_neighbours(cls):
+    """Seed 3 alone equals seed 3 in a stack of four, bit for bit, over a whole training run."""
+    alone = run([3], cls=cls, groups=False)
+    stacked = run([0, 3, 5, 9], cls=cls)
+    for name, value in alone.parameters.items():
+        assert torch.equal(value[0], stacked.parameters[name][1]), name
+    assert alone.curves[0] == stacked.curves[1]
+
+
+def test_a_seed_that_leaves_the_stack_disturbs_nobody():
+    """With patience 1 seeds leave at different steps; each ends as it does alone."""
+    settings = SETTINGS.model_copy(
+        update={"steps": 120, "eval_every": 4, "patience": 1, "lr": 0.02}
+    )
+    stacked = run([0, 1, 2, 3], settings)
+    assert len({curve.stopped_at for curve in stacked.curves}) > 1
+    for at, curve in enumerate(stacked.curves):
+        alone = run([curve.seed], settings, groups=False)
+        assert alone.curves[0] == curve
+        for name, value in alone.parameters.items():
+            assert torch.equal(value[0], stacked.parameters[name][at]), name
+
+
+def test_gradients_of_a_stack_equal_those_of_separate_models():
+    """float64, so that 1e-10 is far above rounding and far below any mistake."""
+    windows, _ = sequences()
+    make = lambda: build()().double()  # noqa: E731
+    stack = Stack(make, [4, 5, 6], CPU)
+    index = np.stack([_Order(len(windows.items), s).batch(0, 16) for s in stack.seeds])
+    items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
+    keys = torch.tensor([[s, 0] for s in stack.seeds])
+    task = make_task(stack.model, items, first, keys)
+    rows = torch.arange(16)
+    layout = torch.arange(16 * LENGTH).view(16, LENGTH)
+    fields = (task.items, task.user, task.position, task.targets, task.weights.double())
+    losses, _ = stack.call(
+        _losses, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
+    )
+    losses.sum().backward()
+    for at, seed in enumerate(stack.seeds):
+        torch.manual_seed(seed)
+        model = make()
+        states = model(Batch(task.items[at], rows, keys[at], training=True)).states
+        logits = states[task.user[at], task.position[at]] @ model.item_table().T
+        loss = torch.nn.functional.cross_entropy(logits, task.targets[at], reduction="none")
+        (loss * task.weights[at]).sum().backward()
+        for name, p in model.named_parameters():
+            got = stack.parameters[f"model.{name}"].grad[at]
+            torch.testing.assert_close(got, p.grad, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("cls", [SASRec, GRU4Rec])
+def test_length_groups_change_nothing_but_float_order(cls):
+    """Two steps in float32: 2e-5 on parameters of order 0.1 leaves room for Adam, which divides by
+    the square root of tiny second moments, and none for a lost or doubled position."""
+    settings = SETTINGS.model_copy(update={"steps": 2, "eval_every": 2})
+    whole, grouped = (run([1], settings, cls=cls, groups=g) for g in (False, True))
+    for name, value in whole.parameters.items():
+        torch.testing.assert_close(value, grouped.parameters[name], rtol=0, atol=2e-5)
+
+
+def test_causal_objective_is_the_mean_over_all_prefixes():
+    """Without dropout, every-position training and one sample per prefix have one loss (float64)."""
+    windows, _ = sequences(users=8)
+    model = build(dropout=0.0)().double()
+    items = torch.from_numpy(windows.items)
+    key = torch.zeros(1, 2, dtype=torch.int64)
+    task = make_task(model, items[None], torch.zeros(1, 8, dtype=torch.int64), key)
+    states = model(Batch(task.items[0], torch.arange(8), key[0])).states
+    table = model.item_table()
+    logits = states[task.user[0], task.position[0]] @ table.T
+    losses = torch.nn.functional.cross_entropy(logits, task.targets[0], reduction="none")
+    counted = task.weights[0] > 0
+    causal = losses[counted].mean()
+    # the weights themselves are float32
+    assert float(task.weights[0][counted].sum()) == pytest.approx(1, abs=1e-6)
+    assert task.weights[0][counted].unique().numel() == 1
+    singles = []
+    for row in items.tolist():
+        sequence = [i for i in row if i]
+        for end in range(1, len(sequence)):
+            prefix = torch.tensor([sequence[:end]])
+            state = model(Batch(prefix, torch.zeros(1, dtype=torch.int64), key[0])).states[0, -1]
+            target = torch.tensor(sequence[end] - 1)
+            singles.append(torch.nn.functional.cross_entropy(table @ state, target))
+    torch.testing.assert_close(causal, torch.stack(singles).mean(), rtol=1e-12, atol=0)
+
+
+def test_padding_row_stays_zero_for_every_seed():
+    trained = run([0, 1, 2])
+    for name, value in trained.parameters.items():
+        if value.shape[1:] == (ITEMS + 1, 16):
+            assert torch.count_nonzero(value[:, 0]) == 0, name
+
+
+def test_training_learns_the_rule_of_the_data():
+    """Nine of ten steps go to the next item: NDCG@10 far above the 0.15 or so of a random order."""
+    settings = SETTINGS.model_copy(update={"steps": 150, "eval_every": 25})
+    assert run([0], settings).curves[0].best > 0.6
+
+
+def test_a_diverged_seed_fails_alone():
+    """A seed whose parameters become infinite is marked failed; the other ends as it does alone."""
+    windows, queries = sequences()
+    job = _Run(build(), SETTINGS, windows, queries, [0, 1], CPU, False, lambda _: None, None)
+    with torch.no_grad():
+        for p in job.stack.parameters.values():
+            p[0] = math.inf
+    trained = job.run()
+    assert trained.curves[0].failure is not None
+    assert math.isnan(trained.curves[0].best)
+    assert trained.curves[1] == run([1], groups=False).curves[0]
+
+
+def test_an_interrupted_run_continues_bit_for_bit(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def interrupt(progress):
+        if progress.step == 17:
+            raise Stop
+
+    file = tmp_path / "run.checkpoint"
+    with pytest.raises(Stop):
+        run([0, 1], watch=interrupt, checkpoint=file)
+    assert file.exists()
+    continued, whole = run([0, 1], checkpoint=file), run([0, 1])
+    assert not file.exists()
+    for name, value in whole.parameters.items():
+        assert torch.equal(value, continued.parameters[name]), name
+    assert continued.curves == whole.curves
+
+
+def test_a_damaged_checkpoint_starts_afresh(tmp_path):
+    file = tmp_path / "run.checkpoint"
+    file.write_bytes(b"half a file")
+    assert run([0], checkpoint=file).curves == run([0]).curves
+
+
+def test_selection_sees_validation_alone():
+    """Training must not change when the test targets do; it is not even given them."""
+    windows, queries = sequences()
+    fields = {f.name for f in dataclasses.fields(queries)}
+    assert fields == {"history", "target", "seen_items", "seen_offsets", "length"}
+    other = dataclasses.replace(queries, length=queries.length + 100)
+    assert run([0], data=(windows, queries)).curves == run([0], data=(windows, other)).curves
+
+
+def test_order_visits_every_window_once_an_epoch():
+    order = _Order(windows=10, seed=0)
+    drawn = np.concatenate([order.batch(step, 4) for step in range(5)])
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert list(drawn[:10]) != list(drawn[10:])
+    assert list(_Order(10, 0).batch(3, 4)) == list(drawn[12:16])
+
+
+def test_query_of_a_cloze_model_ends_in_the_mask():
+    history = torch.tensor([[1, 2, 0, 0], [1, 2, 3, 4]])
+    items, end = query("cloze", history, mask_token=9)
+    assert items.tolist() == [[1, 2, 9, 0], [2, 3, 4, 9]]
+    assert end.tolist() == [2, 3]
+    items, end = query("causal", history, mask_token=9)
+    assert items.tolist() == history.tolist()
+    assert end.tolist() == [1, 3]
