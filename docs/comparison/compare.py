@@ -5,7 +5,8 @@
 
 Standard library only. Time to quality = steps x seconds per step + evaluations x seconds per
 evaluation: steps and evaluations from the training runs, seconds from the alternated windows of
-throughput.py (the median over the windows; without windows the run's own seconds). `--ours` names
+throughput.py (the median over the windows with the run's allocator settings; without windows the
+run's own seconds). `--ours` names
 a file written from our engine's records, one entry per seed:
 
     {"runs": [{"dataset": "beauty", "model": "SASRec", "seed": 1,
@@ -51,8 +52,14 @@ def recbole_seconds(record: Record) -> tuple[float, float, str]:
     settings = record["settings"]
     name = f"{settings['dataset']}-{settings['model']}-b{settings['batch']}"
     path = FIGURES / f"throughput-{name}.json"
-    if path.exists():
-        return *window_seconds(json.loads(path.read_text())["windows"]), "windows"
+    allocator = record["machine"]["malloc"]
+    windows = [
+        window
+        for window in (json.loads(path.read_text())["windows"] if path.exists() else [])
+        if window["machine"]["malloc"] == allocator
+    ]
+    if windows:
+        return *window_seconds(windows), "windows"
     last = record["curve"][-1]
     return last["train_cpu_s"] / last["step"], last["eval_cpu_s"] / len(record["curve"]), "the run"
 
@@ -111,10 +118,10 @@ def print_comparison(records: list[Record], ours: Record) -> None:
             for window in ours["windows"]
             if (window["dataset"], window["model"]) == (dataset, model)
         ]
-        reached = [pair for pair in ((time_to_threshold(r), r) for r in theirs) if pair[0]]
+        reached = [time for time in map(time_to_threshold, theirs) if time is not None]
         if not windows or not reached:
             continue
-        fastest = min(pair[0][1] for pair in reached)
+        fastest = min(seconds for _, seconds, _ in reached)
         per_step, per_evaluation = window_seconds(windows)
         times = [
             math.inf

@@ -61,7 +61,8 @@ def train(run: Run, record: dict[str, Any], path: Path, arguments: argparse.Name
     record["eval_every_steps"] = interval
     curve: list[dict[str, Any]] = record["curve"]
     best_value, best_state, since_best = -1.0, run.model.state_dict(), 0
-    step, losses, batches = 0, [], iter(run.train)
+    step, batches = 0, iter(run.train)
+    losses: list[float] = []
     run.model.train()
     while record["status"] == "running":
         with training:

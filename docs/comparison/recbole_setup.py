@@ -21,6 +21,7 @@ import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataset import SequentialDataset
+from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
@@ -52,7 +53,7 @@ class Run:
     train: Any
     valid: Any
     test: Any
-    model: torch.nn.Module
+    model: SequentialRecommender
     trainer: Trainer
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def filtered_rows(name: str, scratch: Path) -> pd.DataFrame:
 def stable_order(rows: pd.DataFrame, key: np.ndarray) -> Sequences:
     """User -> items by a stable sort of `key` over the file's row order."""
     ordered = rows.iloc[np.argsort(key, kind="stable")]
-    return ordered.groupby("user_id")["item_id"].agg(list).to_dict()
+    groups = ordered.groupby("user_id")["item_id"]
+    return {str(user): items.tolist() for user, items in groups}
 
 
 def targets_digest(sequences: Sequences) -> str:
@@ -79,7 +81,7 @@ def _sorted(sequences: Sequences) -> list[tuple[str, list[str]]]:
     return sorted(sequences.items(), key=lambda pair: int(pair[0]))
 
 
-def _digest(lines: Any) -> str:
+def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode("ascii")).hexdigest()
 
 
