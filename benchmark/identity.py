@@ -119,11 +119,11 @@ def _tree_hash(tree: ast.Module) -> str:
 
 def _canonical(node: ast.AST) -> str:
     """The tree as text: no positions, no docstrings (a string that stands alone, be it a module's,
-    a class's or a field's), and no empty fields, in which Python's versions differ."""
+    a class's or a field's), and nothing empty, in which Python's versions differ."""
     parts = []
     for name, value in ast.iter_fields(node):
         if isinstance(value, list):
-            kept = [item for item in value if not _is_docstring(item)]
+            kept = [item for item in value if not (_is_docstring(item) or _is_no_text(node, item))]
             text = ",".join(_canonical(i) if isinstance(i, ast.AST) else repr(i) for i in kept)
         elif isinstance(value, ast.AST):
             text = _canonical(value)
@@ -140,6 +140,11 @@ def _is_docstring(node: object) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _is_no_text(parent: ast.AST, node: object) -> bool:
+    """The empty piece that some versions leave at the end of an f-string's format."""
+    return isinstance(parent, ast.JoinedStr) and isinstance(node, ast.Constant) and not node.value
 
 
 def _digest(parts: Iterable[str]) -> str:

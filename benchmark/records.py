@@ -211,6 +211,8 @@ class RunRecord(_Schema):
     """Hash of the statistical rules in force when the run was made."""
     arrays_sha256: str | None = None
     """SHA-256 of the npz beside the record; set by the store, None for a failed run."""
+    sha256: str = ""
+    """SHA-256 of the record's other fields; set by the store."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ Layout, under the store's root (`runs/` for fresh results, `results/reference/` 
     <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
 
 A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
-npz's SHA-256, so whatever moment a process is killed at, a run reads as complete only if it is
-whole. Writers of one folder take turns by a lock on the folder, which the system drops when a
-process dies. A failed run has a json alone.
+npz's SHA-256 and its own: whatever moment a process is killed at and whatever byte changes later, a
+run reads as complete only if it is whole. Writers of one folder take turns by a lock on the folder,
+which the system drops when a process dies. A failed run has a json alone.
 """
 
 import contextlib
@@ -16,13 +16,14 @@ import errno
 import fcntl
 import hashlib
 import io
+import json
 import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -94,7 +95,7 @@ class Store:
         path = self.path(record.unit.key, record.seed)
         arrays = _pack(result) if record.status == "ok" else None
         digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
-        text = record.model_copy(update={"arrays_sha256": digest}).model_dump_json(indent=1)
+        text = _text(record.model_copy(update={"arrays_sha256": digest}))
         with _writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path.parent, fcntl.LOCK_EX):
@@ -103,7 +104,7 @@ class Store:
                     leftover.unlink()
                 if arrays is not None:
                     _put(path.with_suffix(".npz"), arrays)
-                _put(path, text.encode())
+                _put(path, text)
                 if arrays is None:
                     path.with_suffix(".npz").unlink(missing_ok=True)
         return path
@@ -182,9 +183,8 @@ def promote(
             result = without_top(result)
         there = target.status(key, seed)
         digest = hashlib.sha256(_pack(result)).hexdigest()
-        if there.record is not None and there.record == record.model_copy(
-            update={"arrays_sha256": digest}
-        ):
+        same = {"arrays_sha256": digest, "sha256": there.record.sha256 if there.record else ""}
+        if there.record == record.model_copy(update=same):
             done[there.path] = "unchanged"
             continue
         done[target.write(result)] = "added" if there.status == "missing" else "replaced"
@@ -296,22 +296,38 @@ def _read_once(path: Path) -> RunResult:
     return RunResult(record, validation, test, length)
 
 
+def _text(record: RunRecord) -> bytes:
+    """The record's JSON with its own hash in it."""
+    fields = record.model_dump(mode="json", exclude={"sha256"})
+    return json.dumps(fields | {"sha256": _own_hash(fields)}, indent=1).encode()
+
+
+def _own_hash(fields: dict[str, Any]) -> str:
+    """Over the JSON as it was written, so that a later schema's new fields change no old hash."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def _record(path: Path, data: bytes) -> RunRecord:
+    again = "the run has to be computed again"
     try:
-        record = RunRecord.model_validate_json(data)
+        fields = json.loads(data)
+        own_hash = fields.pop("sha256")
+        version = fields["schema_version"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedRun(f"{path}: not a run's record; {again}") from error
+    if _own_hash(fields) != own_hash:
+        raise DamagedRun(f"{path}: changed since it was written (its SHA-256 differs); {again}")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written in schema {version}, newer than this program's {SCHEMA_VERSION}; "
+            "update the program"
+        )
+    try:
+        return RunRecord.model_validate(fields | {"sha256": own_hash})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise DamagedRun(
-            f"{path}: not a run's record ({where}: {first['msg']}); the run has to be computed "
-            "again"
-        ) from error
-    if record.schema_version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: written in schema {record.schema_version}, newer than this program's "
-            f"{SCHEMA_VERSION}; update the program"
-        )
-    return record
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise DamagedRun(f"{path}: not a run's record ({what}); {again}") from error
 
 
 def _put(path: Path, data: bytes) -> None:

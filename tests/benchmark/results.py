@@ -1,0 +1,64 @@
+"""Results made by hand, for the tests of the store and of what reads it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from benchmark.identity import identity
+from benchmark.records import Environment, Hashes, Ranks, RunRecord, RunResult, Unit
+
+HASHES = Hashes(config="config", code="code", data="data")
+ENVIRONMENT = Environment(
+    python="3.11", platform="Linux", device="cpu", scan_backend="cpu", threads=1, packages={}
+)
+
+
+def make_unit(model: str = "SASRec", **fields: Any) -> Unit:
+    base = {
+        "dataset": "toy",
+        "model": model,
+        "profile": "quick",
+        "implementation": "findrec.recommender:Recommender",
+    }
+    return Unit.model_validate(base | fields)
+
+
+def make_ranks(above: np.ndarray, n_items: int = 500, top: int = 0) -> Ranks:
+    """Ranks without ties, of users whose history of three items stands below the target."""
+    above = np.asarray(above, np.int32)
+    zero = np.zeros_like(above)
+    lists = np.tile(np.arange(1, top + 1, dtype=np.int32), (len(above), 1)) if top else None
+    return Ranks(above, zero, above, zero, np.full_like(above, n_items - 3), n_items, lists)
+
+
+def draw_above(rng: np.random.Generator, users: int, quality: float = 1.0) -> np.ndarray:
+    """Numbers of better items; the larger `quality` (of the order of 1), the fewer."""
+    return np.minimum(rng.geometric(0.02 * quality, users) - 1, 499)
+
+
+def make_record(unit: Unit, seed: int, **fields: Any) -> RunRecord:
+    base = {
+        "unit": unit,
+        "seed": seed,
+        "hashes": HASHES,
+        "identity": identity(HASHES, seed),
+        "status": "ok",
+        "plateau": True,
+        "environment": ENVIRONMENT,
+        "started": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return RunRecord(**base | fields)
+
+
+def make_result(
+    unit: Unit, seed: int, above: np.ndarray, *, top: int = 0, **fields: Any
+) -> RunResult:
+    """A finished run whose test and validation ranks are the same."""
+    ranks = make_ranks(above, top=top)
+    length = (5 + np.arange(len(above)) % 40).astype(np.int32)
+    return RunResult(make_record(unit, seed, **fields), ranks, ranks, length)
+
+
+def failed_result(unit: Unit, seed: int, message: str = "loss is NaN at step 3") -> RunResult:
+    return RunResult(make_record(unit, seed, status="failed", message=message))
