@@ -54,8 +54,8 @@ class FindRecConfig(ModelConfig):
     iicm_sign: Literal["text", "equation"] = "text"
     """`text` maximises E[K], as the text says; `equation` minimises it, as eqs. 2 and 5 do."""
     iicm_entropy: float = 0.01
-    """beta, the weight of the entropy term in L_IICM; the paper gives neither formula nor weight. At
-    D = 64 this makes its gradient about as large as the alignment's. 0 leaves it out."""
+    """beta, the weight of the entropy term in L_IICM; the paper gives neither formula nor weight.
+    At D = 64 this makes its gradient about as large as the alignment's. 0 leaves it out."""
     iicm_kl: float = 0.0
     """Weight of a KL divergence from N(0, I) in L_IICM; section 2.2 names one without a formula."""
     iicm_align: Literal["image-text", "id"] = "image-text"
@@ -118,4 +118,3 @@ class FindRecConfig(ModelConfig):
     def depth_of_modalities(self) -> int:
         """Mamba layers of the text and image streams."""
         return self.layers if self.modality_layers is None else self.modality_layers
-

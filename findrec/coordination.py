@@ -65,7 +65,7 @@ def coordination_terms(
 def pair_terms(
     config: FindRecConfig, x: Tensor, y: Tensor, streams: list[Tensor], mask: Tensor
 ) -> dict[str, Tensor]:
-    """Terms of one pair of streams x and y [n, D]; `streams`: those of them that are regularised."""
+    """Terms of one pair of streams x, y [n, D]; `streams`: those of them that are regularised."""
     kernel = mean_kernel(x, y, mask, pairs=config.iicm_pairs, bandwidth=config.iicm_bandwidth)
     terms = {"alignment": -kernel if config.iicm_sign == "text" else kernel}
     if config.iicm_entropy > 0:
@@ -85,9 +85,7 @@ def coordination_weights(config: FindRecConfig) -> dict[str, float]:
 # ---- samples ------------------------------------------------------------------------------------
 
 
-def sample_positions(
-    eligible: Tensor, n: int, key: Tensor, *, site: str
-) -> tuple[Tensor, Tensor]:
+def sample_positions(eligible: Tensor, n: int, key: Tensor, *, site: str) -> tuple[Tensor, Tensor]:
     """At most n eligible positions of a batch, users first.
 
     Positions of one user are no independent samples, so every user gives one before any gives a
@@ -135,7 +133,7 @@ def mean_kernel(x: Tensor, y: Tensor, mask: Tensor, *, pairs: str, bandwidth: st
     with torch.no_grad():
         variance = median_of(squared_distances(x, y), between & ~_diagonal(mask))
         if bandwidth == "svgd":
-            variance = variance / (2 * (mask.sum() + 1.0).log())
+            variance = variance / (2 * (mask.sum() + 1).to(x.dtype).log())
         variance = variance.clamp(min=BANDWIDTH_FLOOR)
     if pairs == "all":
         kernel = rbf(squared_distances(x, y), variance)

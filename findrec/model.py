@@ -91,7 +91,9 @@ class FindRec(Recommender):
         states = self.fusion(z_final, batch)  # eq. 4
         return Output(states, self._taps(z, gates, batch) if batch.training else {})
 
-    def _taps(self, z: Mapping[str, Tensor], gates: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+    def _taps(
+        self, z: Mapping[str, Tensor], gates: Tensor | None, batch: Batch
+    ) -> dict[str, Tensor]:
         taps = {} if gates is None else {"gates": gates.detach()}
         if self.coordinated:
             for name, features in self.features.items():
@@ -120,8 +122,8 @@ class FindRec(Recommender):
 
 
 class Stream(nn.Module):
-    """z = MambaLayers(e): dropout, scaled residual Mamba blocks (2.1), and the LayerNorm that ends a
-    stack of pre-normalised blocks."""
+    """z = MambaLayers(e): dropout, scaled residual Mamba blocks (2.1), and the LayerNorm that ends
+    a stack of pre-normalised blocks."""
 
     def __init__(self, config: FindRecConfig, dim: int, layers: int, site: str) -> None:
         super().__init__()

@@ -1,7 +1,5 @@
 """FindRec: the contract, missing modalities, ablations and every switch."""
 
-import pytest
-
 from findrec.config import FindRecConfig
 from findrec.model import FindRec
 from tests.contract import RecommenderContract
