@@ -77,7 +77,7 @@ class TransformerEncoder(nn.Module):
         if self.causal:
             length = x.shape[-2]
             return torch.full((length, length), never, dtype=x.dtype, device=x.device).triu(1)
-        return (~valid)[..., None, None, :] * never
+        return (~valid).to(x.dtype)[..., None, None, :] * never
 
 
 class Block(nn.Module):
