@@ -1,19 +1,18 @@
-"""MMMLP: mixers of ids, texts and images, a mixer that fuses them, a linear prediction layer.
+"""MMMLP: mixers of ids, texts and images, fused at the last position.
 
 Liang et al., "MMMLP: Multi-modal Multilayer Perceptron for Sequential Recommendations", WWW 2023,
 section 3. Its three modules are
     Feature Mixer Layer   a stack of mixer layers for each modality's sequence (ids, text, image);
-    Fusion Mixer Layer    the sequences concatenated along the channels, normalised, projected to
-                          the width of an item, and mixed;
+    Fusion Mixer Layer    the modalities concatenated along the channels, normalised and projected
+                          to the width of an item;
     Prediction Layer      the state at the last position, normalised, against the item embeddings.
 A mixer layer is MLP-Mixer's: x + MLP_sequence(LayerNorm(x)), then x + MLP_channel(LayerNorm(x)).
 
 Where the released code (`mmmlp.py`, for RecBole) differs from such a stack; `released` has it all
     * A modality has one mixer layer, whose weights serve every layer of its stack.
     * The text and image loops start from their input in every round, so four rounds are one layer.
-    * The fusion is LayerNorm and one linear layer, without a mixer.
     * One LayerNorm serves as the norm of the ids at the start and of the state at the end.
-Default is the stack: layers with weights of their own, and a mixer in the fusion.
+Default is the stack, whose layers have weights of their own.
 
 What we cannot follow. Images enter that code as raw pixels through a vision mixer that is run once
 without being trained, texts as 300-d word vectors; here both are the catalogue's frozen features,
@@ -33,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP
+from baselines.mixer import AxisMLP, last_position, pick, place
 from findrec.layers import FeatureProjection, ItemEmbedding, init_normal
 from findrec.recommender import (
     Batch,
@@ -53,8 +52,6 @@ class MMMLPConfig(ModelConfig):
     dropout: float = 0.5
     layers: int = 4
     """Mixer layers of each modality; the code's text and image loops make four rounds."""
-    fusion_layers: int = 1
-    """Mixer layers after the modalities have been fused; none under `released`."""
     expansion: int = 4
     """Hidden width of a perceptron over the length of its axis."""
     released: bool = False
@@ -82,6 +79,11 @@ class MixerLayer(nn.Module):
         x = x + self.sequence(self.sequence_norm(x), batch, use)
         return x + self.channel(self.channel_norm(x), batch, use)
 
+    def at(self, last: Tensor, x: Tensor, batch: Batch, use: int = 0) -> Tensor:
+        """The same at one position of each user: [B] and [B, L, D] -> [B, 1, D]."""
+        x = pick(x, last) + self.sequence.at(last, self.sequence_norm(x), batch, use)
+        return x + self.channel(self.channel_norm(x), batch, use)
+
 
 class FeatureMixer(nn.Module):
     """The Feature Mixer Layer of one modality: its input normalised, then mixed `layers` times.
@@ -98,13 +100,15 @@ class FeatureMixer(nn.Module):
             for layer in range(1 if shared else layers)
         )
 
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """[B, L, D] -> [B, L, D]"""
+    def forward(self, x: Tensor, last: Tensor, batch: Batch) -> Tensor:
+        """The mixed state at the last position: [B, L, D] and [B] -> [B, 1, D]."""
         x = self.norm(x)
-        for use in range(self.rounds):
-            for layer in self.layers:
-                x = layer(x, batch, use)
-        return x
+        *before, final = [(layer, use) for use in range(self.rounds) for layer in self.layers]
+        for layer, use in before:
+            x = layer(x, batch, use)
+        layer, use = final
+        assert isinstance(layer, MixerLayer)
+        return layer.at(last, x, batch, use)
 
 
 class MMMLP(Recommender):
@@ -132,22 +136,17 @@ class MMMLP(Recommender):
         width = (1 + len(self.features)) * config.dim
         self.fusion_norm = nn.LayerNorm(width, eps=1e-12)
         self.fusion = nn.Linear(width, config.dim)
-        self.fusion_mixer = nn.ModuleList(
-            MixerLayer(config, f"fusion.{layer}")
-            for layer in range(0 if released else config.fusion_layers)
-        )
         self.final_norm = self.item_mixer.norm if released else nn.LayerNorm(config.dim, eps=1e-12)
         init_normal(self.features)
         init_normal(self.fusion)
 
     def forward(self, batch: Batch) -> Output:
-        mixed = [self.item_mixer(self.items(batch.items), batch)]
+        last = last_position(batch)
+        mixed = [self.item_mixer(self.items(batch.items), last, batch)]
         for modality, features in self.features.items():
-            mixed.append(self.mixers[modality](features(batch.items), batch))
-        x = self.fusion(self.fusion_norm(torch.cat(mixed, -1)))
-        for layer in self.fusion_mixer:
-            x = layer(x, batch)
-        return Output(self.final_norm(x))
+            mixed.append(self.mixers[modality](features(batch.items), last, batch))
+        state = self.final_norm(self.fusion(self.fusion_norm(torch.cat(mixed, -1))))
+        return Output(place(state, last, batch.items.shape[1]))
 
     def item_table(self) -> Tensor:
         return self.items.table()

@@ -22,7 +22,7 @@ Where we depart from that code
     * It reads the attributes that its configuration lists, which is not published; we read genre,
       brand and category, as far as the dataset has them. Without any, the feature direction is left
       out. Vectors of several values are averaged (`pooling_mode: mean` in MLP4Rec's configuration).
-    * The last layer computes the id's row alone, since nothing reads the others.
+    * The last layer computes the one vector that is read.
 
 Sequences stay padded at the right, as in RecBole, so position t of the window is the t-th item.
 """
@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP
+from baselines.mixer import AxisMLP, last_position, pick, place
 from findrec.layers import ItemEmbedding, init_normal
 from findrec.recommender import (
     Attribute,
@@ -106,26 +106,36 @@ class SMLP4Rec(Recommender):
         self.norm = nn.LayerNorm(config.dim)
         self.sequence = mixer(config.max_length, -2, "sequence")
         self.channel = mixer(config.dim, -1, "channel")
-        self.feature = mixer(1 + len(self.attributes), -3, "feature") if self.attributes else None
+        self.feature = mixer(1 + len(self.attributes), -2, "feature") if self.attributes else None
         self.final_norm = nn.LayerNorm(config.dim, eps=1e-12)
         init_normal(self)
 
     def forward(self, batch: Batch) -> Output:
         ids = self.items(batch.items)
         x = torch.stack([ids, *(attribute(batch.items) for attribute in self.attributes)], 1)
-        for layer in range(self.config.layers):
-            x = self.mix(x, batch, layer)
-        return Output(self.final_norm(x[:, 0]))
+        final = self.config.layers - 1
+        for layer in range(final):
+            x = self.layer(x, batch, layer)
+        last = last_position(batch)
+        state = self.final_norm(self.last_layer(x, last, batch, final))
+        return Output(place(state, last, batch.items.shape[1]))
 
-    def mix(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
-        """One use of the shared layer: [B, F, L, D] -> itself, or [B, 1, L, D] at the last."""
-        normed = self.norm(x)
-        rows = 1 if layer == self.config.layers - 1 else x.shape[1]
-        kept = normed[:, :rows]
-        y = self.sequence(kept, batch, layer) + self.channel(kept, batch, layer)
+    def layer(self, x: Tensor, batch: Batch, use: int) -> Tensor:
+        """[B, F, L, D] -> [B, F, L, D]"""
+        n = self.norm(x)
+        y = self.sequence(n, batch, use) + self.channel(n, batch, use)
         if self.feature is not None:
-            y = y + self.feature(normed, batch, layer)[:, :rows]
-        return y + x[:, :rows] if self.config.residual else y
+            y = y + self.feature(n.flatten(-2), batch, use).unflatten(-1, n.shape[-2:])
+        return x + y if self.config.residual else y
+
+    def last_layer(self, x: Tensor, last: Tensor, batch: Batch, use: int) -> Tensor:
+        """The same at the id and the last position alone, [B, F, L, D] and [B] -> [B, 1, D]."""
+        n = self.norm(x)
+        column = pick(n, last)
+        y = self.sequence.at(last, n[:, :1], batch, use) + self.channel(column[:, :1], batch, use)
+        if self.feature is not None:
+            y = y + self.feature(column.flatten(-2), batch, use)[:, :1].unsqueeze(-2)
+        return (pick(x[:, :1], last) + y if self.config.residual else y)[:, 0]
 
     def item_table(self) -> Tensor:
         return self.items.table()
