@@ -314,8 +314,9 @@ class RecommenderContract:
     def test_seed_does_not_depend_on_its_stack(self) -> None:
         """Bit for bit in float32: a seed alone gives what it gives among others.
 
-        A matrix product of width 1 is an exception of the BLAS (gemv alone, gemm in a stack). Mamba
-        has one at dim <= 16, where its step size has rank 1: test it at a width above 16.
+        It is a property of the BLAS at widths that it vectorises whole: choose multiples of 8, and
+        above 16 where the model has a Mamba layer, whose step size has rank 1 up to there (a width
+        of 1 is a gemv alone and a gemm in a stack).
         """
         stacked = self.stacked_gradients(range(SEEDS), torch.float32)
         for seed in (0, SEEDS - 1):

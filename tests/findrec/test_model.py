@@ -7,7 +7,7 @@ from tests.contract import RecommenderContract
 
 def config(**changes: object) -> FindRecConfig:
     sizes: dict[str, object] = {
-        "dim": 18, "align_dim": 20, "max_length": 7, "dropout": 0.2, "layers": 1, "d_state": 3,
+        "dim": 24, "align_dim": 24, "max_length": 7, "dropout": 0.2, "layers": 1, "d_state": 3,
         "heads": 2, "experts": 3, "iicm_samples": 16,
     }  # fmt: skip
     # A weight at which an error in a term shows in the gradients of the whole loss.
