@@ -28,6 +28,7 @@ from benchmark.data.config import (
     Counts,
     DatasetConfig,
     Grade,
+    Order,
     Source,
     dataset_config,
     dataset_names,
@@ -42,6 +43,7 @@ from benchmark.errors import InputError
 from findrec.recommender import Attribute, Catalogue, Features, Modality
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+VERSION = 1
 
 
 class BundleMeta(BaseModel):
@@ -49,6 +51,8 @@ class BundleMeta(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    version: int
+    """Of this format."""
     name: str
     title: str
     source: str
@@ -58,6 +62,7 @@ class BundleMeta(BaseModel):
     outputs: dict[str, str]
     """File -> SHA-256 of what the bundle consists of."""
     filter: str
+    order: Order
     counts: Counts
     encoders: dict[Modality, str | None]
     """Encoder of each modality's features, None where the dataset lacks the modality."""
@@ -80,7 +85,7 @@ class Bundle:
     """user (0..U-1), item (1..N), timestamp, position (0-based in the user's sequence); sorted by
     user, then position."""
     items: pd.DataFrame
-    """item (1..N), id (the source's), title, text, and a column of '|'-joined values an attribute."""
+    """item (1..N), id (the source's), title, text, a column of '|'-joined values an attribute."""
     text: Features | None
     image: Features | None
     meta: BundleMeta
@@ -132,8 +137,8 @@ def build_bundle(
     """Build a dataset from the first sources that can be had and write it to root/name.
 
     root: default_root() if None; raw: folder of raw files, default_raw() if None. Raises InputError
-    for an unknown name, sources that cannot be had, bad input, counts that are not the expected ones,
-    or a folder that cannot be written.
+    for an unknown name, sources that cannot be had, bad input, counts other than the expected, or a
+    folder that cannot be written.
     """
     config = dataset_config(name)
     root = root or default_root()
@@ -186,7 +191,8 @@ def write_bundle(
     """Filter, order and number the interactions, attach items and features, and write the bundle.
 
     Users and items are numbered in the order of their first appearance in the filtered source.
-    Interactions are sorted by timestamp, ties in the source's row order, which is RecBole's rule.
+    Interactions are sorted by timestamp as the configuration's `order` says, ties in the source's
+    row order.
     """
     if config.core is not None:
         interactions = k_core(interactions, config.core)
@@ -194,7 +200,7 @@ def write_bundle(
     user, _ = pd.factorize(interactions["user"])
     item, ids = pd.factorize(interactions["item"])
     frame = pd.DataFrame({"user": user, "item": item + 1, "timestamp": interactions["timestamp"]})
-    frame = frame.sort_values("timestamp", kind="stable").sort_values("user", kind="stable")
+    frame = frame.iloc[np.lexsort((np.arange(len(frame)), _clock(frame, config.order), user))]
     frame["position"] = frame.groupby("user").cumcount()
     frame = frame.astype({"user": "int64", "item": "int64", "position": "int64"})
     frame = frame.reset_index(drop=True)
@@ -212,7 +218,9 @@ def write_bundle(
             source=source,
             inputs={name: sha256(path) for name, path in inputs.items()},
             outputs={file.name: sha256(file) for file in sorted(folder.iterdir())},
-            filter=f"iterative {config.core}-core" if config.core is not None else "none",
+            version=VERSION,
+            filter=_filter(config),
+            order=config.order,
             counts=counts,
             encoders={m: kept[m].provenance.encoder if m in kept else None for m in MODALITIES},
             provenance={m: table.provenance for m, table in kept.items()},
@@ -256,7 +264,10 @@ def load_bundle(
     raw: Path | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Load root/name, building it on first use. Raises InputError, naming any damaged file."""
+    """Load root/name, building it on first use, or again when this package's recipe has changed.
+
+    Raises InputError, naming any damaged file.
+    """
     root = root or default_root()
     if (root / name / "bundle.json").is_file() and not _outdated(root / name, name):
         return _read(root / name)
@@ -302,12 +313,19 @@ def encode_attribute(column: "pd.Series[str]") -> Attribute:
 
 
 def _outdated(path: Path, name: str) -> bool:
-    """Whether the package ships other features by now than the bundle was built from."""
+    """Whether this package would now build another bundle: other recipe or features."""
     if name not in dataset_names():
         return False
-    inputs = _read_meta(path).inputs
-    files = [f.shipped for f in dataset_config(name).features.values() if f.shipped is not None]
-    return any(inputs.get(file) != sha256(SHIPPED / file) for file in files)
+    try:
+        built = json.loads((path / "bundle.json").read_bytes())
+    except json.JSONDecodeError:
+        return False  # damaged, which the reader reports
+    config = dataset_config(name)
+    recipe = {"version": VERSION, "filter": _filter(config), "order": config.order}
+    if any(built.get(key) != value for key, value in recipe.items()):
+        return True
+    files = [f.shipped for f in config.features.values() if f.shipped is not None]
+    return any(built["inputs"].get(file) != sha256(SHIPPED / file) for file in files)
 
 
 def _read_meta(path: Path) -> BundleMeta:
@@ -343,6 +361,22 @@ def _read(path: Path) -> Bundle:
         image=features.get("image"),
         meta=meta,
     )
+
+
+def _filter(config: DatasetConfig) -> str:
+    return f"iterative {config.core}-core" if config.core is not None else "none"
+
+
+def _clock(frame: pd.DataFrame, order: Order) -> NDArray[np.floating | np.integer]:
+    """What interactions are sorted by.
+
+    RecBole scales timestamps to [0, 1] and keeps them in float32 before it sorts (its option
+    `normalize_all`), so that neighbouring ones tie: on ML-100k those within a second of each other.
+    """
+    time = frame["timestamp"].to_numpy()
+    if order == "exact":
+        return time
+    return ((time - time.min()) / max(time.max() - time.min(), 1)).astype(np.float32)
 
 
 def _origin(source: Source, path: Path, raw: Path | None) -> str:
@@ -382,7 +416,8 @@ def _expect(expected: Counts | None, frame: pd.DataFrame, origin: Path, what: st
     )
     if found != expected:
         raise InputError(
-            f"{origin}: {what} {found.users:,} users, {found.items:,} items, {found.interactions:,} "
-            f"interactions, expected {expected.users:,}, {expected.items:,}, "
-            f"{expected.interactions:,}; the file is cut off or another edition: fetch it again"
+            f"{origin}: {what} {found.users:,} users, {found.items:,} items, "
+            f"{found.interactions:,} interactions, expected {expected.users:,}, "
+            f"{expected.items:,}, {expected.interactions:,}; the file is cut off or "
+            "another edition: fetch it again"
         )

@@ -17,6 +17,7 @@ SHIPPED = Path(__file__).resolve().parent / "shipped"
 InteractionFormat = Literal["table", "sequences", "atomic", "grouplens", "amazon-reviews"]
 ItemFormat = Literal["items", "movies", "brand-category", "titles", "atomic", "amazon-metadata"]
 Grade = Literal["A", "B", "C"]
+Order = Literal["exact", "recbole"]
 
 
 class _Strict(BaseModel):
@@ -89,13 +90,18 @@ class DatasetConfig(_Strict):
     C other data."""
     core: int | None = None
     """Iterative k-core: every user and every item keeps at least so many interactions."""
+    order: Order = "exact"
+    """How interactions are sorted; ties keep the source's row order. `exact`: by the timestamp;
+    `recbole`: by the timestamp scaled to [0, 1] in float32, as RecBole does: more ties."""
     interactions: list[InteractionSource]
-    """Tried in order."""
+    """Tried in order, those at hand before those to download."""
     items: list[ItemSource] = []
-    """Tried in order."""
+    """Likewise."""
     features: dict[Modality, FeatureConfig] = {}
     images: str | None = None
     """Path of one item's picture inside the raw folder, with {id} for the item's id."""
+    image_url: str | None = None
+    """Where that picture is to be had, with {id}; for Amazon the metadata say it."""
     raw: Counts | None = None
     """What the source must hold before the filter; a build that differs is refused."""
     expected: Counts | None = None

@@ -68,15 +68,15 @@ class FeatureTable:
                 )
             if len(array) != len(self.ids):
                 raise InputError(
-                    f"{origin}: {name} has {len(array)} rows for {len(self.ids)} items; give one row "
-                    "an item, in the order of the items"
+                    f"{origin}: {name} has {len(array)} rows for {len(self.ids)} items; give one "
+                    "row an item, in the order of the items"
                 )
             bad = ~np.isfinite(array).all(axis=1)
             if bad.any():
                 row = int(np.argmax(bad))
                 raise InputError(
-                    f"{origin}: {name}, row {row} (item {self.ids[row]!r}) holds NaN or infinity; mend "
-                    "it, or mark the item as missing"
+                    f"{origin}: {name}, row {row} (item {self.ids[row]!r}) holds NaN or infinity; "
+                    "mend it, or mark the item as missing"
                 )
         if self.present.shape != (len(self.ids),):
             raise InputError(f"{origin}: the mask has {self.present.shape}, not {(len(self.ids),)}")
@@ -135,8 +135,8 @@ def read_features(path: Path) -> FeatureTable:
             names = set(handle.keys())
             if not {"ids", "provenance"} <= header.keys() or not {"values", "present"} <= names:
                 raise InputError(
-                    f"{path}: no tensors `values` and `present` with ids and provenance in the header; "
-                    "import plain arrays as .npy or .npz"
+                    f"{path}: no tensors `values` and `present` with ids and provenance in the "
+                    "header; import plain arrays as .npy or .npz"
                 )
             table = FeatureTable(
                 ids=json.loads(header["ids"]),
@@ -154,8 +154,8 @@ def read_features(path: Path) -> FeatureTable:
 def own_features(path: Path, ids: Sequence[str]) -> FeatureTable:
     """A user's own array: .npy, or .npz or .safetensors with `values` and optionally `ids`, `mask`.
 
-    Without ids, row k belongs to the k-th of `ids`; the mask is True where the item has the modality
-    (default: everywhere). Raises InputError on a wrong number of rows, a wrong shape or NaN.
+    Without ids, row k belongs to the k-th of `ids`; the mask is True where the item has the
+    modality (default: everywhere). Raises InputError on a wrong number of rows, shape or NaN.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
@@ -167,7 +167,8 @@ def own_features(path: Path, ids: Sequence[str]) -> FeatureTable:
                 arrays = {name: archive[name] for name in archive.files}
         elif path.suffix == ".safetensors":
             with safe_open(path, framework="numpy") as handle:
-                arrays = {name: handle.get_tensor(name) for name in handle.keys()}
+                names = list(handle.keys())
+                arrays = {name: handle.get_tensor(name) for name in names}
         else:
             raise InputError(f"{path}: features come as .npy, .npz or .safetensors")
     except (ValueError, OSError, SafetensorError) as error:

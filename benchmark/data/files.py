@@ -33,13 +33,13 @@ def writing(folder: Path) -> Iterator[None]:
             ) from error
         if error.errno in _FORBIDDEN:
             raise InputError(
-                f"{folder}: cannot be written ({error.strerror}); change its permissions, or choose "
-                "another folder (option --data or environment variable FINDREC_DATA)"
+                f"{folder}: cannot be written ({error.strerror}); change its permissions, or "
+                "choose another folder (option --data or environment variable FINDREC_DATA)"
             ) from error
         if error.errno in {errno.ENOTDIR, errno.EEXIST}:
             raise InputError(
-                f"{folder}: a file stands where a folder is needed; move it away, or choose another "
-                "folder (option --data or environment variable FINDREC_DATA)"
+                f"{folder}: a file stands where a folder is needed; move it away, or choose "
+                "another folder (option --data or environment variable FINDREC_DATA)"
             ) from error
         raise
 

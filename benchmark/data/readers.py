@@ -1,16 +1,17 @@
 """Source files -> frames of interactions and items, with errors that name file, line and remedy.
 
-Interactions have the columns user, item (strings, the source's ids) and timestamp (int64 or float64,
-any unit) and keep the file's row order. Items have id, title, text (what a text encoder reads) and
-one column of '|'-joined values for every categorical attribute.
+Interactions have the columns user, item (strings, the source's ids) and timestamp (int64 or
+float64, any unit) and keep the file's row order. Items have id, title, text (what a text encoder
+reads) and one column of '|'-joined values for every categorical attribute.
 """
 
+import ast
 import csv
 import gzip
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,7 @@ def read_interactions(
         case "grouplens":
             frame = _grouplens(path)
         case "amazon-reviews":
-            rows = [(r["reviewerID"], r["asin"], r["unixReviewTime"]) for _, r in json_lines(path)]
-            frame = pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
+            frame = _reviews(path)
     return check_interactions(frame, path, header=form != "grouplens")
 
 
@@ -64,9 +64,8 @@ def read_items(path: Path, form: ItemFormat) -> pd.DataFrame:
             frame = _amazon_metadata(path)
     repeated = frame["id"].duplicated()
     if repeated.any():
-        raise InputError(
-            f"{path}: item {frame['id'][repeated].iloc[0]!r} is described twice; keep one row an item"
-        )
+        item = frame["id"][repeated].iloc[0]
+        raise InputError(f"{path}: item {item!r} is described twice; keep one row an item")
     others = [column for column in frame.columns if column not in ITEM_COLUMNS]
     return frame[[*ITEM_COLUMNS, *others]].reset_index(drop=True)
 
@@ -104,8 +103,8 @@ def check_interactions(frame: pd.DataFrame, path: Path, *, header: bool) -> pd.D
         row = int(np.argmax(repeated))
         user, item, _ = checked.iloc[row]
         raise InputError(
-            f"{path}, line {row + lines}: duplicate interaction of user {user!r} with item {item!r} "
-            "at the same timestamp; remove one of the two rows"
+            f"{path}, line {row + lines}: duplicate interaction of user {user!r} with item "
+            f"{item!r} at the same timestamp; remove one of the two rows"
         )
     return checked
 
@@ -119,32 +118,33 @@ def read_table(
     return frame
 
 
-def json_lines(path: Path) -> "list[tuple[int, dict[str, object]]]":
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """(line number, record) of a file with one record a line, plain or gzipped.
 
     Amazon's 2014 files are Python literals rather than JSON; both are read.
     """
-    import ast
-
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
-    records: list[tuple[int, dict[str, object]]] = []
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as handle:
+        with opened(path, "rt", encoding="utf-8") as handle:
             for line, text in enumerate(handle, start=1):
-                try:
-                    records.append((line, json.loads(text)))
-                except json.JSONDecodeError:
-                    try:
-                        records.append((line, ast.literal_eval(text)))
-                    except (SyntaxError, ValueError) as error:
-                        raise InputError(
-                            f"{path}, line {line}: not a JSON record; download the file again"
-                        ) from error
+                yield line, _record(text, path, line)
     except (EOFError, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path}: the compressed file is cut off or damaged; delete it and download it again"
         ) from error
-    return records
+
+
+def _record(text: str, path: Path, line: int) -> dict[str, object]:
+    try:
+        try:
+            record = json.loads(text)
+        except json.JSONDecodeError:
+            record = ast.literal_eval(text)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{path}, line {line}: not a record; download the file again") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}, line {line}: not a record; download the file again")
+    return record
 
 
 def _strings(path: Path) -> pd.DataFrame:
@@ -225,8 +225,8 @@ def _atomic(path: Path) -> pd.DataFrame:
     untyped = [name for name in frame.columns if ":" not in name]
     if untyped:
         raise InputError(
-            f"{path}, line 1: column {untyped[0]!r} has no type; an atomic file's header reads like "
-            "user_id:token<TAB>item_id:token<TAB>timestamp:float"
+            f"{path}, line 1: column {untyped[0]!r} has no type; an atomic file's header reads "
+            "like user_id:token<TAB>item_id:token<TAB>timestamp:float"
         )
     return frame.rename(columns={name: name.rsplit(":", 1)[0] for name in frame.columns})
 
@@ -303,7 +303,8 @@ def describe(brand: str, categories: list[str]) -> str:
 
 def _titles(path: Path) -> pd.DataFrame:
     """MicroLens: item, title; the 50K file has a header line, the 100K file may have none."""
-    ids, titles = [], []
+    ids: list[str] = []
+    titles: list[str] = []
     with path.open(encoding="utf-8", newline="") as handle:
         for row in csv.reader(handle):
             if len(row) < 2:
@@ -313,6 +314,19 @@ def _titles(path: Path) -> pd.DataFrame:
             ids.append(row[0].strip())
             titles.append(",".join(row[1:]).strip())
     return pd.DataFrame({"id": ids, "title": titles, "text": titles})
+
+
+def _reviews(path: Path) -> pd.DataFrame:
+    """reviews_Beauty_5.json.gz: one review a line."""
+    rows = []
+    for line, record in json_lines(path):
+        try:
+            rows.append((record["reviewerID"], record["asin"], record["unixReviewTime"]))
+        except KeyError as error:
+            raise InputError(
+                f"{path}, line {line}: no field {error}; it is not the file of reviews"
+            ) from error
+    return pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
 
 
 def _amazon_metadata(path: Path) -> pd.DataFrame:

@@ -92,7 +92,7 @@ def leave_one_out(
         user = int(np.argmax(length < 3))
         raise InputError(
             f"{bundle.path}: user {user} has {length[user]} interactions; leave-one-out needs 3 "
-            "(one each for training, validation and test): build the dataset with a core of 3 or more"
+            "(one each for training, validation and test): build the dataset with a core >= 3"
         )
     cut = _prefixes if prefixes else _windows
     start, stop, first, user_of = cut(length - 2, max_length, stride)

@@ -19,15 +19,16 @@ def locate(
 ) -> tuple[S, Path]:
     """The first source that can be had, and its file.
 
-    raw: the user's folder of raw files, or None; downloads: where downloaded ones are kept, laid out
-    the same way. A source's local copy is taken before anything is downloaded. Raises InputError
-    that lists what was tried when none can be had.
+    raw: the user's folder of raw files, or None; downloads: where downloaded ones are kept, laid
+    out the same way. What is at hand is taken before anything is downloaded. Raises InputError that
+    lists what was tried when none can be had.
     """
-    tried = []
     for source in sources:
         local = _local(source, raw, downloads)
         if local is not None:
             return source, _verified(local, source)
+    tried = []
+    for source in sources:
         try:
             return source, _fetched(source, raw, downloads, progress)
         except InputError as error:
@@ -66,7 +67,7 @@ def _verified(path: Path, source: Source) -> Path:
         found = sha256(path)
         if found != source.sha256:
             raise InputError(
-                f"{path}: SHA-256 is {found}, expected {source.sha256}: the file is damaged or another "
-                "edition; delete it to have it fetched again"
+                f"{path}: SHA-256 is {found}, expected {source.sha256}: the file is damaged or "
+                "another edition; delete it to have it fetched again"
             )
     return path
