@@ -1,0 +1,219 @@
+"""Crossed bootstrap over users and seeds: the primary inference.
+
+A method's score is a mean over U users and S seeds of y[u, s]. Both are samples: other users and
+other seeds would have given another number. Users are drawn with replacement, once for all methods
+(they were ranked by all of them); seeds with replacement, for each method by itself (seed 3 of one
+has nothing to do with seed 3 of another). With weights w of the users and v of the seeds, a
+resample of the score is its first-order part
+
+    sum_u w[u] y[u, .] + sum_s v[s] y[., s] - y[., .]
+
+that is, users are drawn on scores averaged over seeds and seeds on scores averaged over users. The
+full product sum_us w[u] v[s] y[u, s], the pigeonhole bootstrap of McCullagh (2000) and Owen (2007),
+counts the variance of the interaction of users with seeds three times, the first-order part twice
+and the truth once: conservative either way, by less this way. Seeds are few, so the (S - 1) / S by
+which a bootstrap underrates the variance of a mean matters: deviations of the seeds' weights are
+stretched by sqrt(S / (S - 1)).
+
+The relative difference of two methods is mean(a) / mean(b) - 1, studied as log(mean(a) / mean(b)),
+which is closer to normal. From the resamples comes its standard error; interval, p-value and
+smallest detectable effect take Student's t, since three seeds carry two degrees of freedom however
+often they are resampled. Degrees of freedom follow Satterthwaite from the variances that users and
+either method's seeds contribute (delta method).
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from benchmark.analyse.statistics import RULES, Rules
+
+FloatArray = npt.NDArray[np.float64]
+Verdict = Literal["replicated", "contradicted", "inconclusive"]
+
+_DRAWS_AT_ONCE = 1 << 20
+"""Bounds the memory of a block of resamples to some tens of MB."""
+_NOISE = 1e-12
+"""Standard errors below this are rounding."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether method a beats method b, by the relative difference mean(a) / mean(b) - 1."""
+
+    difference: float
+    low: float
+    high: float
+    """Ends of the 1 - alpha confidence interval of the difference."""
+    p: float
+    """Two-sided, of no difference; below alpha exactly where the interval excludes 0."""
+    smallest_detectable: float
+    """Smallest true difference whose interval excludes 0 with the power of the rules."""
+    df: float
+    n_users: int
+    n_seeds: tuple[int, int]
+    verdict: Verdict
+    """replicated: low > 0. contradicted: high < smallest effect of interest. Else inconclusive."""
+    note: str = ""
+    """Why there is no verdict, or what to know of one."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A method's mean with the confidence interval that users and seeds together give it."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def resampled_means(values: FloatArray, *, resamples: int, seed: int) -> FloatArray:
+    """[R, C]: means of the columns of values [U, C] over users drawn with replacement, the same
+    draws for every column. Draws depend on (U, R, seed) alone."""
+    users = len(values)
+    rng = np.random.default_rng(seed)
+    block = max(1, _DRAWS_AT_ONCE // users)
+    means = np.empty((resamples, values.shape[1]))
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = rng.integers(0, users, (rows, users)) + users * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * users).reshape(rows, users)
+        means[start : start + rows] = counts.astype(np.float64) @ values
+    return means / users
+
+
+class CrossedBootstrap:
+    """All methods of one dataset (or of one bucket of its users), users drawn once for all.
+
+    values: name -> [U, S] per-user metric, the same users in the same order for all; the numbers of
+    seeds may differ. A name also seeds the draws of its method's seeds, so that a comparison of two
+    does not depend on which others are there. Raises ValueError for different numbers of users.
+    """
+
+    def __init__(self, values: Mapping[Hashable, FloatArray], rules: Rules = RULES) -> None:
+        self.rules = rules
+        self.values = {name: np.asarray(v, np.float64) for name, v in values.items()}
+        sizes = {len(v) for v in self.values.values()}
+        if len(sizes) > 1:
+            raise ValueError(f"methods were ranked on different numbers of users: {sorted(sizes)}")
+        (self.n_users,) = sizes or {0}
+        usable = [name for name, v in self.values.items() if not _problem(v)]
+        self._means: dict[Hashable, FloatArray] = {}
+        if not usable:
+            return
+        by_user = np.stack([self.values[name].mean(axis=1) for name in usable], axis=1)
+        over_users = resampled_means(by_user, resamples=rules.resamples, seed=rules.bootstrap_seed)
+        for name, means in zip(usable, over_users.T, strict=True):
+            by_seed = self.values[name].mean(axis=0)
+            weights = _seed_weights(len(by_seed), rules.resamples, rules.bootstrap_seed, name)
+            self._means[name] = means + weights @ (by_seed - by_seed.mean())
+
+    def compare(self, a: Hashable, b: Hashable) -> Comparison:
+        """Method a against method b, which a claim says is worse."""
+        x, y = self.values[a], self.values[b]
+        problem = _problem(x) or _problem(y)
+        mean_x, mean_y = (float(v.mean()) if v.size else np.nan for v in (x, y))
+        difference = mean_x / mean_y - 1 if mean_y else np.nan
+        seeds = (x.shape[1], y.shape[1])
+        if not problem:
+            resampled = self._means[a], self._means[b]
+            if min(mean_x, mean_y, *(float(m.min()) for m in resampled)) <= 0:
+                problem = "a mean is too near zero for a relative difference"
+        if problem:
+            return _nothing(difference, self.n_users, seeds, problem)
+        df = _degrees_of_freedom(*_components([x / mean_x, -y / mean_y]))
+        log_difference = float(np.log(mean_x / mean_y))
+        error = float(np.std(np.log(resampled[0] / resampled[1]), ddof=1))
+        if error < _NOISE:
+            if abs(log_difference) > _NOISE:
+                note = "no variation over users or seeds to measure the difference against"
+                return _nothing(difference, self.n_users, seeds, note)
+            return self._judged(difference, (0.0, 0.0), 1.0, 0.0, df, seeds)
+        t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
+        detectable = (t + float(stats.t.ppf(self.rules.power, df))) * error
+        ends = np.expm1([log_difference - t * error, log_difference + t * error])
+        return self._judged(
+            difference,
+            (float(ends[0]), float(ends[1])),
+            float(2 * stats.t.sf(abs(log_difference) / error, df)),
+            float(np.expm1(detectable)),
+            df,
+            seeds,
+        )
+
+    def interval(self, name: Hashable) -> Interval:
+        """A method's mean and its interval, cut to [0, 1]; NaN ends where it cannot be had."""
+        x = self.values[name]
+        mean = float(x.mean()) if x.size else np.nan
+        if _problem(x):
+            return Interval(mean, np.nan, np.nan)
+        df = _degrees_of_freedom(*_components([x]))
+        t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
+        error = float(self._means[name].std(ddof=1))
+        return Interval(mean, max(mean - t * error, 0.0), min(mean + t * error, 1.0))
+
+    def _judged(
+        self,
+        difference: float,
+        ends: tuple[float, float],
+        p: float,
+        detectable: float,
+        df: float,
+        seeds: tuple[int, int],
+    ) -> Comparison:
+        low, high = ends
+        verdict: Verdict = "inconclusive"
+        note = ""
+        if min(seeds) < self.rules.minimum_seeds:
+            note = f"n = {min(seeds)} seeds; a verdict needs {self.rules.minimum_seeds}"
+        elif low > 0:
+            verdict = "replicated"
+            if high < self.rules.smallest_effect:
+                note = "smaller than the smallest effect of interest"
+        elif high < self.rules.smallest_effect:
+            verdict = "contradicted"
+        return Comparison(
+            difference, low, high, p, detectable, df, self.n_users, seeds, verdict, note
+        )
+
+
+def _nothing(difference: float, users: int, seeds: tuple[int, int], note: str) -> Comparison:
+    nan = np.nan
+    return Comparison(difference, nan, nan, nan, nan, nan, users, seeds, "inconclusive", note)
+
+
+def _problem(values: FloatArray) -> str:
+    if np.isnan(values).any():
+        return "NaN among the values"
+    if values.shape[1] < 2:
+        return "fewer than two seeds"
+    return "fewer than two users" if len(values) < 2 else ""
+
+
+def _seed_weights(seeds: int, resamples: int, seed: int, name: Hashable) -> FloatArray:
+    """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above."""
+    rng = np.random.default_rng([seed, *str(name).encode()])
+    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    return np.asarray(1 / seeds + np.sqrt(seeds / (seeds - 1)) * (weights - 1 / seeds))
+
+
+def _components(influence: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Variances of a sum of means of [U, S] arrays, and their degrees of freedom: what users
+    contribute (shared by the arrays) and what each array's seeds do."""
+    by_user = np.sum([x.mean(axis=1) for x in influence], axis=0)
+    variances = [by_user.var(ddof=1) / len(by_user)]
+    variances += [x.mean(axis=0).var(ddof=1) / x.shape[1] for x in influence]
+    freedom = [len(by_user) - 1] + [x.shape[1] - 1 for x in influence]
+    return np.asarray(variances), np.asarray(freedom, np.float64)
+
+
+def _degrees_of_freedom(variances: FloatArray, freedom: FloatArray) -> float:
+    """Satterthwaite's, of a sum of independent variance estimates."""
+    total = variances.sum()
+    if total == 0:
+        return float(freedom.min())
+    return float(total**2 / (variances**2 / freedom).sum())
