@@ -4,6 +4,7 @@ For maintainers who hold the raw files and the encoders; users never need it. Wh
 redistributed (MovieLens ratings) is never written.
 """
 
+import json
 import sys
 
 import pandas as pd
@@ -11,11 +12,12 @@ import pandas as pd
 from benchmark.data.bundle import Bundle, load_bundle
 from benchmark.data.config import SHIPPED, dataset_config
 from benchmark.data.features import read_features, write_features
-from benchmark.data.files import atomic_file
+from benchmark.data.files import atomic_file, sha256
 
 
 def ship(bundle: Bundle) -> None:
-    """Write the bundle's items and features, and interactions where a source names them."""
+    """Write the bundle's items and features, interactions where a source names them, and
+    provenance.json, which says for a reader what the files' own headers say."""
     config = dataset_config(bundle.name)
     frames = {
         **{
@@ -28,10 +30,17 @@ def ship(bundle: Bundle) -> None:
     for name, frame in frames.items():
         with atomic_file(SHIPPED / name) as temporary:
             frame.to_parquet(temporary, index=False, compression="zstd", compression_level=19)
+    record: dict[str, object] = {name: {"sha256": sha256(SHIPPED / name)} for name in frames}
     for modality, feature in config.features.items():
         if feature.shipped is not None:
             table = read_features(bundle.path / f"{modality}.safetensors")
             write_features(SHIPPED / feature.shipped, table)
+            record[feature.shipped] = {
+                "sha256": sha256(SHIPPED / feature.shipped),
+                **table.provenance.model_dump(mode="json"),
+            }
+    with atomic_file(SHIPPED / bundle.name / "provenance.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _interactions(bundle: Bundle) -> pd.DataFrame:
