@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import InputError, nearest
 from benchmark.train.schedule import Training
-from findrec.recommender import Modality, ModelConfig
+from findrec.recommender import Modality
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -58,6 +58,9 @@ class Row(Settings):
     source: str = ""
     modalities: tuple[Modality, ...] = ()
     """What the row is fed, where a dataset has it."""
+    cost: float = Field(0.1, gt=0)
+    """Milliseconds that a training position takes on one core at width 64, evaluation included; for
+    estimates alone."""
     profiles: dict[str, Settings] = {}
     variants: dict[str, Settings] = {}
     """Named changes: ablations, swept values, readings."""
@@ -82,7 +85,7 @@ class Profile(Settings):
     title: str
     seeds: int = Field(ge=1)
     """Seeds 0 .. seeds - 1."""
-    on: tuple[str, ...]
+    run_on: tuple[str, ...]
     """The datasets that it runs on unless told otherwise."""
     max_users: int | None = None
     """Keep so many users alone; for tests."""
@@ -93,9 +96,8 @@ class Resolved:
     """All settings of one (dataset, model, variant) under a profile."""
 
     row: Row
-    config: ModelConfig | None
-    """None for a control, which has no trained parameters; see `config_fields`."""
-    config_fields: dict[str, Any]
+    config: Any
+    """The class's own config dataclass."""
     training: Training
     features: FeatureUse
 
@@ -177,19 +179,17 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
         config = _config(row.cls, model)
     except (ValidationError, TypeError, ValueError) as error:
         raise InputError(f"settings of {name!r} on {dataset!r} ({variant}): {error}") from error
-    return Resolved(row, config, model, settings, features)
+    return Resolved(row, config, settings, features)
 
 
 def _fields(cls: type) -> set[str]:
-    config = getattr(cls, "Config", None)
-    return {f.name for f in dataclasses.fields(config)} if config is not None else set()
+    return {field.name for field in dataclasses.fields(cls.Config)}  # type: ignore[attr-defined]
 
 
 def _config(cls: type, model: dict[str, Any]) -> Any:
-    config = getattr(cls, "Config", None)
     # YAML has lists where frozen configs have tuples
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in model.items()}
-    return config(**values) if config is not None else None
+    return cls.Config(**values)  # type: ignore[attr-defined]
 
 
 def read(path: Path, kind: type[M]) -> M:

@@ -64,6 +64,25 @@ class Sequences:
     validation: Queries
     test: Queries
 
+    def first_users(self, number: int) -> "Sequences":
+        """The same split of the first `number` users alone; the catalogue stays whole."""
+        kept = self.train.user < number
+        train = Windows(self.train.items[kept], self.train.first[kept], self.train.user[kept])
+        return Sequences(
+            train, _first_queries(self.validation, number), _first_queries(self.test, number)
+        )
+
+
+def _first_queries(queries: Queries, number: int) -> Queries:
+    offsets = queries.seen_offsets[: number + 1]
+    return Queries(
+        history=queries.history[:number],
+        target=queries.target[:number],
+        seen_items=queries.seen_items[: offsets[-1]],
+        seen_offsets=offsets,
+        length=queries.length[:number],
+    )
+
 
 def leave_one_out(
     bundle: "Bundle", max_length: int, *, stride: int | None = None, prefixes: bool = False

@@ -1,0 +1,187 @@
+"""Runs jobs in processes of this machine: one a core on a CPU, one a GPU otherwise.
+
+Processes are spawned, not forked: a fork after an OpenMP region aborts. Each takes one job at a
+time and writes its own results to the store; the parent hears of progress through a pipe. A worker
+that dies is replaced and its job tried once more, then given up with its reason.
+"""
+
+import contextlib
+import multiprocessing as mp
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from benchmark.errors import InputError
+from benchmark.records import Unit
+
+
+@dataclass(frozen=True)
+class Job:
+    """Seeds of one unit that are trained together."""
+
+    unit: Unit
+    seeds: tuple[int, ...]
+    seconds: float
+    """Estimated."""
+
+    def __str__(self) -> str:
+        seeds = ", ".join(map(str, self.seeds))
+        return f"{self.unit.key}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a job: "start", "step", "done" or "failed"."""
+
+    job: Job
+    kind: str
+    worker: int
+    step: int = 0
+    steps: int = 0
+    best: float = float("nan")
+    message: str = ""
+
+
+@dataclass
+class _Worker:
+    process: mp.process.BaseProcess
+    connection: Connection
+    job: Job | None = None
+
+
+def devices(name: str | None) -> list[str]:
+    """One entry a worker: every core of the CPU, or every GPU, or what was asked for.
+
+    name: None for the best there is, "cpu", "cuda" or "cuda:1". Raises InputError for a device that
+    is not there.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if name is None:
+        name = "cuda" if gpus else "cpu"
+    if name == "cpu":
+        return ["cpu"] * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    if name == "cuda" and gpus:
+        return [f"cuda:{i}" for i in range(gpus)]
+    if name in [f"cuda:{i}" for i in range(gpus)]:
+        return [name]
+    raise InputError(f"--device {name}: not here; choose cpu{', cuda' if gpus else ''}")
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: Sequence[str],
+    store: Path,
+    data: Path | None,
+    watch: Callable[[Event], None],
+) -> int:
+    """Run all jobs, the longest first; returns the number that failed.
+
+    workers: a device for each. An interrupt stops the workers; finished runs are stored, and those
+    in flight go on from their checkpoints the next time.
+    """
+    waiting = deque(sorted(jobs, key=lambda job: -job.seconds))
+    tries: dict[Job, int] = {}
+    failed = 0
+    pool = {
+        at: _spawn(device, store, data) for at, device in enumerate(workers[: max(len(waiting), 1)])
+    }
+    try:
+        for at, worker in pool.items():
+            _assign(at, worker, waiting, watch)
+        while any(worker.job for worker in pool.values()):
+            ready = wait([w.connection for w in pool.values() if w.job])
+            for at, worker in list(pool.items()):
+                if worker.job is None or worker.connection not in ready:
+                    continue
+                job = worker.job
+                try:
+                    kind, fields = worker.connection.recv()
+                except (EOFError, ConnectionError):
+                    worker.process.join()
+                    tries[job] = tries.get(job, 0) + 1
+                    if tries[job] < 2:
+                        waiting.appendleft(job)
+                    else:
+                        failed += 1
+                        code = worker.process.exitcode
+                        watch(Event(job, "failed", at, message=f"its process died twice ({code})"))
+                    pool[at] = _spawn(workers[at], store, data)
+                    _assign(at, pool[at], waiting, watch)
+                    continue
+                watch(Event(job, kind, at, **fields))
+                if kind in ("done", "failed"):
+                    failed += kind == "failed"
+                    _assign(at, worker, waiting, watch)
+    finally:
+        for worker in pool.values():
+            worker.process.terminate()
+        for worker in pool.values():
+            worker.process.join()
+    return failed
+
+
+def _spawn(device: str, store: Path, data: Path | None) -> _Worker:
+    context = mp.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, device, store, data), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _assign(at: int, worker: _Worker, waiting: deque[Job], watch: Callable[[Event], None]) -> None:
+    worker.job = waiting.popleft() if waiting else None
+    if worker.job is not None:
+        watch(Event(worker.job, "start", at))
+        # a worker that has just died is noticed when its pipe is read
+        with contextlib.suppress(BrokenPipeError):
+            worker.connection.send(worker.job)
+
+
+def _work(connection: Connection, device: str, store: Path, data: Path | None) -> None:
+    """A worker's life: one thread on a CPU, where the cores are all taken by workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    import torch
+
+    from benchmark.run import run_unit
+    from benchmark.store import Store
+    from benchmark.train.engine import Progress
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+    def tell(progress: Progress) -> None:
+        fields = {"step": progress.step, "steps": progress.steps, "best": progress.best}
+        connection.send(("step", fields))
+
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            return
+        try:
+            records = run_unit(
+                job.unit,
+                job.seeds,
+                Store(store),
+                data=data,
+                device=torch.device(device),
+                watch=tell,
+            )
+            messages = [record.message for record in records if record.status == "failed"]
+        except InputError as error:
+            messages = [str(error)]
+        except Exception:
+            messages = [traceback.format_exc()]
+        if messages:
+            connection.send(("failed", {"message": messages[0]}))
+        else:
+            connection.send(("done", {}))

@@ -1,0 +1,179 @@
+"""Tables and figures -> the units that they need, and which of those the store lacks.
+
+Tables share units: the base configuration of Tables 2, 5-9 and Figure 3 is one unit, trained once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.data.bundle import BundleMeta, load_bundle
+from benchmark.data.config import Counts
+from benchmark.identity import hashes
+from benchmark.records import RunRecord, Unit
+from benchmark.registry import CONFIGS, Profile, pick, read, resolve, rows
+from benchmark.store import Status, Store
+
+OWN_MODEL = "FindRec"
+
+
+class Experiment(BaseModel):
+    """What a table or figure shows: an entry of `configs/experiments.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    models: tuple[str, ...] | Literal["all"] = "all"
+    variants: tuple[str, ...] = ("base",)
+    """Variants of FindRec, in the order of the table's rows."""
+    modality_controls: bool = False
+    """Whether every multimodal row is also run with permuted and without features."""
+
+
+class _Experiments(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiments: dict[str, Experiment]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A unit and where each of its seeds stands in the store."""
+
+    unit: Unit
+    states: dict[int, Status]
+    seconds: float
+    """Estimated time of one seed on one CPU core."""
+
+    def to_run(self, *, reuse_stale: bool = False) -> list[int]:
+        """Seeds that have no run to use; failed ones are tried again."""
+        usable = ("complete", "stale") if reuse_stale else ("complete",)
+        return [seed for seed, state in self.states.items() if state not in usable]
+
+
+@cache
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name (table2 ... fig3, curves)."""
+    return read(CONFIGS / "experiments.yaml", _Experiments).experiments
+
+
+def units(
+    names: Sequence[str],
+    profile: Profile,
+    *,
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+) -> list[Unit]:
+    """The units that the named experiments need, each once, in the order of the tables' rows.
+
+    Raises InputError for an unknown experiment, model or dataset.
+    """
+    found: dict[tuple[str, str, str], Unit] = {}
+    for name in names:
+        experiment = pick(name, experiments(), "table or figure")
+        for dataset in datasets or profile.run_on:
+            for model, variant in _members(experiment, models):
+                key = (dataset, model, variant)
+                if key not in found:
+                    found[key] = unit_of(model, dataset, profile, variant)
+    return list(found.values())
+
+
+def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
+    """(model, variant) pairs of an experiment, restricted to `models` if given."""
+    wanted = list(rows()) if experiment.models == "all" else list(experiment.models)
+    if models is not None:
+        wanted = [name for name in models if pick(name, rows(), "model") and name in wanted]
+    members = []
+    for name in wanted:
+        for variant in experiment.variants if name == OWN_MODEL else ("base",):
+            members.append((name, variant))
+        if experiment.modality_controls and rows()[name].modalities:
+            members += [
+                (name, v)
+                for v in ("permuted-features", "no-features")
+                if v in rows()[name].variants
+            ]
+    return members
+
+
+def unit_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> Unit:
+    """The unit with all its settings resolved."""
+    resolved = resolve(model, dataset, profile, variant)
+    control = resolved.row.group == "control"
+    config = asdict(resolved.config)
+    training = {} if control else resolved.training.model_dump()
+    return Unit(
+        dataset=dataset,
+        model=model,
+        variant=variant,
+        profile=profile.name,
+        implementation=resolved.row.class_path,
+        modalities=resolved.row.modalities,
+        config=config,
+        training=training,
+        protocol={
+            "split": "leave-one-out",
+            "candidates": "all items, history not masked",
+            "max_length": config.get("max_length", profile.model.get("max_length", 50)),
+            "stride": resolved.training.stride,
+            "prefixes": resolved.training.prefixes,
+            "max_users": profile.max_users,
+            "features": resolved.features,
+            "control": control,
+        },
+    )
+
+
+def plan(
+    wanted: Sequence[Unit],
+    seeds: Sequence[int],
+    store: Store,
+    *,
+    data: Path | None = None,
+    trust: bool = False,
+) -> list[Planned]:
+    """How each unit stands in the store. Controls have one seed, since nothing in them is random.
+
+    trust: take runs as they are, whatever code and data they were made with; needs no bundle.
+    """
+    metas: dict[str, BundleMeta] = {}
+    planned = []
+    for unit in wanted:
+        parts = None
+        if not trust:
+            if unit.dataset not in metas:
+                metas[unit.dataset] = load_bundle(unit.dataset, root=data).meta
+            parts = hashes(unit, metas[unit.dataset].data_hash)
+        own = seeds[:1] if unit.protocol["control"] else seeds
+        stored = {seed: store.status(unit.key, seed, parts) for seed in own}
+        records = [s.record for s in stored.values() if s.record is not None]
+        counts = metas[unit.dataset].counts if not trust else None
+        seconds = _estimate(unit, counts, records) if counts is not None else 0.0
+        planned.append(Planned(unit, {seed: s.status for seed, s in stored.items()}, seconds))
+    return planned
+
+
+def _estimate(unit: Unit, counts: Counts, records: Sequence[RunRecord]) -> float:
+    """Seconds of one seed on one core: from its own earlier runs, else from the budget.
+
+    Without earlier runs the row's `cost` (milliseconds a training position at width 64, measured)
+    is multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor
+    of two or so, since nobody knows when a run reaches its plateau.
+    """
+    if unit.protocol["control"]:
+        return 5.0
+    timed = [r.timings.training + r.timings.evaluation for r in records if r.status == "ok"]
+    if timed:
+        return sum(timed) / len(timed)
+    length = int(unit.protocol["max_length"])
+    users = min(unit.protocol["max_users"] or counts.users, counts.users)
+    positions = min(max(counts.interactions / counts.users - 3, 1), length)
+    batch = min(unit.training["batch_size"], users)
+    width = max(unit.config.get("align_dim", 0), unit.config.get("dim", 64)) / 64
+    steps = unit.training["steps"]
+    return 1e-3 * rows()[unit.model].cost * positions * batch * steps * width

@@ -1,0 +1,252 @@
+"""One unit, whole: bundle -> sequences -> training -> ranks -> store.
+
+The one place to read how a number comes to be.
+"""
+
+import dataclasses
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from baselines.controls import Control
+from benchmark.analyse.statistics import RULES_HASH
+from benchmark.data.bundle import load_bundle
+from benchmark.data.sequences import Sequences, leave_one_out
+from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
+from benchmark.identity import hashes, identity
+from benchmark.records import (
+    Curves,
+    Environment,
+    Hashes,
+    Ranks,
+    RunRecord,
+    RunResult,
+    Timings,
+    Unit,
+)
+from benchmark.store import Store
+from benchmark.train.engine import Progress, SeedCurve, Trained, train
+from benchmark.train.schedule import Training
+from findrec.ops import scan_backend
+from findrec.recommender import Attribute, Catalogue, Features, Recommender
+
+PERMUTATION_SEED = 20250803
+"""Of the one permutation of items under which the control with permuted features is trained."""
+
+
+def run_unit(
+    unit: Unit,
+    seeds: Sequence[int],
+    store: Store,
+    *,
+    data: Path | None = None,
+    device: torch.device | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> list[RunRecord]:
+    """Train, rank and store the given seeds of a unit; one record a seed, failed ones included.
+
+    data: folder of bundles. Raises InputError for settings or data that cannot work; whatever else
+    goes wrong in training is stored as a failed run with its message.
+    """
+    device = device or torch.device("cpu")
+    bundle = load_bundle(unit.dataset, root=data)
+    parts = hashes(unit, bundle.meta.data_hash)
+    started = datetime.now(UTC)
+    sequences = leave_one_out(
+        bundle,
+        unit.protocol["max_length"],
+        stride=unit.protocol["stride"],
+        prefixes=unit.protocol["prefixes"],
+    )
+    if unit.protocol["max_users"] is not None:
+        sequences = sequences.first_users(unit.protocol["max_users"])
+    catalogue = _as_fed(bundle.catalogue(), unit)
+    make = _maker(unit, catalogue)
+
+    def record(seed: int, **fields: Any) -> RunRecord:
+        return RunRecord(
+            unit=unit,
+            seed=seed,
+            hashes=parts,
+            identity=identity(parts, seed),
+            environment=Environment.current(
+                device=_device_name(device),
+                scan_backend=scan_backend(device),
+                threads=torch.get_num_threads(),
+            ),
+            started=started,
+            rules=RULES_HASH,
+            **fields,
+        )
+
+    try:
+        results = (
+            _fit_control(make(), catalogue, sequences, seeds, record)
+            if unit.protocol["control"]
+            else _train(make, unit, sequences, seeds, device, store, parts, watch, record)
+        )
+    except (ValueError, RuntimeError) as error:  # a model that cannot be built here, or no memory
+        message = f"{type(error).__name__}: {error}"
+        results = [RunResult(record(seed, status="failed", message=message)) for seed in seeds]
+    for result in results:
+        store.write(result)
+    return [result.record for result in results]
+
+
+def _train(
+    make: Callable[[], Recommender],
+    unit: Unit,
+    sequences: Sequences,
+    seeds: Sequence[int],
+    device: torch.device,
+    store: Store,
+    parts: Hashes,
+    watch: Callable[[Progress], None],
+    record: Callable[..., RunRecord],
+) -> list[RunResult]:
+    name = identity(parts, seeds[0])[:16] + "-" + "-".join(map(str, seeds))
+    trained = train(
+        make,
+        Training(**unit.training),
+        sequences.train,
+        sequences.validation,
+        seeds,
+        device=device,
+        watch=watch,
+        checkpoint=store.root / ".checkpoints" / f"{name}.pt",
+    )
+    started = time.perf_counter()
+    score = trained.scorer()
+    validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
+    test = rank_targets_stacked(score, sequences.test, device=device)
+    ranking = time.perf_counter() - started
+    return [
+        _result(curve, trained, validation[at], test[at], sequences, ranking, record)
+        for at, curve in enumerate(trained.curves)
+    ]
+
+
+def _result(
+    curve: SeedCurve,
+    trained: Trained,
+    validation: Ranks | NanScores,
+    test: Ranks | NanScores,
+    sequences: Sequences,
+    ranking_seconds: float,
+    record: Callable[..., RunRecord],
+) -> RunResult:
+    seeds = len(trained.curves)
+    fields = {
+        "plateau": curve.plateau,
+        "best_step": curve.best_step,
+        "steps": curve.stopped_at,
+        "targets_seen": round(curve.stopped_at * trained.targets_per_step),
+        "parameters": trained.stack.parameters_per_seed,
+        "curves": Curves(
+            loss_steps=curve.steps,
+            losses=curve.terms,
+            validation_steps=curve.steps,
+            validation=curve.validation,
+        ),
+        "timings": Timings(
+            training=trained.training_seconds / seeds,
+            evaluation=(trained.evaluation_seconds + ranking_seconds) / seeds,
+        ),
+        "peak_memory": trained.peak_memory_bytes,
+    }
+    failure = curve.failure or next((str(r) for r in (validation, test) if not _ranked(r)), None)
+    if failure is not None:
+        return RunResult(record(curve.seed, status="failed", message=failure, **fields))
+    assert isinstance(validation, Ranks)
+    assert isinstance(test, Ranks)
+    return RunResult(
+        record(curve.seed, status="ok", **fields),
+        validation,
+        test,
+        sequences.test.length.astype(np.int32),
+    )
+
+
+def _fit_control(
+    control: Control,
+    catalogue: Catalogue,
+    sequences: Sequences,
+    seeds: Sequence[int],
+    record: Callable[..., RunRecord],
+) -> list[RunResult]:
+    """A control has no seeds of its own; each asked for gets the same ranks."""
+    started = time.perf_counter()
+    control.fit(sequences.validation.seen_items, sequences.validation.seen_offsets, catalogue)
+    fitting = time.perf_counter() - started
+
+    def score(history: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(control.score(history)).unsqueeze(0)
+
+    (validation,) = rank_targets_stacked(score, sequences.validation, top=0)
+    (test,) = rank_targets_stacked(score, sequences.test)
+    assert isinstance(validation, Ranks)
+    assert isinstance(test, Ranks)
+    timings = Timings(training=fitting, evaluation=time.perf_counter() - started - fitting)
+    length = sequences.test.length.astype(np.int32)
+    return [
+        RunResult(
+            record(seed, status="ok", plateau=True, timings=timings), validation, test, length
+        )
+        for seed in seeds
+    ]
+
+
+def _maker(unit: Unit, catalogue: Catalogue) -> Callable[[], Any]:
+    """Builds the model, or the control, that the unit names."""
+    module, _, name = unit.implementation.partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in unit.config.items()}
+    if unit.protocol["control"]:
+        return lambda: cls(**fields)
+    config = cls.Config(**fields)
+    return lambda: cls(config, catalogue)
+
+
+def _as_fed(catalogue: Catalogue, unit: Unit) -> Catalogue:
+    """The catalogue that the row is fed: its modalities, as they are, permuted or not at all."""
+    use = unit.protocol["features"]
+    if use == "none":
+        return Catalogue(catalogue.items)
+    fed = dataclasses.replace(
+        catalogue,
+        text=catalogue.text if "text" in unit.modalities else None,
+        image=catalogue.image if "image" in unit.modalities else None,
+    )
+    if use == "real":
+        return fed
+    generator = torch.Generator().manual_seed(PERMUTATION_SEED)
+    order = torch.cat(
+        [torch.zeros(1, dtype=torch.int64), torch.randperm(fed.items, generator=generator) + 1]
+    )
+
+    def permuted(features: Features | None) -> Features | None:
+        if features is None:
+            return None
+        layers = features.layers[order] if features.layers is not None else None
+        return Features(features.values[order], features.present[order], layers)
+
+    return Catalogue(
+        fed.items,
+        permuted(fed.text),
+        permuted(fed.image),
+        {name: Attribute(a.values[order], a.size) for name, a in fed.attributes.items()},
+    )
+
+
+def _ranked(ranks: Ranks | NanScores) -> bool:
+    return isinstance(ranks, Ranks)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
