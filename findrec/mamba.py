@@ -86,7 +86,7 @@ class CausalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         length, width = x.shape[1], self.weight.shape[0]
         padded = pad(x, (0, 0, width - 1, 0))
-        y = self.bias
+        y: Tensor = self.bias
         for offset, weight in enumerate(self.weight.unbind()):
             y = torch.addcmul(y, padded[:, offset : offset + length], weight)
         return y

@@ -15,7 +15,7 @@ place, and take no part in the alignment.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +96,8 @@ class FindRec(Recommender):
     ) -> dict[str, Tensor]:
         taps = {} if gates is None else {"gates": gates.detach()}
         if self.coordinated:
-            for name, features in self.features.items():
-                taps |= {name: z[name], f"has_{name}": features.has(batch.items)}
+            for name in self.features:
+                taps |= {name: z[name], f"has_{name}": self._projection(name).has(batch.items)}
             if self.config.iicm_align == "id":
                 taps["id"] = self.id_to_align(z["id"])
         return taps
@@ -115,10 +115,15 @@ class FindRec(Recommender):
 
     def item_table(self) -> Tensor:
         """[N, D]: e_id, or e_fused projected to D."""
-        table = self.items.table()
+        e_id = self.items.table()
         if self.config.score_with == "id":
-            return table
-        return self.fuse(torch.cat([table, *(f.table() for f in self.features.values())], -1))
+            return e_id
+        return self.fuse(
+            torch.cat([e_id, *(self._projection(n).table() for n in self.features)], -1)
+        )
+
+    def _projection(self, name: str) -> FeatureProjection:
+        return cast(FeatureProjection, self.features[name])
 
 
 class Stream(nn.Module):
