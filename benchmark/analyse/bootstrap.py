@@ -24,7 +24,7 @@ either method's seeds contribute (delta method).
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +89,13 @@ def resampled_means(values: FloatArray, *, resamples: int, seed: int) -> FloatAr
 class CrossedBootstrap:
     """All methods of one dataset (or of one bucket of its users), users drawn once for all.
 
-    values: name -> [U, S] per-user metric, the same users in the same order for all; the numbers of
-    seeds may differ. A name also seeds the draws of its method's seeds, so that a comparison of two
-    does not depend on which others are there. Raises ValueError for different numbers of users.
+    values: name (hashable) -> [U, S] per-user metric, the same users in the same order for all; the
+    numbers of seeds may differ. A name also seeds the draws of its method's seeds, so that a
+    comparison of two does not depend on which others are there. Raises ValueError for different
+    numbers of users.
     """
 
-    def __init__(self, values: Mapping[Hashable, FloatArray], rules: Rules = RULES) -> None:
+    def __init__(self, values: Mapping[Any, FloatArray], rules: Rules = RULES) -> None:
         self.rules = rules
         self.values = {name: np.asarray(v, np.float64) for name, v in values.items()}
         sizes = {len(v) for v in self.values.values()}
@@ -111,6 +112,11 @@ class CrossedBootstrap:
             by_seed = self.values[name].mean(axis=0)
             weights = _seed_weights(len(by_seed), rules.resamples, rules.bootstrap_seed, name)
             self._means[name] = means + weights @ (by_seed - by_seed.mean())
+
+    def over_seeds(self, name: Hashable) -> FloatArray:
+        """[S]: mean over users of each of the method's seeds; NaN where there are no users."""
+        values = self.values[name]
+        return values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
 
     def compare(self, a: Hashable, b: Hashable) -> Comparison:
         """Method a against method b, which a claim says is worse."""

@@ -1,0 +1,246 @@
+"""Stored runs -> the cells of a table, in the long form that every table has.
+
+    table,row,column,dataset,metric,mean,sd,n,paper,grade,ci_low,ci_high,p,p_holm,status
+
+mean and sd (n - 1) are over the n seeds that finished; ci_low and ci_high are the crossed
+bootstrap's interval of the mean, over users and seeds. p is the crossed bootstrap's, of no
+difference from the best other cell of the same family (the rows of one column; the values of one
+sweep), for cells that may be compared: all seeds finished and at their plateau, and enough of them
+(`Rules.minimum_seeds`). p_holm is Holm's over the whole table.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.contests import NAMES, Contest, Place, judge
+from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
+from benchmark.errors import InputError
+from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.records import Hashes, RunResult, Unit
+from benchmark.store import Status, Store
+
+Grade = Literal["A", "B", "C"]
+CellStatus = Literal["ok", "budget", "missing", "failed", "stale"]
+
+COLUMNS = (
+    *(*NAMES, "mean", "sd", "n", "paper", "grade"),
+    *("ci_low", "ci_high", "p", "p_holm", "status"),
+)
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One place of a table: which runs stand behind it, for all metrics."""
+
+    row: str
+    unit: Unit
+    seeds: tuple[int, ...]
+    grade: Grade
+    column: str = ""
+    """A swept value; a bucket's label stands here by itself."""
+    bucket: Bucket | None = None
+    split: Literal["validation", "test"] = "test"
+    family: str = ""
+    """Cells of one dataset, family and bucket are compared with one another."""
+    compared: bool = True
+    """False for controls, which are shown and never judged."""
+    paper_row: str | None = None
+    """The row of the paper's cells to print beside it; None for the cell's own."""
+
+    @property
+    def place(self) -> Place:
+        column = self.bucket.label if self.bucket is not None else self.column
+        return Place(self.row, column, self.unit.dataset)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's numbers."""
+
+    cells: pd.DataFrame
+    """Long form, `COLUMNS`, in the order of the specs and metrics."""
+    comparisons: pd.DataFrame
+    """Why: one line for each compared cell (`benchmark.analyse.contests.judge`)."""
+    problems: tuple[str, ...]
+    """Runs that are missing, failed, stale or damaged, each with its reason."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A spec with its usable runs."""
+
+    spec: CellSpec
+    runs: tuple[RunResult, ...]
+    status: CellStatus
+
+    def values(self, metric: str, masked: bool) -> FloatArray:
+        """[U, S] of the spec's split and bucket. Raises ValueError for unequal users."""
+        columns = []
+        for run in self.runs:
+            ranks = run.validation if self.spec.split == "validation" else run.test
+            if ranks is None or run.length is None:
+                raise ValueError("a run without ranks was taken for a finished one")
+            values = per_user(ranks, metric, masked=masked)
+            if self.spec.bucket is not None:
+                values = values[self.spec.bucket.holds(run.length)]
+            columns.append(values)
+        return np.stack(columns, axis=1)
+
+
+def tabulate(
+    table: str,
+    specs: Sequence[CellSpec],
+    store: Store,
+    *,
+    paper_cells: pd.DataFrame | None = None,
+    metrics: Sequence[str] = PAPER_METRICS,
+    masked: bool = False,
+    hashes: Callable[[Unit], Hashes] | None = None,
+    reuse_stale: bool = False,
+    rules: Rules = RULES,
+) -> Table:
+    """Every cell of a table, from stored runs alone.
+
+    hashes: what a run made now would depend on; runs that differ are stale and used only where
+    `reuse_stale` asks for it. None takes stored runs as they are (results from elsewhere).
+    paper_cells: as `benchmark.paper.load_cells` gives them; printed values of the same table, row,
+    bucket, dataset and metric are put beside ours.
+    Raises InputError if runs of one dataset were ranked on different users.
+    """
+    loaded: list[_Loaded] = []
+    problems: list[str] = []
+    for spec in specs:
+        entry, notes = _load(spec, store, hashes, reuse_stale)
+        loaded.append(entry)
+        problems += notes
+    bootstraps = _bootstraps(loaded, metrics, masked, rules)
+    comparisons = judge(table, _contests(loaded, bootstraps, metrics))
+    printed = _printed(table, paper_cells)
+
+    lines = []
+    for entry in loaded:
+        spec = entry.spec
+        group = spec.bucket.label if spec.bucket is not None else ""
+        for metric in metrics:
+            low = high = np.nan
+            over_seeds: FloatArray = np.empty(0)
+            if entry.runs:
+                bootstrap = bootstraps[_crowd(spec)]
+                over_seeds = bootstrap.over_seeds(_name(spec, metric))
+                interval = bootstrap.interval(_name(spec, metric))
+                low, high = interval.low, interval.high
+            summary = summarise(over_seeds)
+            key = (spec.paper_row or spec.row, group, spec.unit.dataset, metric)
+            numbers = (summary.mean, summary.sd, summary.n, printed.get(key, np.nan))
+            names = (table, *spec.place, metric)
+            lines.append((*names, *numbers, spec.grade, low, high, entry.status))
+    frame = pd.DataFrame(lines, columns=[c for c in COLUMNS if c not in ("p", "p_holm")])
+    tested = comparisons[[*NAMES, "p", "p_holm"]]
+    frame = frame.merge(tested, on=list(NAMES), how="left", validate="one_to_one")
+    return Table(frame[list(COLUMNS)], comparisons, tuple(dict.fromkeys(problems)))
+
+
+def _load(
+    spec: CellSpec,
+    store: Store,
+    hashes: Callable[[Unit], Hashes] | None,
+    reuse_stale: bool,
+) -> tuple[_Loaded, list[str]]:
+    expected = hashes(spec.unit) if hashes is not None else None
+    runs: list[RunResult] = []
+    statuses: set[Status] = set()
+    problems: list[str] = []
+    for seed in spec.seeds:
+        stored = store.status(spec.unit.key, seed, expected)
+        statuses.add(stored.status)
+        usable = stored.status == "complete" or (
+            stored.status == "stale" and reuse_stale and stored.record is not None
+        )
+        if usable:
+            run = store.read(spec.unit.key, seed)
+            if run.record.status == "ok":
+                runs.append(run)
+            else:
+                statuses.add("failed")
+        if stored.problem:
+            problems.append(f"{spec.unit.key}, seed {seed}: {stored.status}: {stored.problem}")
+    return _Loaded(spec, tuple(runs), _status(statuses, runs)), problems
+
+
+def _status(statuses: set[Status], runs: Iterable[RunResult]) -> CellStatus:
+    if "failed" in statuses:
+        return "failed"
+    if not statuses or statuses & {"missing", "damaged"}:
+        return "missing"
+    if "stale" in statuses:
+        return "stale"
+    return "ok" if all(run.record.plateau for run in runs) else "budget"
+
+
+_Crowd = tuple[str, Bucket | None, str]
+
+
+def _crowd(spec: CellSpec) -> _Crowd:
+    """What has the same users: dataset, bucket, split."""
+    return spec.unit.dataset, spec.bucket, spec.split
+
+
+def _name(spec: CellSpec, metric: str) -> str:
+    """A cell's name in its bootstrap. It seeds the draws of seeds, so it says nothing of the table:
+    a unit has the same interval wherever it is printed."""
+    return f"{spec.unit.key} {metric}"
+
+
+def _bootstraps(
+    loaded: Sequence[_Loaded], metrics: Sequence[str], masked: bool, rules: Rules
+) -> dict[_Crowd, CrossedBootstrap]:
+    crowds: dict[_Crowd, list[_Loaded]] = defaultdict(list)
+    for entry in loaded:
+        if entry.runs:
+            crowds[_crowd(entry.spec)].append(entry)
+    bootstraps = {}
+    for crowd, entries in crowds.items():
+        try:
+            values = {
+                _name(entry.spec, metric): entry.values(metric, masked)
+                for entry in entries
+                for metric in metrics
+            }
+            bootstraps[crowd] = CrossedBootstrap(values, rules)
+        except ValueError as error:
+            raise InputError(
+                f"runs on {crowd[0]} cannot stand in one table: {error}; they come from different "
+                "versions of the data"
+            ) from error
+    return bootstraps
+
+
+def _contests(
+    loaded: Sequence[_Loaded], bootstraps: dict[_Crowd, CrossedBootstrap], metrics: Sequence[str]
+) -> list[Contest]:
+    families: dict[tuple[_Crowd, str], list[CellSpec]] = defaultdict(list)
+    for entry in loaded:
+        if entry.spec.compared and entry.runs and entry.status in ("ok", "stale"):
+            families[_crowd(entry.spec), entry.spec.family].append(entry.spec)
+    return [
+        Contest(bootstraps[crowd], metric, {spec.place: _name(spec, metric) for spec in specs})
+        for (crowd, _), specs in families.items()
+        for metric in metrics
+    ]
+
+
+def _printed(
+    table: str, paper_cells: pd.DataFrame | None
+) -> dict[tuple[str, str, str, str], float]:
+    """(row, group, dataset, metric) -> printed value"""
+    if paper_cells is None:
+        return {}
+    own = paper_cells[paper_cells["table"] == table]
+    keys = zip(own["row"], own["group"], own["dataset"], own["metric"], strict=True)
+    return dict(zip(keys, own["value"].astype(float), strict=True))

@@ -1,0 +1,150 @@
+"""Which of the cells that stand for the same question is best, and can it be told from the others.
+
+A contest is one metric of the rows of one column, or of the values of one sweep. Every cell in it
+is compared with the best other one, so the winner with the runner-up and all others with the
+winner. Holm's correction runs over all contests of a table.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.marks import Marks, corrected_marks, paper_marks
+from benchmark.analyse.statistics import (
+    FloatArray,
+    hedges_g,
+    holm,
+    paired_effect,
+    paired_t,
+    welch_t,
+    wilcoxon,
+)
+
+NAMES = ("table", "row", "column", "dataset", "metric")
+"""The columns that name a cell."""
+
+
+class Place(NamedTuple):
+    """Where a cell stands in its table."""
+
+    row: str
+    column: str
+    dataset: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.row} {self.column}".rstrip()
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Cells that are compared with one another in one metric, ranked on the same users."""
+
+    bootstrap: CrossedBootstrap
+    metric: str
+    members: Mapping[Place, Hashable]
+    """Place -> the method's name in the bootstrap."""
+
+    def over_seeds(self) -> dict[Place, FloatArray]:
+        """Mean over users of every seed, [S]."""
+        return {place: self.bootstrap.over_seeds(name) for place, name in self.members.items()}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One cell against the best other cell of its contest."""
+
+    table: str
+    row: str
+    column: str
+    dataset: str
+    metric: str
+    versus: str
+    """Row and column of the best other cell."""
+    difference: float
+    """Relative, mean / mean of the other - 1; the crossed bootstrap's up to `note`."""
+    low: float
+    high: float
+    p: float
+    """NaN with fewer seeds than `Rules.minimum_seeds`."""
+    smallest_detectable: float
+    verdict: str
+    note: str
+    p_paired: float
+    """Over seeds, as are the next four; they decide nothing. Paired ones need equal seeds."""
+    p_welch: float
+    p_wilcoxon: float
+    effect_paired: float
+    effect_hedges: float
+
+
+COLUMNS = (
+    *(*Line.__dataclass_fields__, "p_holm"),
+    *("paper_bold", "paper_underline", "paper_star", "bold", "underline", "star"),
+)
+
+
+def judge(table: str, contests: Sequence[Contest]) -> pd.DataFrame:
+    """One line for each cell of every contest with at least two, columns `COLUMNS`: the fields of
+    `Line`, p_holm over the whole table, and the marks by the paper's rule (paper_*) and by the
+    corrected one."""
+    held = [contest for contest in contests if len(contest.members) > 1]
+    lines = [
+        [_against_best(table, contest, place) for place in contest.members] for contest in held
+    ]
+    adjusted = iter(holm([line.p for contest in lines for line in contest]))
+    records = []
+    for contest, own in zip(held, lines, strict=True):
+        p_holm = {place.label: float(next(adjusted)) for place in contest.members}
+        seeds = {place.label: values for place, values in contest.over_seeds().items()}
+        means = {label: float(values.mean()) for label, values in seeds.items()}
+        alpha = contest.bootstrap.rules.alpha
+        by_paper = paper_marks(seeds)
+        corrected = corrected_marks(means, p_holm, alpha=alpha)
+        records += [
+            asdict(line)
+            | {"p_holm": p_holm[place.label]}
+            | _flags("paper_", by_paper, place.label)
+            | _flags("", corrected, place.label)
+            for line, place in zip(own, contest.members, strict=True)
+        ]
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+def _against_best(table: str, contest: Contest, place: Place) -> Line:
+    seeds = contest.over_seeds()
+    other = max((p for p in seeds if p != place), key=lambda p: seeds[p].mean())
+    result = contest.bootstrap.compare(contest.members[place], contest.members[other])
+    judged = min(result.n_seeds) >= contest.bootstrap.rules.minimum_seeds
+    a, b = seeds[place], seeds[other]
+    paired = len(a) == len(b)
+    return Line(
+        table,
+        *place,
+        contest.metric,
+        other.label,
+        difference=result.difference,
+        low=result.low,
+        high=result.high,
+        p=result.p if judged else np.nan,
+        smallest_detectable=result.smallest_detectable,
+        verdict=result.verdict,
+        note=result.note,
+        p_paired=paired_t(a, b).p if paired else np.nan,
+        p_welch=welch_t(a, b).p,
+        p_wilcoxon=wilcoxon(a, b).p if paired else np.nan,
+        effect_paired=paired_effect(a, b) if paired else np.nan,
+        effect_hedges=hedges_g(a, b),
+    )
+
+
+def _flags(prefix: str, marks: Marks, label: str) -> dict[str, bool]:
+    return {
+        f"{prefix}bold": label in marks.bold,
+        f"{prefix}underline": label in marks.underline,
+        f"{prefix}star": label in marks.star,
+    }
