@@ -3,6 +3,15 @@
 from findrec.ops.loss import cross_entropy
 from findrec.ops.random import dropout, normal, uniform
 from findrec.ops.recurrent import gru
-from findrec.ops.scan import selective_scan
+from findrec.ops.scan import scan_backend, selective_scan, use_scan_backend
 
-__all__ = ["cross_entropy", "dropout", "gru", "normal", "selective_scan", "uniform"]
+__all__ = [
+    "cross_entropy",
+    "dropout",
+    "gru",
+    "normal",
+    "scan_backend",
+    "selective_scan",
+    "uniform",
+    "use_scan_backend",
+]

@@ -1,15 +1,16 @@
-"""Compiling loops with numba: signatures known beforehand, cached on disk, run over threads."""
+"""Compiling loops with numba: one signature for a dtype, cached on disk, run over threads."""
 
+import functools
+import itertools
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numba
 import torch
 
 try:
@@ -18,30 +19,52 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def compiled(*signatures: str, fastmath: frozenset[str] = frozenset({"contract"})) -> Any:
-    """Decorator: compile for the signatures now, or load what an earlier process compiled.
+class Compiled:
+    """A function that is compiled for one floating dtype when that is first asked for."""
 
-    Floating-point freedom is `contract` (fused multiply-add) unless said; never `nnan` or `ninf`,
-    so that a NaN stays one. The compiled code is kept beside the source, else in the user's cache
-    folder, else in NUMBA_CACHE_DIR where that is set; if none can be written it is not kept.
-    """
+    def __init__(self, function: Callable[..., None], signature: str, fastmath: set[str]) -> None:
+        self._function = function
+        self._signature = signature
+        self._options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+        self._by_dtype: dict[torch.dtype, Callable[..., None]] = {}
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
+    def __getitem__(self, dtype: torch.dtype) -> Callable[..., None]:
+        """The compiled function, or what an earlier process compiled."""
+        kernel = self._by_dtype.get(dtype)
+        if kernel is None:
+            kernel = self._by_dtype[dtype] = self._compile(str(dtype).removeprefix("torch."))
+        return kernel
+
+    def _compile(self, scalar: str) -> Callable[..., None]:
+        import numba  # here, because it takes a second that not every process needs
+
+        signature = f"void({self._signature.replace('real', scalar)})"
+        jit = functools.partial(numba.njit, signature, **self._options)
         with _one_process_at_a_time():
             try:
-                return numba.njit(list(signatures), cache=True, **options)(function)
+                kernel = jit(cache=True)(self._function)
             except RuntimeError as error:
                 if "cannot cache" not in str(error):
                     raise
-        warnings.warn(
-            "compiled ops cannot be cached, so that each process compiles them for some seconds: "
-            "set NUMBA_CACHE_DIR to a folder that can be written",
-            stacklevel=2,
-        )
-        return numba.njit(list(signatures), **options)(function)
+                warnings.warn(
+                    f"{self._function.__name__} is compiled in each process, which takes seconds: "
+                    "set NUMBA_CACHE_DIR to a folder that can be written",
+                    stacklevel=4,
+                )
+                kernel = jit()(self._function)
+        return cast(Callable[..., None], kernel)
 
-    return decorate
+
+def compiled(
+    signature: str, fastmath: Iterable[str] = ("contract",)
+) -> Callable[[Callable[..., None]], Compiled]:
+    """Decorator; `real` in the signature stands for the dtype.
+
+    Floating-point freedom is `contract` (fused multiply-add) unless said; never `nnan` or `ninf`,
+    so that a NaN stays one. What is compiled is kept beside the source, else in the user's cache
+    folder, or in NUMBA_CACHE_DIR where that is set.
+    """
+    return lambda function: Compiled(function, signature, set(fastmath))
 
 
 @contextmanager
@@ -87,7 +110,7 @@ def run_tasks(kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
     cuts = [tasks * i // threads for i in range(threads + 1)]
     futures = [
         _pool.submit(kernel, start, stop, *arguments)
-        for start, stop in zip(cuts[1:-1], cuts[2:], strict=True)
+        for start, stop in itertools.pairwise(cuts[1:])
     ]
     kernel(0, cuts[1], *arguments)
     for future in futures:

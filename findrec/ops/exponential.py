@@ -52,6 +52,6 @@ def _exp(x):  # type: ignore[no-untyped-def]
         k = np.floor(x * per_ln2 + half)
         r = (x - k * ln2_high) - k * ln2_low
         p = (((c4 * r + c3) * r + c2) * r + c1) * r + c0
-        return (p * (r * r) + r + one) * _power_of_two(np.int32(k))
+        return (p * (r * r) + r + one) * _power_of_two(np.int32(k))  # type: ignore[call-arg]
 
     return polynomial

@@ -4,11 +4,11 @@ A draw depends on the seed and step in the key, on the site's name, on the row's
 indices behind it. So padding, cutting a batch into groups, and stacking seeds change no draw, and a
 mask can be computed again instead of being kept.
 
-Words of 32 bits (the site, the halves of seed and step, the row's lower half, each index) are folded
-into a state one after the other, `state = mix(state ^ mix(word + 0x9E3779B9))`, where mix is the
-finaliser with the constants called lowbias32 (C. Wellons, "Prospecting for hash functions", 2018).
-A uniform takes the upper 23 bits of the last state, so that it is exact in float32. On a CPU the
-hash runs as a compiled loop (`random_cpu.py`), elsewhere as torch ops; both give the same bits.
+Words of 32 bits (the site, the halves of seed and step, the row's lower half, each index) are
+folded into a state one after the other, `state = mix(state ^ mix(word + 0x9E3779B9))`, where mix is
+the finaliser with the constants called lowbias32 (C. Wellons, "Prospecting for hash functions",
+2018). A uniform takes the upper 23 bits of the last state, so that it is exact in float32. On a CPU
+the hash runs as a compiled loop (`random_cpu.py`), elsewhere as torch ops; both give the same bits.
 """
 
 import functools
@@ -71,9 +71,7 @@ def site_code(site: str) -> int:
 
 def _check(key: Tensor, rows: Tensor) -> None:
     if key.shape != (2,) or key.dtype != torch.int64:
-        raise ValueError(
-            f"a key is [2] int64 (seed, step), not {tuple(key.shape)} {key.dtype}"
-        )
+        raise ValueError(f"a key is [2] int64 (seed, step), not {tuple(key.shape)} {key.dtype}")
     if rows.dtype != torch.int64:
         raise ValueError(f"rows are int64 numbers of rows, not {rows.dtype}")
 
@@ -130,7 +128,9 @@ def _uniform_kernel(key: Tensor, site: int, rows: Tensor, sizes: list[int]) -> T
 
     out = torch.empty(*rows.shape, *sizes, dtype=torch.float32)
     if out.numel():
-        random_cpu.fill_uniform(_flat(out), _flat(key), site, _flat(rows), np.array(sizes or [1]))
+        random_cpu.fill_uniform[torch.float32](
+            _flat(out), _flat(key), site, _flat(rows), np.array(sizes or [1])
+        )
     return out
 
 
@@ -144,7 +144,7 @@ def _dropout_kernel(
 
     out = torch.empty(x.shape, dtype=x.dtype)
     if out.numel():
-        random_cpu.dropout(
+        random_cpu.dropout[x.dtype](
             _flat(out), _flat(x), 1 / (1 - p), _threshold(p),
             _flat(key), site, _flat(rows), np.array(sizes or [1]),
         )  # fmt: skip
@@ -153,7 +153,7 @@ def _dropout_kernel(
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensor:
         p, key, site, rows, sizes = arguments
         ctx.save_for_backward(key, rows)
         ctx.constants = p, site, sizes
@@ -161,13 +161,15 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         key, rows = ctx.saved_tensors
         p, site, sizes = ctx.constants
         return _dropout_kernel(grad, p, key, site, rows, sizes), None, None, None, None, None
 
 
-_uniform = define("uniform(Tensor key, int site, Tensor rows, int[] sizes) -> Tensor", _uniform_kernel)
+_uniform = define(
+    "uniform(Tensor key, int site, Tensor rows, int[] sizes) -> Tensor", _uniform_kernel
+)
 _dropout = define(
     "dropout(Tensor x, float p, Tensor key, int site, Tensor rows, int[] sizes) -> Tensor",
     _Dropout.apply,

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from findrec.ops.compiled import compiled
 
-# Numba widens arithmetic on small integers; np.uint32(...) around each step cuts it back, which LLVM
-# turns into plain 32-bit vector instructions.
+# Numba widens arithmetic on small integers; np.uint32(...) around each step cuts it back, which
+# LLVM turns into plain 32-bit vector instructions.
 
 
 @njit(inline="always")
@@ -57,10 +57,10 @@ def _columns(size):  # type: ignore[no-untyped-def]
     return columns
 
 
-_KEYED = "int64[::1], int64, int64[::1], int64[::1])"
+_KEYED = "int64[::1], int64, int64[::1], int64[::1]"
 
 
-@compiled(f"void(float32[::1], {_KEYED}")
+@compiled(f"float32[::1], {_KEYED}")
 def fill_uniform(
     out: NDArray[np.float32],
     keys: NDArray[np.int64],
@@ -88,10 +88,7 @@ def fill_uniform(
                 offset += inner
 
 
-@compiled(
-    f"void(float32[::1], float32[::1], float32, int64, {_KEYED}",
-    f"void(float64[::1], float64[::1], float64, int64, {_KEYED}",
-)
+@compiled(f"real[::1], real[::1], real, int64, {_KEYED}")
 def dropout(
     out: NDArray[np.floating],
     x: NDArray[np.floating],
@@ -102,7 +99,7 @@ def dropout(
     rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> None:
-    """out, x: [G * R * sizes] flat; kept, and scaled, where the word's upper 23 bits >= threshold."""
+    """out, x: [G * R * sizes], flat; kept and scaled where the upper 23 bits >= threshold."""
     groups = keys.shape[0] // 2
     columns = _columns(sizes[-1])
     inner = columns.shape[0]

@@ -29,7 +29,7 @@ def _kernel(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -
         seeds = zip(*(t.unbind() for t in (x, w_ih, w_hh, b_ih, b_hh)), strict=True)
         return torch.stack([_kernel(*seed) for seed in seeds])
     initial = x.new_zeros(1, x.shape[0], w_hh.shape[1])
-    output: Tensor = torch._VF.gru(  # type: ignore[attr-defined]
+    output: Tensor = torch._VF.gru(
         x, initial, (w_ih, w_hh, b_ih, b_hh), True, 1, 0.0, False, False, True
     )[0]
     return output

@@ -1,19 +1,201 @@
-"""Selective scan (Gu and Dao 2023, "Mamba", algorithm 2)."""
+"""Selective scan (Gu and Dao 2023, "Mamba", algorithm 2) with interchangeable backends.
+
+A backend is a differentiable function on grouped tensors, registered in `_BACKENDS` with the kinds
+of device that it runs on, the first one that fits a device being its default. Groups are
+independent scans; stacked seeds are groups.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
+
+from findrec.ops.compiled import run_tasks
+from findrec.ops.stacking import define
+
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor | None = None
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
 ) -> Tensor:
-    """u, delta, z: [B, L, D]; A: [D, N]; B, C: [B, L, N]; D: [D]. Returns [B, L, D]."""
-    state = torch.zeros_like(u[..., 0, :, None] * A)
-    out = []
-    for u_t, d_t, b_t, c_t in zip(u.unbind(-2), delta.unbind(-2), B.unbind(-2), C.unbind(-2), strict=True):
-        decay = torch.exp(d_t.unsqueeze(-1) * A)
-        state = decay * state + (d_t * u_t).unsqueeze(-1) * b_t.unsqueeze(-2)
-        out.append((state * c_t.unsqueeze(-2)).sum(-1))
-    y = torch.stack(out, -2) + D * u
+    """y_t = C_t h_t + D u_t with h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and h_0 = 0.
+
+    u, delta, z: [B, L, D]; A: [D, N]; B, C: [B, L, N]; D: [D]; all of one floating dtype. `delta`
+    is positive already (softplus is the caller's). Returns y [B, L, D], times silu(z) if z is
+    given. Raises ValueError on shapes or dtypes that do not fit.
+    """
+    tensors = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D}
+    if u.dim() != 3 or A.dim() != 2:
+        raise ValueError(
+            f"selective_scan takes u [B, L, D] and A [D, N], not {tuple(u.shape)}, {tuple(A.shape)}"
+        )
+    users, length, width = u.shape
+    size = A.shape[1]
+    expected = {
+        "u": u.shape, "delta": u.shape, "A": (width, size), "B": (users, length, size),
+        "C": (users, length, size), "D": (width,), "z": u.shape,
+    }  # fmt: skip
+    for name, tensor in tensors.items() if z is None else {**tensors, "z": z}.items():
+        if tensor.shape != expected[name] or tensor.dtype != u.dtype:
+            raise ValueError(
+                f"selective_scan's {name} is {tuple(tensor.shape)} {tensor.dtype}, but u and A "
+                f"ask for {tuple(expected[name])} {u.dtype}"
+            )
+    return _selective_scan(u, delta, A, B, C, D, z)
+
+
+def reference(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor | None
+) -> Tensor:
+    """The recurrence as written, in torch ops: any dtype and device, the other backends' oracle.
+
+    u, delta, z: [*G, B, L, D]; A: [*G, D, N]; B, C: [*G, B, L, N]; D: [*G, D].
+    """
+    A = A.unsqueeze(-3)
+    state = u.new_zeros(*u.shape[:-2], u.shape[-1], A.shape[-1])
+    outputs = []
+    # unbind, because indexing x[..., t, :] in a loop costs six times as much in backward.
+    for u_t, delta_t, B_t, C_t in zip(*(x.unbind(-2) for x in (u, delta, B, C)), strict=True):
+        decay = torch.exp(delta_t.unsqueeze(-1) * A)
+        state = decay * state + (delta_t * u_t).unsqueeze(-1) * B_t.unsqueeze(-2)
+        outputs.append((state @ C_t.unsqueeze(-1)).squeeze(-1))
+    y = torch.stack(outputs, -2) if outputs else torch.zeros_like(u)
+    y = y + D.unsqueeze(-2).unsqueeze(-2) * u
     return y if z is None else y * silu(z)
+
+
+def compiled_loops(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor | None
+) -> Tensor:
+    """The CPU's compiled loops, float32 or float64; shapes as in `reference`."""
+    if u.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the cpu backend of the scan takes float32 or float64, not {u.dtype}: "
+            "choose the reference backend"
+        )
+    inputs = [x for x in (u, delta, A, B, C, D, z) if x is not None]
+    differentiate = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    output: Tensor = _CompiledScan.apply(u, delta, A, B, C, D, z, differentiate)
+    return output
+
+
+class _CompiledScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        from findrec.ops import scan_cpu
+
+        u, delta, A, B, C, D, z, differentiate = arguments
+        length, width, size = u.shape[-2], u.shape[-1], A.shape[-1]
+        groups = math.prod(u.shape[:-3])
+        users = groups * u.shape[-3]
+        folded = [
+            u.reshape(users, length, width),
+            delta.reshape(users, length, width),
+            A.reshape(groups, width, size).mT,
+            B.reshape(users, length, size),
+            C.reshape(users, length, size),
+            D.reshape(groups, width),
+            u.new_empty(0, 0, 0) if z is None else z.reshape(users, length, width),
+        ]
+        folded = [x.contiguous() for x in folded]
+        y = u.new_empty(users, length, width)
+        chunks = -(-length // scan_cpu.CHUNK)
+        carried = u.new_empty((users, chunks, size, width) if differentiate else (0, 0, 0, 0))
+        run_tasks(scan_cpu.forward[u.dtype], users, *_arrays(*folded, y, carried))
+        ctx.save_for_backward(*folded, carried)
+        ctx.shapes = [None if x is None else x.shape for x in (u, delta, A, B, C, D, z)]
+        return y.reshape(u.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        from findrec.ops import scan_cpu
+
+        *folded, carried = ctx.saved_tensors
+        u, delta, A, B, C, D, z = folded
+        users, groups = u.shape[0], A.shape[0]
+        grads = [
+            torch.empty_like(u),
+            torch.empty_like(delta),
+            u.new_empty(users, *A.shape[1:]),
+            torch.empty_like(B),
+            torch.empty_like(C),
+            u.new_empty(users, *D.shape[1:]),
+            torch.empty_like(z),
+        ]
+        run_tasks(
+            scan_cpu.backward[u.dtype],
+            users,
+            *_arrays(*folded, carried, grad.reshape(u.shape).contiguous(), *grads),
+        )
+        # Each user's part of A's and D's gradient, summed in the users' order.
+        grads[2] = grads[2].reshape(groups, -1, *A.shape[1:]).sum(1).mT
+        grads[5] = grads[5].reshape(groups, -1, *D.shape[1:]).sum(1)
+        shaped = zip(grads, ctx.shapes, strict=True)
+        return *(None if shape is None else x.reshape(shape) for x, shape in shaped), None
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [x.detach().numpy() for x in tensors]
+
+
+_BACKENDS: dict[str, tuple[Scan, tuple[str, ...]]] = {
+    "cpu": (compiled_loops, ("cpu",)),
+    "reference": (reference, ("cpu", "cuda", "mps")),
+}
+_chosen: ContextVar[str | None] = ContextVar("scan backend", default=None)
+
+
+def scan_backend(device: torch.device | str) -> str:
+    """Name of the backend that `selective_scan` uses on a device.
+
+    It is what `use_scan_backend` chose, else the environment variable FINDREC_SCAN, else the
+    device's default. Raises ValueError on a name that is unknown or does not run on the device.
+    """
+    kind = torch.device(device).type
+    fitting = [name for name, (_, kinds) in _BACKENDS.items() if kind in kinds]
+    name = _chosen.get() or os.environ.get("FINDREC_SCAN") or next(iter(fitting), "reference")
+    if name not in fitting:
+        raise ValueError(
+            f"scan backend {name!r} does not run on {kind}: choose one of {', '.join(fitting)} "
+            "(FINDREC_SCAN or use_scan_backend)"
+        )
+    return name
+
+
+@contextmanager
+def use_scan_backend(name: str) -> Iterator[None]:
+    """Use the named backend in this context (thread or task) instead of the device's default."""
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def _kernel(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor | None
+) -> Tensor:
+    scan, _ = _BACKENDS[scan_backend(u.device)]
+    return scan(u, delta, A, B, C, D, z)
+
+
+_selective_scan = define(
+    "selective_scan(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor D, Tensor? z)"
+    " -> Tensor",
+    _kernel,
+)

@@ -18,14 +18,10 @@ CHUNK = 16
 Array = NDArray[np.floating[Any]]
 
 
-def _signatures(template: str) -> list[str]:
-    return [template.format(f) for f in ("float32", "float64")]
-
-
-@compiled(*_signatures(
-    "void(int64, int64, {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], "
-    "{0}[:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,:,::1])"
-))  # fmt: skip
+@compiled(
+    "int64, int64, real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], "
+    "real[:,::1], real[:,:,::1], real[:,:,::1], real[:,:,:,::1]"
+)
 def forward(
     start: int, stop: int,
     u: Array, delta: Array, a: Array, b: Array, c: Array, skip: Array, z: Array,
@@ -42,15 +38,19 @@ def forward(
     each = users // groups
     gated = z.shape[0] > 0
     keep = carried.shape[0] > 0
-    one = u.dtype.type(1)
+    zero, one = u.dtype.type(0), u.dtype.type(1)
     state = np.empty((size, width), u.dtype)
     drive = np.empty(width, u.dtype)
     for user in range(start, stop):
         g = user // each
-        state[:] = 0
+        for n in range(size):
+            for i in range(width):
+                state[n, i] = zero
         for t in range(length):
             if keep and t % CHUNK == 0:
-                carried[user, t // CHUNK] = state
+                for n in range(size):
+                    for i in range(width):
+                        carried[user, t // CHUNK, n, i] = state[n, i]
             d_t = delta[user, t]
             u_t = u[user, t]
             y_t = y[user, t]
@@ -72,12 +72,13 @@ def forward(
                     y_t[i] *= z_t[i] / (one + exp(-z_t[i]))
 
 
-@compiled(*_signatures(
-    "void(int64, int64, {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], "
-    "{0}[:,::1], {0}[:,:,::1], {0}[:,:,:,::1], {0}[:,:,::1], "
-    "{0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,:,::1], {0}[:,::1], "
-    "{0}[:,:,::1])"
-), fastmath=frozenset({"contract", "reassoc"}))  # fmt: skip
+@compiled(
+    "int64, int64, real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], "
+    "real[:,::1], real[:,:,::1], real[:,:,:,::1], real[:,:,::1], "
+    "real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,::1], "
+    "real[:,:,::1]",
+    fastmath=("contract", "reassoc"),
+)
 def backward(
     start: int, stop: int,
     u: Array, delta: Array, a: Array, b: Array, c: Array, skip: Array, z: Array,
@@ -94,8 +95,7 @@ def backward(
     groups, size = a.shape[0], a.shape[1]
     each = users // groups
     gated = z.shape[0] > 0
-    one = u.dtype.type(1)
-    zero = u.dtype.type(0)
+    zero, one = u.dtype.type(0), u.dtype.type(1)
     states = np.empty((CHUNK + 1, size, width), u.dtype)
     decays = np.empty((CHUNK, size, width), u.dtype)
     drives = np.empty((CHUNK, width), u.dtype)
@@ -106,15 +106,19 @@ def backward(
     decay_grad = np.empty(width, u.dtype)
     for user in range(start, stop):
         g = user // each
-        later[:] = 0
         own_a = grad_a[user]
-        own_a[:] = 0
         own_skip = grad_skip[user]
-        own_skip[:] = 0
+        for i in range(width):
+            own_skip[i] = zero
+            for n in range(size):
+                later[n, i] = zero
+                own_a[n, i] = zero
         for chunk in range(carried.shape[1] - 1, -1, -1):
             first = chunk * CHUNK
             count = min(CHUNK, length - first)
-            states[0] = carried[user, chunk]
+            for n in range(size):
+                for i in range(width):
+                    states[0, n, i] = carried[user, chunk, n, i]
             for s in range(count):
                 t = first + s
                 d_t = delta[user, t]
@@ -153,9 +157,11 @@ def backward(
                         grad_z_t[i] = grad_t[i] * out[i] * (sigmoid + silu * (one - sigmoid))
                         out_grad[i] = grad_t[i] * silu
                 else:
-                    out_grad[:] = grad_t
-                drive_grad[:] = 0
-                decay_grad[:] = 0
+                    for i in range(width):
+                        out_grad[i] = grad_t[i]
+                for i in range(width):
+                    drive_grad[i] = zero
+                    decay_grad[i] = zero
                 for n in range(size):
                     b_n = b[user, t, n]
                     c_n = c[user, t, n]

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch  # type: ignore[attr-defined]
+from torch._C import _functorch
 
 _LIBRARY = torch.library.Library("findrec", "DEF")
 _BATCHED = torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
@@ -34,7 +34,7 @@ def define(schema: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
     op: Callable[..., Tensor] = getattr(torch.ops.findrec, name).default
 
     def batched(*arguments: Any) -> Tensor:
-        level = _functorch.maybe_current_level()
+        level = _functorch.current_level()
         unwrapped = [
             _functorch._unwrap_batched(value, level) if isinstance(value, Tensor) else (value, None)
             for value in arguments
