@@ -1,0 +1,80 @@
+"""Two results folders side by side: what differs, cell by cell, with intervals."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.errors import InputError
+from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.records import RunResult, UnitKey
+from benchmark.store import Store
+
+COLUMNS = (
+    *("profile", "dataset", "model", "variant", "metric", "mean_a", "mean_b", "n_a", "n_b"),
+    *("difference", "low", "high", "p", "note"),
+)
+
+
+def compare_stores(
+    a: Store,
+    b: Store,
+    *,
+    metrics: Sequence[str] = PAPER_METRICS,
+    masked: bool = False,
+    rules: Rules = RULES,
+) -> pd.DataFrame:
+    """Every unit that either folder has a finished run of, columns `COLUMNS`.
+
+    difference is that of b relative to a, mean_b / mean_a - 1, on the test split, with the crossed
+    bootstrap's interval and p (users shared, seeds independent). `note` says why one is missing: no
+    finished run on one side, other data, or too few seeds. Raises InputError if neither folder has
+    a finished run.
+    """
+    runs_a, runs_b = _finished(a), _finished(b)
+    if not runs_a and not runs_b:
+        raise InputError(f"neither {a.root} nor {b.root} holds a finished run")
+    lines = []
+    for key in sorted({*runs_a, *runs_b}):
+        values_a, values_b = (
+            {metric: _values(runs, metric, masked) for metric in metrics}
+            for runs in (runs_a.get(key, []), runs_b.get(key, []))
+        )
+        note = _obstacle(runs_a.get(key, []), runs_b.get(key, []))
+        for metric in metrics:
+            x, y = values_a[metric], values_b[metric]
+            means = [float(v.mean()) if v.size else np.nan for v in (x, y)]
+            difference, low, high, p, why = np.nan, np.nan, np.nan, np.nan, note
+            if not note:
+                result = CrossedBootstrap({"a": x, "b": y}, rules).compare("b", "a")
+                difference, low, high = result.difference, result.low, result.high
+                p, why = result.p, result.note
+            counts = (x.shape[1], y.shape[1])
+            lines.append((*key, metric, *means, *counts, difference, low, high, p, why))
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _finished(store: Store) -> dict[UnitKey, list[RunResult]]:
+    runs: dict[UnitKey, list[RunResult]] = defaultdict(list)
+    for stored in store.scan():
+        if stored.status == "complete" and stored.record is not None:
+            key = stored.record.unit.key
+            runs[key].append(store.read(key, stored.record.seed))
+    return dict(runs)
+
+
+def _values(runs: list[RunResult], metric: str, masked: bool) -> FloatArray:
+    """[U, S], test split"""
+    columns = [per_user(run.test, metric, masked=masked) for run in runs if run.test is not None]
+    return np.stack(columns, axis=1) if columns else np.empty((0, 0))
+
+
+def _obstacle(a: list[RunResult], b: list[RunResult]) -> str:
+    if not a or not b:
+        return f"no finished run in {'the first' if not a else 'the second'} folder"
+    if len({run.record.hashes.data for run in (*a, *b)}) > 1:
+        return "other data: the users are not the same"
+    return ""
