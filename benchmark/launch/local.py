@@ -20,9 +20,9 @@ from benchmark.errors import InputError
 from benchmark.records import Unit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """Seeds of one unit that are trained together."""
+    """Seeds of one unit that are trained together; compared by identity."""
 
     unit: Unit
     seeds: tuple[int, ...]

@@ -1,0 +1,102 @@
+"""Layers of settings: who overrides whom, and what a mistake is answered with."""
+
+import pytest
+
+from benchmark import registry
+from benchmark.errors import InputError
+from benchmark.plan import experiments, unit_of
+from benchmark.registry import Profile, Row, get_profile, get_row, resolve, rows
+
+PROFILE = Profile(
+    name="tiny",
+    title="",
+    seeds=1,
+    run_on=("beauty",),
+    model={"dim": 8, "align_dim": 9, "dropout": 0.1},
+    training={"lr": 0.1, "steps": 5},
+    datasets={"beauty": {"model": {"dropout": 0.2}}},
+)
+
+
+@pytest.fixture
+def row(monkeypatch):
+    def install(**settings):
+        made = Row.model_validate(
+            {"name": "R", "class": "baselines.sasrec:SASRec", "group": "id", **settings}
+        )
+        monkeypatch.setattr(registry, "rows", lambda: {"R": made})
+
+    return install
+
+
+def test_a_profiles_width_reaches_only_configs_that_have_it(row):
+    row()
+    config = resolve("R", "beauty", PROFILE).config
+    assert config.dim == 8
+    assert not hasattr(config, "align_dim")
+
+
+def test_later_layers_override_earlier_ones(row):
+    layers = {}
+    expected = 0.2  # the profile's dataset over the profile
+    row(model={"dropout": 0.05})
+    assert resolve("R", "beauty", PROFILE).config.dropout == expected
+    assert resolve("R", "ml-100k", PROFILE).config.dropout == 0.1
+    layers["profiles"] = {"tiny": {"model": {"dropout": 0.3}}}
+    row(**layers)
+    assert resolve("R", "beauty", PROFILE).config.dropout == 0.3
+    layers["datasets"] = {"beauty": {"model": {"dropout": 0.4}}}
+    row(**layers)
+    assert resolve("R", "beauty", PROFILE).config.dropout == 0.4
+    layers["profiles"]["tiny"]["datasets"] = {"beauty": {"model": {"dropout": 0.5}}}
+    row(**layers)
+    assert resolve("R", "beauty", PROFILE).config.dropout == 0.5
+    layers["variants"] = {"v": {"model": {"dropout": 0.6}, "training": {"lr": 0.7}}}
+    row(**layers)
+    assert resolve("R", "beauty", PROFILE, "v").config.dropout == 0.6
+    assert resolve("R", "beauty", PROFILE, "v").training.lr == 0.7
+    assert resolve("R", "beauty", PROFILE).training.lr == 0.1
+
+
+def test_a_setting_that_the_model_lacks_is_named_with_the_nearest(row):
+    row(model={"droput": 0.1})
+    with pytest.raises(InputError, match=r"'droput'.*did you mean 'dropout'"):
+        resolve("R", "beauty", PROFILE)
+
+
+def test_a_bad_value_names_row_and_dataset(row):
+    row(training={"lr": -1})
+    with pytest.raises(InputError, match=r"(?s)'R' on 'beauty'.*lr"):
+        resolve("R", "beauty", PROFILE.model_copy(update={"training": {}}))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: get_row("SASREC"), "did you mean 'SASRec'"),
+        (lambda: get_profile("quik"), "did you mean 'quick'"),
+        (lambda: resolve("SASRec", "beauty", PROFILE, "nope"), "unknown variant of SASRec"),
+    ],
+)
+def test_unknown_names_get_the_nearest(ask, message):
+    with pytest.raises(InputError, match=message):
+        ask()
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "paper", "reading-b"])
+@pytest.mark.parametrize("dataset", ["ml-100k", "beauty", "beauty-5core", "microlens-50k"])
+def test_every_row_and_variant_resolves(profile, dataset):
+    for row in rows().values():
+        for variant in ("base", *row.variants):
+            unit = unit_of(row.name, dataset, get_profile(profile), variant)
+            assert unit.model == row.name
+
+
+def test_every_experiment_names_rows_and_variants_that_exist():
+    for name, experiment in experiments().items():
+        if experiment.models != "all":
+            for model in experiment.models:
+                get_row(model)
+        for variant in experiment.variants:
+            if variant != "base":
+                assert variant in get_row("FindRec").variants, (name, variant)

@@ -1,0 +1,53 @@
+"""The tutorial does what it says: its files, written beside a copy of the packages, work."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A copy of the packages with the tutorial's files added."""
+    folder = tmp_path_factory.mktemp("house")
+    for name in ("findrec", "baselines", "benchmark", "tests"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    blocks = BLOCK.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 3
+    for path, text in blocks:
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+def _run(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_tutorials_model_keeps_the_contract(house):
+    assert "passed" in _run(house, "pytest", "tests/baselines/test_average.py")
+
+
+def test_the_tutorials_model_is_a_row_of_table_2(house):
+    _run(
+        house,
+        "benchmark",
+        "table2",
+        *("--profile", "smoke", "--models", "Average,Popularity", "--datasets", "beauty"),
+    )
+    cells = pd.read_csv(house / "results" / "smoke" / "tables" / "table2.csv")
+    ours = cells[(cells["row"] == "Average") & (cells["metric"] == "NDCG@10")]
+    assert ours["n"].tolist() == [2]
+    assert ours["mean"].between(0, 1).all()
