@@ -11,7 +11,7 @@ from findrec.mamba import STEP_RANGE, Mamba
 from tests.catalogues import catalogue
 from tests.contract import RecommenderContract
 
-TINY = Mamba4RecConfig(dim=8, max_length=7, dropout=0.2, d_state=4)
+TINY = Mamba4RecConfig(dim=24, max_length=7, dropout=0.2, d_state=8)
 
 
 class TestMamba4Rec(RecommenderContract):
