@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.analyse.audit.base_rate import run_base_rate
 from benchmark.analyse.audit.findings import AuditReport
 from benchmark.analyse.audit.generic import audit_csv
 from benchmark.analyse.audit.paper import audit_paper
 from benchmark.analyse.audit.report import write_report
 
-__all__ = ["AuditReport", "audit_csv", "audit_paper", "run_audit"]
+__all__ = ["AuditReport", "audit_csv", "audit_paper", "run_audit", "run_base_rate"]
 
 
 def run_audit(csv: Path | None, out: Path) -> AuditReport:

@@ -69,13 +69,10 @@ def proportional_rows(
     examined, findings = 0, []
     for (table, group), methods in tables.items():
         for a, b in combinations(methods, 2):
-            cells: Cells = {
-                (dataset, metric): (methods[a][dataset].cells[metric], other)
-                for dataset in methods[a]
-                if dataset in methods[b]
-                for metric, other in methods[b][dataset].cells.items()
-                if metric in methods[a][dataset].cells
-            }
+            cells: Cells = {}
+            for dataset in methods[a]:
+                if dataset in methods[b]:
+                    cells |= _common_cells(methods[a][dataset], methods[b][dataset])
             if len(cells) < least_cells:
                 continue
             examined += 1
@@ -93,6 +90,26 @@ def proportional_rows(
     return Outcome(
         kind="proportional_rows", unit="pairs of rows", examined=examined, findings=list(findings)
     )
+
+
+def _common_cells(a: Row, b: Row) -> Cells:
+    """Cells that both rows have above zero, without those that repeat another one.
+
+    With one target, Recall and Precision are HR times a constant and MAP is MRR.
+    """
+    same = {"Recall": "HR", "Precision": "HR", "MAP": "MRR"}
+    one_target = a.protocol.relevant == b.protocol.relevant == ((1, 1.0),)
+    cells: Cells = {}
+    taken = set()
+    for metric, cell in a.cells.items():
+        other = b.cells.get(metric)
+        if other is None or cell.value <= 0 or other.value <= 0:
+            continue
+        kind = same.get(metric.kind, metric.kind) if one_target else metric.kind
+        if (kind, metric.cutoff) not in taken:
+            taken.add((kind, metric.cutoff))
+            cells[a.dataset, metric] = (cell, other)
+    return cells
 
 
 def _common_ratio(cells: Cells) -> tuple[float, float] | None:

@@ -96,12 +96,13 @@ def _escaped(text: str) -> str:
 
 def write_report(report: AuditReport, out: Path) -> None:
     """Write `audit.json` and `audit.md` under `out`, each whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / "audit.json", json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
-    _write(out / "audit.md", to_markdown(report))
+    write_text(out / "audit.json", json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
+    write_text(out / "audit.md", to_markdown(report))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
