@@ -1,0 +1,294 @@
+"""Tables from stored runs: statuses, buckets, comparisons, verification to the digit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.analyse.cells import COLUMNS, CellSpec, tabulate
+from benchmark.analyse.statistics import RULES
+from benchmark.analyse.verify import to_csv, verify
+from benchmark.errors import InputError
+from benchmark.evaluate.metrics import per_user
+from benchmark.records import RunResult
+from benchmark.store import Store
+from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_unit
+
+QUICK = replace(RULES, resamples=400)
+SEEDS = tuple(range(6))
+METRICS = ("NDCG@10", "MRR@5")
+
+
+def fill(store: Store, model: str, quality: float, *, seeds=SEEDS, users=400, **fields) -> None:
+    rng = np.random.default_rng(round(1000 * quality))
+    for seed in seeds:
+        above = draw_above(rng, users, quality)
+        store.write(make_result(make_unit(model), seed, above, **fields))
+
+
+def spec(model: str, **fields) -> CellSpec:
+    return CellSpec(
+        **{"row": model, "unit": make_unit(model), "seeds": SEEDS, "grade": "A"} | fields
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    fill(store, "Good", 3.0)
+    fill(store, "Fair", 1.5)
+    fill(store, "Poor", 1.0)
+    return store
+
+
+def make_table(store: Store, specs: list[CellSpec], **fields):
+    return tabulate("2", specs, store, metrics=METRICS, rules=QUICK, **fields)
+
+
+ROWS = [spec("Poor"), spec("Good"), spec("Fair")]
+
+
+def cell(table, row: str, metric: str = "NDCG@10") -> pd.Series:
+    frame = table.cells
+    (found,) = frame[(frame["row"] == row) & (frame["metric"] == metric)].to_dict("records")
+    return found
+
+
+def test_numbers_are_those_of_the_ranks(store):
+    table = make_table(store, ROWS)
+    assert tuple(table.cells.columns) == COLUMNS
+    assert table.cells["row"].tolist() == ["Poor", "Poor", "Good", "Good", "Fair", "Fair"]
+    by_seed = [
+        per_user(store.read(make_unit("Good").key, seed).test, "MRR@5").mean() for seed in SEEDS
+    ]
+    good = cell(table, "Good", "MRR@5")
+    assert good["mean"] == pytest.approx(np.mean(by_seed), rel=1e-12)
+    assert good["sd"] == pytest.approx(np.std(by_seed, ddof=1), rel=1e-9)
+    assert (good["n"], good["status"], good["grade"]) == (6, "ok", "A")
+    assert good["ci_low"] < good["mean"] < good["ci_high"]
+    assert table.problems == ()
+
+
+def test_every_row_meets_the_best_other(store):
+    table = make_table(store, ROWS)
+    lines = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
+    assert lines["versus"].to_dict() == {"Poor": "Good", "Good": "Fair", "Fair": "Good"}
+    assert lines.loc["Good", "difference"] > 0 > lines.loc["Poor", "difference"]
+    assert lines.loc["Good", "verdict"] == "replicated"
+    assert lines.loc["Poor", "verdict"] == "contradicted"
+    assert lines.loc["Good", ["paper_bold", "paper_star", "bold", "star"]].all()
+    assert lines.loc["Fair", "underline"]
+    assert cell(table, "Good")["p_holm"] >= cell(table, "Good")["p"]
+    assert len(table.comparisons) == 6, "Holm ran over the whole table"
+
+
+def test_one_unit_has_one_interval_in_every_table(store):
+    alone = cell(make_table(store, [spec("Good")]), "Good")
+    among = cell(make_table(store, ROWS), "Good")
+    assert (alone["ci_low"], alone["ci_high"]) == pytest.approx(
+        (among["ci_low"], among["ci_high"]), rel=1e-9
+    )
+    assert np.isnan(alone["p"]), "nothing to compare with"
+
+
+def test_paper_values_stand_beside_the_cells_that_they_belong_to(store):
+    paper = pd.DataFrame(
+        [
+            ("2", "Good", "", "toy", "NDCG@10", 0.5),
+            ("2", "Ours", "", "toy", "NDCG@10", 0.6),
+            ("3", "Good", ">30", "toy", "NDCG@10", 0.7),
+            ("2", "Poor", "", "elsewhere", "NDCG@10", 0.8),
+        ],
+        columns=["table", "row", "group", "dataset", "metric", "value"],
+    )
+    table = make_table(store, [*ROWS[:2], spec("Fair", paper_row="Ours")], paper_cells=paper)
+    assert cell(table, "Good")["paper"] == 0.5
+    assert cell(table, "Fair")["paper"] == 0.6
+    assert np.isnan(cell(table, "Poor")["paper"])
+    bucket = tabulate(
+        "3",
+        [spec("Good", bucket=RULES.buckets[2])],
+        store,
+        paper_cells=paper,
+        metrics=METRICS,
+        rules=QUICK,
+    )
+    assert bucket.cells.loc[0, ["column", "paper"]].tolist() == [">30", 0.7]
+
+
+def test_buckets_average_back_to_the_whole(store):
+    """Means over buckets, weighed by users, are the mean over all: 1e-12."""
+    length = store.read(make_unit("Good").key, 0).length
+    buckets = make_table(store, [spec("Good", bucket=bucket) for bucket in RULES.buckets]).cells
+    weights = [bucket.holds(length).mean() for bucket in RULES.buckets]
+    assert sum(weights) == 1.0
+    means = buckets[buckets["metric"] == "NDCG@10"]["mean"]
+    whole = cell(make_table(store, [spec("Good")]), "Good")["mean"]
+    assert np.dot(weights, means) == pytest.approx(whole, rel=1e-12)
+
+
+def test_buckets_are_contests_of_their_own(store):
+    specs = [spec(m, bucket=b) for b in RULES.buckets for m in ("Good", "Poor")]
+    lines = make_table(store, specs).comparisons
+    assert len(lines) == 12
+    assert set(lines["versus"]) == {
+        f"{m} {b.label}" for m in ("Good", "Poor") for b in RULES.buckets
+    }
+
+
+def test_bucket_without_users_is_empty_and_harmless(store):
+    nobody = RULES.buckets[0].__class__(1_000, None)
+    table = make_table(store, [spec(m, bucket=nobody) for m in ("Good", "Poor")])
+    assert table.cells[["mean", "ci_low", "p"]].isna().all(axis=None)
+
+
+def test_sweep_compares_values_of_one_row(tmp_path):
+    store = Store(tmp_path)
+    specs = []
+    for value, quality in (("1", 1.0), ("2", 2.0)):
+        unit = make_unit("FindRec", variant=f"layers={value}")
+        rng = np.random.default_rng(int(value))
+        for seed in SEEDS:
+            store.write(make_result(unit, seed, draw_above(rng, 300, quality)))
+        specs.append(CellSpec("FindRec", unit, SEEDS, "A", column=value, paper_row=value))
+    lines = make_table(store, specs).comparisons.query("metric == 'NDCG@10'")
+    assert lines["versus"].tolist() == ["FindRec 2", "FindRec 1"]
+    assert lines["bold"].tolist() == [False, True]
+
+
+def test_statuses(store):
+    fill(store, "Capped", 1.0, plateau=False)
+    fill(store, "Partial", 1.0, seeds=(0, 1))
+    fill(store, "Broken", 9.0, seeds=SEEDS[:-1])
+    store.write(failed_result(make_unit("Broken"), 5))
+    models = ("Good", "Poor", "Capped", "Partial", "Broken", "Absent")
+    table = make_table(store, [spec(model) for model in models])
+    found = {model: (cell(table, model)["status"], cell(table, model)["n"]) for model in models}
+    assert found == {
+        "Good": ("ok", 6),
+        "Poor": ("ok", 6),
+        "Capped": ("budget", 6),
+        "Partial": ("missing", 2),
+        "Broken": ("failed", 5),
+        "Absent": ("missing", 0),
+    }
+    assert np.isnan(cell(table, "Absent")["mean"])
+    assert set(table.comparisons["row"]) == {"Good", "Poor"}, "others take no part in any order"
+    assert "Broken on toy (quick), seed 5: failed: loss is NaN at step 3" in table.problems
+    assert sum("Absent" in problem for problem in table.problems) == 6
+
+
+def test_controls_are_shown_and_not_judged(store):
+    table = make_table(store, [*ROWS, spec("Good", row="Control", compared=False)])
+    assert cell(table, "Control")["mean"] == cell(table, "Good")["mean"]
+    assert np.isnan(cell(table, "Control")["p"])
+
+
+def test_stale_runs_are_used_only_when_asked(store):
+    current = HASHES.model_copy(update={"code": "edited"})
+    ignored = make_table(store, ROWS, hashes=lambda unit: current)
+    assert set(ignored.cells["status"]) == {"stale"}
+    assert ignored.cells["n"].sum() == 0
+    assert "made with other code" in ignored.problems[0]
+    reused = make_table(store, ROWS, hashes=lambda unit: current, reuse_stale=True)
+    assert set(reused.cells["status"]) == {"stale"}
+    assert set(reused.cells["n"]) == {6}
+    fresh = make_table(store, ROWS, hashes=lambda unit: HASHES)
+    assert set(fresh.cells["status"]) == {"ok"}
+
+
+def test_failed_runs_stay_failed_when_they_are_stale_too(store):
+    store.write(failed_result(make_unit("Good"), 0))
+    current = HASHES.model_copy(update={"code": "edited"})
+    table = make_table(store, ROWS, hashes=lambda unit: current, reuse_stale=True)
+    assert (cell(table, "Good")["status"], cell(table, "Good")["n"]) == ("failed", 5)
+
+
+def test_damaged_run_is_missing_and_named(store):
+    path = store.path(make_unit("Good").key, 3).with_suffix(".npz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    table = make_table(store, ROWS)
+    assert (cell(table, "Good")["status"], cell(table, "Good")["n"]) == ("missing", 5)
+    assert any(str(path) in problem for problem in table.problems)
+
+
+def test_three_seeds_get_no_p(store):
+    table = make_table(store, [spec(model, seeds=(0, 1, 2)) for model in ("Good", "Poor")])
+    assert table.cells["p"].isna().all()
+    assert not table.comparisons["star"].any()
+    assert set(table.comparisons["verdict"]) == {"inconclusive"}
+
+
+def test_validation_and_masking_reach_the_numbers(tmp_path):
+    store = Store(tmp_path)
+    above = np.arange(60) % 20
+    for seed in SEEDS:
+        made = make_result(make_unit(), seed, above)
+        better = replace(made.test, above=made.test.above // 2, above_masked=made.test.above // 4)
+        store.write(RunResult(made.record, better, made.test, made.length))
+    test = cell(make_table(store, [spec("SASRec")]), "SASRec")["mean"]
+    validation = spec("SASRec", split="validation")
+    unmasked = cell(make_table(store, [validation]), "SASRec")["mean"]
+    masked = cell(make_table(store, [validation], masked=True), "SASRec")["mean"]
+    assert test < unmasked < masked
+
+
+def test_runs_on_other_users_are_refused(store):
+    fill(store, "Other", 1.0, users=399)
+    with pytest.raises(InputError, match=r"runs on toy .* \[399, 400\]; .*versions of the data"):
+        make_table(store, [*ROWS, spec("Other")])
+
+
+# ---------------------------------------------------------------- verify
+
+
+def test_what_was_rendered_verifies(store, tmp_path):
+    path = tmp_path / "table2.csv"
+    path.write_text(to_csv(make_table(store, ROWS).cells))
+    assert verify(path, make_table(store, ROWS).cells) == []
+    assert path.read_text().startswith(
+        "table,row,column,dataset,metric,mean,sd,n,paper,grade,ci_low,ci_high,p,p_holm,status\n"
+    )
+
+
+def test_any_edited_digit_is_caught(store, tmp_path):
+    """Every digit of every number of the file, one at a time; each names the cell."""
+    cells = make_table(store, ROWS).cells
+    path, text = tmp_path / "table2.csv", to_csv(cells)
+    start = text.index("\n") + 1
+    places = [i for i in range(start, len(text)) if text[i].isdigit()]
+    for i in places[:: len(places) // 60]:
+        path.write_text(text[:i] + str((int(text[i]) + 1) % 10) + text[i + 1 :])
+        assert verify(path, cells), f"digit {i} of {text[i - 20 : i + 20]!r}"
+
+
+def test_difference_names_file_cell_and_both_numbers(store, tmp_path):
+    cells = make_table(store, ROWS).cells
+    path = tmp_path / "table2.csv"
+    mean = f"{cell(make_table(store, ROWS), 'Good', 'MRR@5')['mean']:.6g}"
+    path.write_text(to_csv(cells).replace(mean, "0.9"))
+    assert verify(path, cells) == [
+        f"{path}: table 2, Good, toy, MRR@5: mean is 0.9, the stored ranks give {mean}"
+    ]
+
+
+def test_cells_without_runs_and_missing_cells_are_differences(store, tmp_path):
+    path = tmp_path / "table2.csv"
+    path.write_text(to_csv(make_table(store, ROWS).cells))
+    fewer = verify(path, make_table(store, ROWS[:2]).cells)
+    assert f"{path}: table 2, Fair, toy, MRR@5: no run stands behind this cell" in fewer
+    path.write_text(to_csv(make_table(store, ROWS[:2]).cells))
+    assert any(
+        "the cell is not in the file" in d for d in verify(path, make_table(store, ROWS).cells)
+    )
+
+
+def test_what_is_no_table_is_refused(store, tmp_path):
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    for name, reason in (("bad.csv", "not a table of cells"), ("none.csv", "cannot be read")):
+        with pytest.raises(InputError, match=reason):
+            verify(tmp_path / name, make_table(store, ROWS).cells)
