@@ -50,7 +50,7 @@ def _transfer(url: str, part: Path, tag: Path, progress: Progress | None) -> Non
         headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-            if answer.status_code == 416:  # nothing beyond what is here: begin anew
+            if have and answer.status_code == 416:  # nothing beyond what is here: begin anew
                 part.unlink()
                 tag.unlink()
                 return _transfer(url, part, tag, progress)
