@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analyse.cells import COLUMNS, CellSpec, tabulate
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.analyse.verify import to_csv, verify
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
@@ -139,7 +139,7 @@ def test_buckets_are_contests_of_their_own(store):
 
 
 def test_bucket_without_users_is_empty_and_harmless(store):
-    nobody = RULES.buckets[0].__class__(1_000, None)
+    nobody = Bucket(1_000, None)
     table = make_table(store, [spec(m, bucket=nobody) for m in ("Good", "Poor")])
     assert table.cells[["mean", "ci_low", "p"]].isna().all(axis=None)
 

@@ -37,8 +37,9 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
 
 
 def test_differences_and_their_reasons(stores):
-    frame = compare_stores(*stores, metrics=["NDCG@10"], rules=QUICK).set_index("model")
-    assert [*frame.reset_index()][: len(COLUMNS)]
+    frame = compare_stores(*stores, metrics=["NDCG@10"], rules=QUICK)
+    assert tuple(frame.columns) == COLUMNS
+    frame = frame.set_index("model")
     same, better = frame.loc["Same"], frame.loc["Better"]
     assert same["difference"] == 0
     assert same["low"] < 0 < same["high"]
