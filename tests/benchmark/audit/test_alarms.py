@@ -45,7 +45,7 @@ def generators(seed: int, count: int) -> Iterator[np.random.Generator]:
         yield np.random.default_rng([seed, draw])
 
 
-@draws(default=80, slow=5000)
+@draws(default=80, slow=2000)
 @pytest.mark.parametrize("one_target", [True, False], ids=["one target", "several targets"])
 @pytest.mark.parametrize("rounding", list(Rounding), ids=["once", "twice"])
 def test_rows_of_real_rankings_pass(
