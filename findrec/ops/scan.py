@@ -72,7 +72,7 @@ def reference(
     for u_t, delta_t, B_t, C_t in zip(*(x.unbind(-2) for x in (u, delta, B, C)), strict=True):
         decay = torch.exp(delta_t.unsqueeze(-1) * A)
         state = decay * state + (delta_t * u_t).unsqueeze(-1) * B_t.unsqueeze(-2)
-        outputs.append((state @ C_t.unsqueeze(-1)).squeeze(-1))
+        outputs.append((state * C_t.unsqueeze(-2)).sum(-1))
     y = torch.stack(outputs, -2) if outputs else torch.zeros_like(u)
     y = y + D.unsqueeze(-2).unsqueeze(-2) * u
     return y if z is None else y * silu(z)
