@@ -123,8 +123,8 @@ class Store:
         return result
 
     def status(self, key: UnitKey, seed: int, hashes: Hashes | None = None) -> Stored:
-        """How the run stands. With `hashes` a run made by other settings, code or data is stale;
-        without, that is not asked (results from elsewhere)."""
+        """How the run stands. With `hashes` a finished run made by other settings, code or data is
+        stale; without, that is not asked (results from elsewhere)."""
         path = self.path(key, seed)
         try:
             record = self.read(key, seed).record
@@ -205,11 +205,11 @@ def _of(record: RunRecord, profile: str | None) -> bool:
 
 
 def _judge(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
+    if record.status == "failed":
+        return Stored(path, "failed", record.message, record)
     differing = record.hashes.differing(hashes) if hashes is not None else ()
     if differing:
         return Stored(path, "stale", f"made with other {' and '.join(differing)}", record)
-    if record.status == "failed":
-        return Stored(path, "failed", record.message, record)
     return Stored(path, "complete", "", record)
 
 

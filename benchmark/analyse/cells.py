@@ -159,15 +159,8 @@ def _load(
     for seed in spec.seeds:
         stored = store.status(spec.unit.key, seed, expected)
         statuses.add(stored.status)
-        usable = stored.status == "complete" or (
-            stored.status == "stale" and reuse_stale and stored.record is not None
-        )
-        if usable:
-            run = store.read(spec.unit.key, seed)
-            if run.record.status == "ok":
-                runs.append(run)
-            else:
-                statuses.add("failed")
+        if stored.status == "complete" or (stored.status == "stale" and reuse_stale):
+            runs.append(store.read(spec.unit.key, seed))
         if stored.problem:
             problems.append(f"{spec.unit.key}, seed {seed}: {stored.status}: {stored.problem}")
     return _Loaded(spec, tuple(runs), _status(statuses, runs)), problems

@@ -104,6 +104,8 @@ class _Batch:
     """[B, L]"""
     target: Tensor
     """[B], column of each target."""
+    span: tuple[int, int]
+    """Smallest and largest column among them, on the host."""
     seen_rows: Tensor
     """[M], row in the batch of each (user, item) met before, without repeats or targets."""
     seen_items: Tensor
@@ -142,23 +144,26 @@ def _batches(
     """Batches of queries on the device, in order."""
     for start in range(0, len(queries.target), size):
         part = slice(start, start + size)
+        target = queries.target[part] - 1
         seen = slice(*np.searchsorted(rows, [start, start + size]))
         yield _Batch(
             history=torch.as_tensor(queries.history[part], device=device),
-            target=torch.as_tensor(queries.target[part] - 1, device=device),
+            target=torch.as_tensor(target, device=device),
+            span=(int(target.min()), int(target.max())),
             seen_rows=torch.as_tensor(rows[seen] - start, device=device),
             seen_items=torch.as_tensor(items[seen] - 1, device=device),
         )
 
 
 def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
-    """Counts of one batch, scores [S, B, N]; nothing here waits for the device but exact ties."""
+    """Counts of one batch, scores [S, B, N]. Waits for the device only to see if a tie crosses the
+    end of a top list."""
     if scores.ndim != 3 or scores.shape[1] != len(batch.target):
         raise ValueError(
             f"scores have shape {list(scores.shape)}, expected [models, {len(batch.target)}, items]"
         )
     seeds, users, n_items = scores.shape
-    if bool((batch.target < 0).any() | (batch.target >= n_items).any()):
+    if batch.span[0] < 0 or batch.span[1] >= n_items:
         raise ValueError(f"a target lies outside the items 1..{n_items} that are scored")
     target = scores.gather(2, batch.target.expand(seeds, users)[..., None])
     above = torch.count_nonzero(scores > target, dim=2)
