@@ -1,0 +1,55 @@
+"""docs/baselines.md prints true parameter counts."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.registry import get_profile, resolve
+from findrec.recommender import Catalogue, Features
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"
+
+# Items, width of the text and of the image features, as the document says above its table.
+DATASETS = {
+    "Beauty": ("beauty", 2_423, 384, None),
+    "ML-100k": ("ml-100k", 1_349, 384, 1_280),
+    "MicroLens-100k": ("microlens-100k", 17_228, 1_024, 1_024),
+}
+
+
+def table() -> list[tuple[str, str, str, int]]:
+    """(row, profile, dataset, printed count) of every cell of the document's table."""
+    text = (
+        DOCUMENT.read_text(encoding="utf-8").split("## Trainable parameters")[1].split("\n## ")[0]
+    )
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    head, cells = lines[0], lines[2:]
+    return [
+        (line[0], *column.split(", "), int(count.replace(",", "")))  # type: ignore[misc]
+        for line in cells
+        for column, count in zip(head[1:], line[1:], strict=True)
+        if re.fullmatch(r"[\d,]+", count)
+    ]
+
+
+def features(items: int, width: int | None) -> Features | None:
+    if width is None:
+        return None
+    return Features(torch.zeros(items + 1, width), torch.arange(items + 1) > 0)
+
+
+@pytest.mark.parametrize("cell", table(), ids=lambda cell: "-".join(cell[:3]))
+def test_count(cell: tuple[str, str, str, int]) -> None:
+    name, profile, dataset, printed = cell
+    slug, items, text, image = DATASETS[dataset]
+    resolved = resolve(name, slug, get_profile(profile))
+    fed = resolved.row.modalities
+    catalogue = Catalogue(
+        items,
+        features(items, text) if "text" in fed else None,
+        features(items, image) if "image" in fed else None,
+    )
+    model = resolved.row.cls(resolved.config, catalogue)
+    assert sum(parameter.numel() for parameter in model.parameters()) == printed
