@@ -16,6 +16,9 @@ from benchmark.data.fetch import download
 from benchmark.data.readers import json_lines
 from benchmark.errors import InputError
 
+PATIENCE = 50
+"""So many pictures in a row that cannot be had end the run: the site is down, no picture gone."""
+
 
 def fetch_official(
     name: str,
@@ -29,7 +32,7 @@ def fetch_official(
 
     What is there is not fetched again, so a second call goes on where the first stopped. Returns
     the number of items that have a picture afterwards. Raises InputError if the descriptions cannot
-    be had, or if no picture can.
+    be had, or if no picture can, or PATIENCE in a row cannot.
     """
     root, raw = root or default_root(), raw or default_raw()
     config = dataset_config(name)
@@ -47,15 +50,18 @@ def fetch_official(
         raise InputError(f"{name}: its official source has no pictures")
     ids = list(bundle.items["id"])
     task = progress.add_task(f"pictures of {name}", total=len(ids)) if progress else None
-    found, failure = 0, None
+    found, lost = 0, 0
+    failure: InputError | None = None
     for item, url in _urls(name, ids, root, raw):
         path = picture(config.images, item, raw, root)
         try:
             if not path.is_file():
                 download(url, path)
-            found += 1
+            found, lost = found + 1, 0
         except InputError as error:
-            failure = error  # one picture less is no reason to stop; none at all is
+            failure, lost = error, lost + 1  # some pictures are gone for good
+            if lost == PATIENCE:
+                raise
         if progress and task is not None:
             progress.advance(task)
     if found == 0:

@@ -60,7 +60,7 @@ def test_users_with_too_few_interactions(tmp_path: Path) -> None:
     bundle = load(tmp_path, GOOD + "9,1,1\n", core=None)
     with pytest.raises(InputError, match=r"user 4 has 1 interactions; .* core >= 3"):
         leave_one_out(bundle, 5)
-    with pytest.raises(InputError, match="9-core is empty.*smaller core"):
+    with pytest.raises(InputError, match=r"9-core is empty.*smaller core"):
         load(tmp_path, GOOD, core=9)
 
 
@@ -74,7 +74,7 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text(GOOD)
-    with pytest.raises(InputError, match="'beauty' is a known dataset; .*another name"):
+    with pytest.raises(InputError, match=r"'beauty' is a known dataset; .*another name"):
         import_dataset("beauty", tmp_path / "own.csv", root=tmp_path)
     with pytest.raises(InputError, match="letters, digits"):
         import_dataset("../escape", tmp_path / "own.csv", root=tmp_path)
@@ -145,9 +145,7 @@ def test_features(tmp_path: Path, values: np.ndarray, message: str) -> None:
     (tmp_path / "items.csv").write_text("id\n0\n1\n2\n3\n")
     np.save(tmp_path / "text.npy", values)
     with pytest.raises(InputError, match=message):
-        load(
-            tmp_path, GOOD, items=tmp_path / "items.csv", features={"text": tmp_path / "text.npy"}
-        )
+        load(tmp_path, GOOD, items=tmp_path / "items.csv", features={"text": tmp_path / "text.npy"})
 
 
 def test_features_without_items(tmp_path: Path) -> None:
@@ -159,15 +157,13 @@ def test_features_without_items(tmp_path: Path) -> None:
         load(tmp_path, GOOD, features={"text": tmp_path / "text.npz"})
     (tmp_path / "text.npy").write_bytes(b"junk")
     (tmp_path / "items.csv").write_text("id\n0\n1\n2\n3\n")
-    with pytest.raises(InputError, match="not readable as .npy"):
-        load(
-            tmp_path, GOOD, items=tmp_path / "items.csv", features={"text": tmp_path / "text.npy"}
-        )
+    with pytest.raises(InputError, match=r"not readable as .npy"):
+        load(tmp_path, GOOD, items=tmp_path / "items.csv", features={"text": tmp_path / "text.npy"})
 
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A folder that this process may not write: as root, whom modes do not stop, as another user."""
+    """A folder that this process may not write; root, whom modes do not stop, becomes nobody."""
     folder = tmp_path / "locked"
     folder.mkdir()
     folder.chmod(0o555)
@@ -214,6 +210,7 @@ def test_full_disk(tmp_path: Path) -> None:
     times = np.random.default_rng(0).integers(10**9, size=(300, 30)).tolist()
     many = "".join(f"{u},{i},{times[u][i]}\n" for u in range(300) for i in range(30))
     (tmp_path / "large.csv").write_text("user,item,timestamp\n" + many)
+    paths = f"Path({str(tmp_path / 'large.csv')!r}), root=Path({str(tmp_path / 'data')!r})"
     code = f"""
 import resource
 from pathlib import Path
@@ -221,7 +218,7 @@ from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 try:
-    import_dataset("own", Path({str(tmp_path / "large.csv")!r}), root=Path({str(tmp_path / "data")!r}))
+    import_dataset("own", {paths})
 except InputError as error:
     print(error)
 """
@@ -234,8 +231,13 @@ except InputError as error:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), atomic_file(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("stop")
+
+    def stop_half_way() -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_half_way()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]

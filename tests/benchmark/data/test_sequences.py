@@ -1,6 +1,7 @@
 """Leave-one-out: targets, windows and histories."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def transitions(*lengths: int) -> Counter[tuple[int, int]]:
     pairs: list[tuple[int, int]] = []
     for start, stop in zip(offsets[:-1], offsets[1:] - 2, strict=True):
         sequence = items[start:stop].tolist()
-        pairs += list(zip(sequence, sequence[1:], strict=False))
+        pairs += list(pairwise(sequence))
     return Counter(pairs)
 
 
@@ -65,7 +66,7 @@ def test_every_training_transition_counts_once(
 @settings(max_examples=100, deadline=None)
 @given(lengths=many, L=st.integers(2, 12))
 def test_targets_have_half_a_window_of_context(lengths: list[int], L: int) -> None:
-    """At least L - L // 2 items before a target, or all of the user's items where there are fewer."""
+    """At least L - L // 2 items before a target, or all that there are."""
     windows = split(*lengths, L=L).train
     _, offsets = Lengths(*lengths).sequences()
     for items, first, user in zip(windows.items, windows.first, windows.user, strict=True):
@@ -76,7 +77,7 @@ def test_targets_have_half_a_window_of_context(lengths: list[int], L: int) -> No
 
 
 def test_windows_by_hand() -> None:
-    """One user, training sequence 1..10, L = 4, stride 2: the last window ends with the sequence."""
+    """Training sequence 1..10, L = 4, stride 2: the last window ends with the sequence."""
     windows = split(12, L=4).train
     expected = [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [5, 6, 7, 8, 9], [6, 7, 8, 9, 10]]
     assert windows.items.tolist() == expected

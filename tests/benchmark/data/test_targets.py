@@ -27,9 +27,9 @@ raw file; equal to RecBole's split wherever the next test runs."""
 
 def digest(bundle: Bundle, users: Iterable[str], items: dict[str, str] | None = None) -> str:
     """users: the raw id of each of our users, in order; items: the source's id -> the raw one."""
-    ids = [""] + list(bundle.items["id"])
+    ids = ["", *bundle.items["id"]]
     if items is not None:
-        ids = [""] + [items[item] for item in ids[1:]]
+        ids = ["", *(items[item] for item in ids[1:])]
     sequences = leave_one_out(bundle, 50)
     rows = zip(
         users,

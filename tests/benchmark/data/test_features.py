@@ -1,0 +1,207 @@
+"""Feature files and the resumable pipeline."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.bundle import Bundle, build_bundle, load_bundle
+from benchmark.data.encode import BATCH, build_features, encode
+from benchmark.data.encoders import Encoded
+from benchmark.data.features import (
+    FeatureTable,
+    Provenance,
+    own_features,
+    read_features,
+    write_features,
+)
+from benchmark.data.own import import_dataset
+from benchmark.errors import InputError
+from findrec.recommender import Modality
+
+ABOUT = Provenance(encoder="made-up", model="none", created=date(2026, 1, 2))
+
+
+def table(ids: list[str], *widths: int) -> FeatureTable:
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(size=(len(ids), w)).astype(np.float16) for w in (3, *widths)]
+    present = np.array([item != "gone" for item in ids])
+    return FeatureTable(ids, arrays[0], present, tuple(arrays[1:]), ABOUT)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written = table(["a", "gone", "c"], 2, 4)
+    write_features(tmp_path / "x.safetensors", written)
+    read = read_features(tmp_path / "x.safetensors")
+    assert read.ids == written.ids
+    assert read.provenance == ABOUT
+    for ours, theirs in zip(
+        (written.values, written.present, *written.layers),
+        (read.values, read.present, *read.layers),
+        strict=True,
+    ):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+def test_select_by_id() -> None:
+    whole = table(["a", "gone", "c"], 2)
+    part = whole.select(["c", "new", "gone", "a"])
+    assert part.present.tolist() == [True, False, False, True]
+    assert np.array_equal(part.values[[0, 3]], whole.values[[2, 0]])
+    assert not part.values[1].any()
+    assert np.array_equal(part.layers[0][0], whole.layers[0][2])
+
+
+def test_as_models_see_them() -> None:
+    """Row 0 is padding, a missing item is zero whatever it holds, narrow layers end in zeros."""
+    whole = table(["a", "gone", "c"], 2, 4)
+    features = whole.features()
+    assert features.present.tolist() == [False, True, False, True]
+    assert features.values.shape == (4, 3)
+    assert not features.values[[0, 2]].any()
+    assert torch.equal(features.values[3], torch.from_numpy(whole.values[2]).float())
+    assert features.layers is not None
+    assert features.layers.shape == (4, 2, 4)
+    assert not features.layers[:, 0, 2:].any()
+    assert torch.equal(features.layers[1, 1], torch.from_numpy(whole.layers[1][0]).float())
+
+
+def test_foreign_and_damaged_files(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"embedding": np.ones((2, 2))}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=r"import plain arrays as .npy or .npz"):
+        read_features(tmp_path / "x.safetensors")
+    (tmp_path / "y.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        read_features(tmp_path / "y.safetensors")
+
+
+def test_own_arrays_with_ids_and_mask(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.savez(tmp_path / "x.npz", values=values, ids=[7, 5, 9], mask=[True, False, True])
+    own = own_features(tmp_path / "x.npz", ["9", "5", "1"])
+    assert own.present.tolist() == [True, False, False]
+    assert own.values[0].tolist() == [4, 5]
+
+
+class Lengths:
+    """A plug-in encoder: a text's length and first letter; it stops when told to."""
+
+    modality: Modality = "text"
+    model = "lengths"
+    packages: dict[str, str] = {}  # noqa: RUF012  (the protocol's plain attribute)
+    layer_names = ["only"]  # noqa: RUF012
+    licence = "none"
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.batches: list[int] = []
+
+    def encode(self, batch: Sequence[str]) -> Encoded:
+        if len(self.batches) == self.stop_after:
+            raise KeyboardInterrupt
+        self.batches.append(len(batch))
+        values = torch.tensor([[len(text), ord(text[0])] for text in batch], dtype=torch.float32)
+        return Encoded(values, (values[:, :1],))
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    return [chr(97 + k % 26) * (1 + k % 17) for k in range(3 * BATCH + 5)]
+
+
+def run(encoder: Lengths, texts: list[str], parts: Path, inputs: str = "same") -> FeatureTable:
+    ids = [str(k) for k in range(len(texts))]
+    present = np.arange(len(texts)) != 3
+    about = ABOUT.model_copy(update={"inputs": inputs})
+    return encode(encoder, ids, texts, present, about, parts)
+
+
+def test_a_killed_run_goes_on(texts: list[str], tmp_path: Path) -> None:
+    whole = run(Lengths(), texts, tmp_path / "whole")
+    assert whole.values[:, 0].tolist() == [0 if k == 3 else len(t) for k, t in enumerate(texts)]
+    first = Lengths(stop_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, texts, tmp_path / "parts")
+    second = Lengths()
+    resumed = run(second, texts, tmp_path / "parts")
+    assert second.batches == [BATCH, len(texts) - 1 - 3 * BATCH]
+    assert np.array_equal(resumed.values, whole.values)
+    assert np.array_equal(resumed.layers[0], whole.layers[0])
+    assert not (tmp_path / "parts").exists()
+
+
+def test_parts_of_other_inputs_and_damaged_parts_are_not_taken(
+    texts: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Lengths(stop_after=3), texts, tmp_path, inputs="others")
+    with pytest.raises(KeyboardInterrupt):
+        run(Lengths(stop_after=2), texts, tmp_path)
+    part = next(
+        p for p in tmp_path.rglob("00000000.safetensors") if len(list(p.parent.iterdir())) == 2
+    )
+    part.write_bytes(part.read_bytes()[:-7])
+    encoder = Lengths()
+    run(encoder, texts, tmp_path)
+    assert len(encoder.batches) == 3
+
+
+def test_errors_of_the_pipeline(tmp_path: Path) -> None:
+    csv = tmp_path / "own.csv"
+    csv.write_text("user,item,timestamp\n" + "".join(f"u,{i},{i}\n" for i in range(4)))
+    import_dataset("own", csv, core=None, root=tmp_path)
+    with pytest.raises(InputError, match=r"own has no text encoder of its own: name one"):
+        build_features("own", "text", root=tmp_path)
+    with pytest.raises(InputError, match=r"own: no item has a text .*items.parquet"):
+        build_features("own", "text", "minilm", root=tmp_path)
+    with pytest.raises(InputError, match=r"own: no pictures are known"):
+        build_features("own", "image", "efficientnet-lite0", root=tmp_path)
+    with pytest.raises(InputError, match=r"no item has a image .*pictures/0.jpg"):
+        build_features("own", "image", "blip-large", root=tmp_path, images="pictures/{id}.jpg")
+
+
+def test_unknown_encoder_has_its_nearest_name(tmp_path: Path) -> None:
+    build_bundle("beauty", root=tmp_path)
+    with pytest.raises(InputError, match="unknown text encoder 'minilmm': did you mean 'minilm'"):
+        build_features("beauty", "text", "minilmm", root=tmp_path)
+    with pytest.raises(InputError, match=r"unknown text encoder 'blip-large'.*roberta-large"):
+        build_features("beauty", "text", "blip-large", root=tmp_path)
+
+
+def test_provenance_on_file_is_that_of_the_shipped_features() -> None:
+    import json
+
+    from benchmark.data.config import SHIPPED, dataset_config
+    from benchmark.data.files import sha256
+
+    for name in ("ml-100k", "beauty"):
+        record = json.loads((SHIPPED / name / "provenance.json").read_text())
+        shipped = {str(f.relative_to(SHIPPED)) for f in (SHIPPED / name).iterdir()}
+        assert set(record) | {f"{name}/provenance.json"} == shipped
+        for file, about in record.items():
+            assert about.pop("sha256") == sha256(SHIPPED / file)
+            if file.endswith(".safetensors"):
+                assert read_features(SHIPPED / file).provenance == Provenance(**about)
+        features = dataset_config(name).features.values()
+        assert {f.shipped for f in features} <= shipped
+    sizes = [f.stat().st_size for f in SHIPPED.rglob("*") if f.is_file()]
+    assert sum(sizes) < 18e6  # a clone stays small
+
+
+def test_no_ratings_are_shipped() -> None:
+    """GroupLens does not allow it."""
+    from benchmark.data.config import SHIPPED
+
+    assert not list((SHIPPED / "ml-100k").glob("*inter*"))
+
+
+def test_bundles_have_the_encoders_of_their_features(beauty: Bundle, ml_100k: Bundle) -> None:
+    assert beauty.meta.encoders == {"text": "minilm", "image": None}
+    assert ml_100k.meta.encoders == {"text": "minilm", "image": "efficientnet-lite0"}
+    assert load_bundle("beauty", root=beauty.path.parent).meta == beauty.meta
