@@ -1,4 +1,4 @@
-"""Ops are tested with vmap's fallback off, so that a missing batching rule fails instead of looping."""
+"""Ops are tested with vmap's fallback off: a missing batching rule fails instead of looping."""
 
 from collections.abc import Iterator
 

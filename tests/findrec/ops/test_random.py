@@ -1,4 +1,4 @@
-"""Keyed randomness: same bits from both implementations, coordinates alone decide, sound statistics.
+"""Keyed randomness: same bits from both implementations, coordinates alone decide, statistics.
 
 Statistical tests draw from fixed keys, so they either always pass or always fail; thresholds are at
 about four standard errors of what ideal draws would give.
