@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from benchmark.analyse.audit.base_rate import run_base_rate
 from benchmark.analyse.audit.findings import AuditReport
 from benchmark.analyse.audit.generic import audit_csv
@@ -21,11 +23,12 @@ from benchmark.analyse.audit.report import write_report
 __all__ = ["AuditReport", "audit_csv", "audit_paper", "run_audit", "run_base_rate"]
 
 
-def run_audit(csv: Path | None, out: Path) -> AuditReport:
+def run_audit(csv: Path | None, out: Path, own_runs: pd.DataFrame | None = None) -> AuditReport:
     """Audit the paper (no CSV) or a CSV file, and write `audit.json` and `audit.md` under `out`.
 
-    Raises InputError if the CSV file is malformed.
+    own_runs: means of our own runs (columns `dataset`, `row`, `metric`, `mean`), which the paper's
+    proportional rows are set beside. Raises InputError if the CSV file is malformed.
     """
-    report = audit_paper() if csv is None else audit_csv(csv)
+    report = audit_paper(own_runs) if csv is None else audit_csv(csv)
     write_report(report, out)
     return report

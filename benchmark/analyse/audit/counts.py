@@ -195,14 +195,14 @@ def lengths_in_range(parts: Sequence[Statistics]) -> Outcome:
     return Outcome(kind="data", unit="length buckets", examined=len(parts), findings=findings)
 
 
-def against_data(lines: Sequence[tuple[Statistics, Counts]]) -> Outcome:
+def against_data(lines: Sequence[tuple[Statistics, Counts, str]]) -> Outcome:
     """Printed counts against those of the public data, with and without a padding id.
 
-    A line whose three counts agree once one user and one item are taken off is a note; another
+    lines: the printed line, the counts, and where the counts are from. A line whose three counts agree once one user and one item are taken off is a note; another
     difference is reported with the sparsity that the data's counts give.
     """
     findings = []
-    for line, counts in lines:
+    for line, counts, origin in lines:
         printed = (line.users.value, line.items.value, line.interactions.value)
         real = (counts.users, counts.items, counts.interactions)
         if printed == real:
@@ -211,7 +211,7 @@ def against_data(lines: Sequence[tuple[Statistics, Counts]]) -> Outcome:
             findings.append(
                 _finding(
                     line,
-                    f"The public data have {real[0]:,} users and {real[1]:,} items: both printed "
+                    f"{origin} have {real[0]:,} users and {real[1]:,} items: both printed "
                     "counts are one higher. The interactions agree.",
                     "note",
                     [_PADDED],
@@ -224,7 +224,7 @@ def against_data(lines: Sequence[tuple[Statistics, Counts]]) -> Outcome:
         findings.append(
             _finding(
                 line,
-                f"The public data give {real[0]:,} users, {real[1]:,} items and {real[2]:,} "
+                f"{origin} give {real[0]:,} users, {real[1]:,} items and {real[2]:,} "
                 f"interactions. With one padding id each their sparsity is {padded:.2%}"
                 + (", which is the printed one" if agrees else "")
                 + f"; the printed counts give "
@@ -277,12 +277,14 @@ def data_checks(cells: pd.DataFrame, facts: DataFacts) -> list[Outcome]:
     *parts, total = statistics_of_paper(cells, "4")
     whole = next(line for line in datasets if line.dataset == "beauty")
     beauty = facts.datasets["beauty"]
+    data = "The public data"
     known = [
-        *((line, facts.datasets[line.dataset].counts)
-          for line in datasets if line.dataset in facts.datasets),
-        *((part, beauty.buckets[part.name]) for part in parts),
-        (total, beauty.counts),
-    ]  # fmt: skip
+        (line, stored.counts, data if stored.recomputed else "The dataset's published figures")
+        for line in datasets
+        if (stored := facts.datasets.get(line.dataset)) is not None
+    ]
+    known += [(part, beauty.buckets[part.name], data) for part in parts]
+    known.append((total, beauty.counts, data))
     return [
         derived_numbers([*datasets, *parts, total]),
         stated_filters(datasets, facts),

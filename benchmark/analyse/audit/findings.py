@@ -58,12 +58,12 @@ class DigitRepair(_Model):
 class InfeasibleRow(Finding):
     """No distribution of outcomes gives the row under the first hypothesis, which the page states.
 
-    absorbed_by: the gentlest rounding that makes it possible, or None.
+    absorbed_by: the rounding, beyond the stated one, that would make it possible, or None.
     """
 
     kind: Literal["infeasible_row"] = "infeasible_row"
     hypotheses: list[Hypothesis]
-    absorbed_by: Literal["one rounding", "a mean of rounded runs"] | None
+    absorbed_by: Literal["a mean of rounded runs"] | None
     repairs: list[DigitRepair]
 
 

@@ -34,8 +34,7 @@ RESERVED = (
 _EXPLANATIONS = (
     "The evaluation may have been another one than the file states (targets, candidates).",
     "A metric may be defined otherwise than here.",
-    "Each column may have been printed at its own best epoch or run.",
-    "A digit may have been mistyped, on the page or in the file.",
+    "The file may not repeat the page.",
 )
 
 
@@ -197,12 +196,19 @@ def premises(row: Row) -> list[Premise]:
             "best of each",
             "every column at its own best epoch or run",
             row.protocol,
+            "Each column may have been printed at its own best epoch or run.",
             best_of_each=True,
         )
     ]
     if relevant is not None:
         free = Protocol(None, candidates)
-        others.insert(0, Premise("several targets", "any number of targets per ranking", free))
+        several = Premise(
+            "several targets",
+            "any number of targets per ranking",
+            free,
+            "Rankings may have had several relevant items.",
+        )
+        others.insert(0, several)
     return [stated, *others]
 
 

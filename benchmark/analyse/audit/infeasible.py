@@ -20,14 +20,16 @@ from benchmark.analyse.audit.rows import Row
 
 @dataclass(frozen=True)
 class Premise:
-    """A hypothesis to test: its name, what it assumes, its protocol, and whether columns share it.
+    """A hypothesis to test: its name, what it assumes, and its protocol.
 
+    innocent: what would explain a row that this premise alone makes possible.
     best_of_each: every column comes from its own best epoch or run.
     """
 
     name: str
     statement: str
     protocol: Protocol
+    innocent: str = ""
     best_of_each: bool = False
 
 
@@ -49,8 +51,9 @@ def infeasible_rows(
 ) -> Outcome:
     """Test every row with at least two cells; report those that fail the first premise.
 
-    The first premise is the one that the page states; the others are reported beside it. A row
-    fails if its own rounding (`Row.rounding`) does not absorb the slack.
+    The first premise is the one that the page states; the others are reported beside it, and those
+    that make the row possible stand first among the explanations. A row fails if its own rounding
+    (`Row.rounding`) does not absorb the slack.
     """
     tested = [row for row in rows if row.role != "improvement" and len(row.cells) > 1]
     findings = []
@@ -64,7 +67,11 @@ def infeasible_rows(
             DigitRepair(metric=str(r.metric), printed=r.printed, repaired=r.repaired)
             for r in one_digit_repairs(row.cells, stated.protocol, row.rounding)
         ]
-        resolved = [h.name for h in hypotheses[1:] if h.once]
+        resolving = [p for p, h in zip(others, hypotheses[1:], strict=True) if h.once]
+        resolved = [premise.name for premise in resolving]
+        innocent = [premise.innocent for premise in resolving if premise.innocent]
+        if repairs:
+            innocent.append("A digit may have been mistyped: see the one-digit repairs.")
         gap = "no ranking fits" if first.slack is None else f"slack {first.slack:.2f} units"
         findings.append(
             InfeasibleRow(
@@ -77,7 +84,7 @@ def infeasible_rows(
                 + (f"Possible under {', '.join(resolved)}." if resolved else "No other hypothesis "
                    "tested makes it possible."),
                 severity="contradiction",
-                explanations=list(explanations),
+                explanations=[*innocent, *explanations],
                 hypotheses=hypotheses,
                 absorbed_by="a mean of rounded runs" if first.twice else None,
                 repairs=repairs,

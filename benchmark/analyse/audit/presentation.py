@@ -60,7 +60,7 @@ def improvements(rows: Sequence[Row]) -> Outcome:
 
 
 def marks(rows: Sequence[Row]) -> Outcome:
-    """Compare marks with values: bold on the best of a column, underline on the second best.
+    """Compare marks with values: bold and star on the best of a column, underline on the second.
 
     Only columns that carry the mark are checked: an extracted text may have lost it elsewhere.
     Ties count as satisfied by either row.
@@ -71,7 +71,7 @@ def marks(rows: Sequence[Row]) -> Outcome:
         for metric in dict.fromkeys(m for row in results for m in row.cells):
             column = {row.name: row.cells[metric] for row in results if metric in row.cells}
             ranked = sorted({cell.value for cell in column.values()}, reverse=True)
-            for mark, place in (("bold", 0), ("underline", 1)):
+            for mark, place in (("bold", 0), ("star", 0), ("underline", 1)):
                 marked = [name for name, cell in column.items() if mark in cell.marks]
                 if not marked or len(ranked) <= place:
                     continue
@@ -100,8 +100,12 @@ def _mark_finding(
         dataset=dataset,
         printed=f"{metric}: {mark} on {', '.join(marked)}",
         why=f"By the printed values {mark} is due to {', '.join(due)}.",
-        severity="discrepancy",
-        explanations=["The order may differ in digits that are not printed.", "A slip."],
+        severity="note" if mark == "star" else "discrepancy",
+        explanations=[
+            "The order may differ in digits that are not printed.",
+            "A slip.",
+            *(["A star may mark a gain over another row than the best."] if mark == "star" else []),
+        ],
     )
 
 

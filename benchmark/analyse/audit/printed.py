@@ -56,7 +56,7 @@ class Printed:
         percent: the column is in per cent although the cell has no sign.
         Raises InputError that names `where` if the cell is not a number.
         """
-        match = _CELL.match(text.strip())
+        match = _CELL.match(text.strip().replace("\N{MINUS SIGN}", "-"))
         if match is None:
             raise InputError(
                 f"{where}: '{text}' is not a printed number; write it as on the page, such as "

@@ -72,7 +72,7 @@ def parts_vs_whole(
         f"{slack:.1f} units where rounding of parts and whole covers {allowance:.0f} (worst: "
         f"{row.name} {metric}, printed {printed.text}, from the groups "
         f"{matrix[worst] @ weights:.4f}). "
-        + (f"With the known shares it is {slack_known:.1f} units. " if slack_known else "")
+        + ("" if slack_known is None else f"With the known shares it is {slack_known:.1f} units. ")
         + f"{len(ratios)} ratios of two methods lie outside their range over the groups.",
         severity="contradiction"
         if slack > allowance + TOLERANCE or ratios

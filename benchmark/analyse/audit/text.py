@@ -144,12 +144,19 @@ def _finding(
         table=exhibit.removeprefix("table "),
         row=claim.id,
         dataset=dataset,
-        printed=f"Section {claim.section}: {claim.text}",
+        printed=f"{_place(claim.section).capitalize()}: {claim.text}",
         why=why,
         severity=severity,
         explanations=explanations,
         repair=repair,
     )
+
+
+def _place(section: str) -> str:
+    """`3.1` is a section, `A` an appendix; captions and the abstract name themselves."""
+    if section[0].isdigit():
+        return f"section {section}"
+    return f"appendix {section}" if section == "A" else section
 
 
 def _value(claim: ValueClaim, cells: _Cells) -> PlainFinding | bool:
@@ -321,7 +328,7 @@ def _contradicting_settings(claims: Claims) -> list[PlainFinding]:
     for name, said in stated.items():
         if len({claim.value for claim in said}) == 1:
             continue
-        places = "; ".join(f"section {c.section}: {c.value}" for c in said)
+        places = "; ".join(f"{_place(c.section)}: {c.value}" for c in said)
         findings.append(
             PlainFinding(
                 kind="text",

@@ -86,20 +86,20 @@ PAPER = """table,dataset,row,group,role,users,NDCG@10,MRR@10,HR@10
 2,games,good,,,100,0.20,0.15,0.36
 2,games,odd,,,100,0.15,**0.20**,0.37
 2,games,new,,ours,100,**0.25**,0.19,0.43
-2,games,Improv.,,improvement,,25.0%,10%,16%
+2,games,Improv.,,improvement,,+25.0%,−15%,16%
 3,games,good,short,,60,0.30,0.25,0.45
 3,games,good,long,,40,0.40,0.37,0.50
 """
 
 
 def test_a_whole_audit_finds_what_was_planted(tmp_path: Path) -> None:
-    """MRR above NDCG; a whole below both groups; an improvement of -5 % printed as 10 %."""
+    """MRR above NDCG; a whole below both groups; an improvement of -5 % printed as -15 %."""
     report = audit_csv(write(tmp_path, PAPER))
     assert [f.row for f in report.of("infeasible_row")] == ["odd"]
     (groups,) = report.of("parts_vs_whole")
     assert groups.table == "3 against 2"
     (improvement,) = report.of("improvement")
-    assert "MRR@10 10%" in improvement.printed
+    assert "MRR@10 -15%" in improvement.printed
     assert report.of("marks") == []
     counts = {check.kind: check.examined for check in report.checks}
     assert counts["infeasible_row"] == 5

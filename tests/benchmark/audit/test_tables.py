@@ -192,6 +192,8 @@ def test_marks_on_the_wrong_row_are_found() -> None:
     assert [f.row for f in marks(bad).findings] == ["b", "c"]
     tied = [row("a", "**0.30**"), row("b", "_0.30_"), row("c", "0.10")]
     assert marks(tied).findings == []
+    starred = [row("a", "0.30"), row("b", "0.20*"), row("c", "0.10")]
+    assert [(f.row, f.severity) for f in marks(starred).findings] == [("b", "note")]
 
 
 def test_base_configuration_that_differs_and_a_setting_that_beats_it() -> None:
