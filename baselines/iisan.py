@@ -10,8 +10,8 @@ small network beside them that reads the cached states of their layers.
     gates            g_k = sigmoid(mu_k / 0.1), mu_k a scalar that starts at 0
     item vector      Linear(concat(W_v h_v, W_t h_t, W_m m))
 
-s_k is the state of the k-th layer kept (every second one, counted from the last: the paper's
-LayerDrop), v_k and t_k those of image and text. Item vectors go into a SASRec-like encoder (learned
+s_k is the state of the k-th layer that is read (LayerDrop: not all of them), v_k and t_k those of
+image and text. Item vectors go into a SASRec-like encoder (learned
 positions, LayerNorm, post-norm blocks with ReLU) and are what its states score against.
 
 Layers of different depth or width follow IISAN-Versa (Fu et al., TKDE 2025): the deeper encoder's
@@ -67,8 +67,10 @@ class IISANConfig(ModelConfig):
     heads: int = 2
     bottleneck: int = 64
     """Width to which an adapter projects down."""
-    every: int = 2
-    """Every so many layers of an encoder one is kept, counted from the last."""
+    every: int = 1
+    """Every so many of the layer states at hand one is read, counted from the last. The paper reads
+    every second layer (LayerDrop): 2 for a cache of all layers, 1 for one that is thinned already,
+    as this suite's encoders keep it."""
 
 
 class LayerStates(nn.Module):

@@ -98,7 +98,7 @@ def test_mmmlp_as_released() -> None:
 
 # ---- IISAN ---------------------------------------------------------------------------------------
 
-IISAN_CONFIG = IISANConfig(dim=8, max_length=5, bottleneck=4, layers=2, heads=2)
+IISAN_CONFIG = IISANConfig(dim=8, max_length=5, bottleneck=4, layers=2, heads=2, every=2)
 IISAN_ITEMS = torch.tensor([[1, 2, 3, 4, 5], [6, 5, 1, 3, 6]])
 
 
