@@ -198,8 +198,9 @@ def lengths_in_range(parts: Sequence[Statistics]) -> Outcome:
 def against_data(lines: Sequence[tuple[Statistics, Counts, str]]) -> Outcome:
     """Printed counts against those of the public data, with and without a padding id.
 
-    lines: the printed line, the counts, and where the counts are from. A line whose three counts agree once one user and one item are taken off is a note; another
-    difference is reported with the sparsity that the data's counts give.
+    lines: the printed line, the counts, and where the counts are from. A line whose three counts
+    agree once one user and one item are taken off is a note; another difference is reported with
+    the sparsity that the data's counts give.
     """
     findings = []
     for line, counts, origin in lines:

@@ -139,12 +139,13 @@ def _finding(
     dataset: str = "",
     repair: str | None = None,
 ) -> PlainFinding:
+    place = _place(claim.section)
     return PlainFinding(
         kind="text",
         table=exhibit.removeprefix("table "),
         row=claim.id,
         dataset=dataset,
-        printed=f"{_place(claim.section).capitalize()}: {claim.text}",
+        printed=f"{place[:1].upper()}{place[1:]}: {claim.text}",
         why=why,
         severity=severity,
         explanations=explanations,
