@@ -1,0 +1,56 @@
+"""Numbers -> Markdown, CSV, LaTeX, pictures, and the HTML report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from benchmark.data.files import atomic_file
+from benchmark.errors import InputError
+from benchmark.plan import Planned
+from benchmark.registry import Profile
+from benchmark.render.tables import TABLES, tabulated
+from benchmark.render.writers import to_terminal
+from benchmark.store import Store
+
+__all__ = ["Rendered", "render"]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was written, and what the terminal may show of it."""
+
+    paths: list[Path]
+    terminal: RenderableType | None = None
+
+
+def render(
+    name: str,
+    planned: Sequence[Planned],
+    store: Store,
+    profile: Profile,
+    out: Path,
+    *,
+    data: Path | None = None,
+) -> Rendered:
+    """Write one table or figure of experiments.yaml under `out`: tables/NAME.{md,csv,tex},
+    figures/NAME.{svg,pdf,png}.
+
+    planned: the units that it needs and how their seeds stand. Raises InputError for a name that
+    nothing draws and where `out` cannot be written.
+    """
+    if name in TABLES:
+        table = tabulated(name, planned, store, profile, data=data)
+        paths = [
+            _written(out / "tables" / f"{name}.{suffix}", text)
+            for suffix, text in table.texts().items()
+        ]
+        return Rendered(paths, to_terminal(table.sheet))
+    raise InputError(f"nothing draws {name!r}")
+
+
+def _written(path: Path, text: str) -> Path:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,109 @@
+"""What the tables are made of: groups of rows, swept settings, ablations, controls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from benchmark.analyse.cells import CellSpec, Grade
+from benchmark.analyse.statistics import RULES, Bucket
+from benchmark.plan import OWN_MODEL, Planned
+from benchmark.records import Unit
+from benchmark.registry import rows
+
+GROUPS = {
+    "id": "ID-based",
+    "simple": "Simple multimodal",
+    "advanced": "Advanced multimodal",
+    "ours": "The paper's method",
+    "control": "Controls, not compared",
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One hyperparameter's table or figure."""
+
+    setting: str
+    """Field of FindRec's config."""
+    label: str
+
+    def value(self, unit: Unit) -> float:
+        return float(unit.config[self.setting])
+
+    def paper_row(self, unit: Unit) -> str:
+        """As the paper prints the value: 1e-4, 512."""
+        value = self.value(unit)
+        return f"{value:.0e}".replace("e-0", "e-") if value < 1 else f"{value:g}"
+
+
+SWEEPS = {
+    "table6": Sweep("iicm_weight", "λ"),
+    "table7": Sweep("layers", "Mamba layers"),
+    "table8": Sweep("align_dim", "alignment width"),
+    "table9": Sweep("heads", "attention heads"),
+    "fig3": Sweep("experts", "experts"),
+}
+
+ABLATIONS = {
+    "base": (OWN_MODEL, "full model"),
+    "without-cross-attention": ("w/o Cross-Attn", "without cross-attention"),
+    "without-iicm": ("w/o IICM", "without IICM"),
+    "without-moe": ("w/o MoE", "without mixture of experts"),
+}
+"""Variant -> (the paper's row, our label)"""
+
+FEATURE_CONTROLS = {
+    "permuted-features": "features permuted",
+    "no-features": "without features",
+}
+"""Variant -> our label"""
+
+CROSS_MODAL = frozenset({"table5", "table6", "table9"})
+"""Tables about parts that need both modalities."""
+
+
+def group(unit: Unit) -> str:
+    """Key of `GROUPS`. A control's row, or a method fed with permuted features or none, is shown
+    for comparison and never judged."""
+    if unit.variant in FEATURE_CONTROLS:
+        return "control"
+    return rows()[unit.model].group
+
+
+def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
+    """One unit for each value of a sweep, in rising order: where a profile's base configuration has
+    a swept value already, the base stands for it. Other tables' units as they are."""
+    if name not in SWEEPS:
+        return list(planned)
+    sweep = SWEEPS[name]
+    order = sorted(planned, key=lambda p: (sweep.value(p.unit), p.unit.variant != "base"))
+    found: dict[tuple[str, float], Planned] = {}
+    for p in order:
+        found.setdefault((p.unit.dataset, sweep.value(p.unit)), p)
+    return list(found.values())
+
+
+def specs(name: str, planned: Sequence[Planned], grades: dict[str, Grade]) -> list[CellSpec]:
+    """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
+    found = []
+    for p in planned:
+        unit = p.unit
+        spec = CellSpec(
+            row=unit.model,
+            unit=unit,
+            seeds=tuple(p.states),
+            grade=grades[unit.dataset],
+            column="" if unit.variant == "base" else unit.variant,
+            family=name,
+        )
+        if name == "table5":
+            found.append(replace(spec, paper_row=ABLATIONS[unit.variant][0]))
+        elif name in SWEEPS:
+            sweep = SWEEPS[name]
+            column = f"{sweep.value(unit):g}"
+            found.append(replace(spec, column=column, paper_row=sweep.paper_row(unit)))
+        else:
+            if group(unit) == "control":  # beside it the paper prints nothing
+                spec = replace(spec, compared=False, paper_row=spec.place.label + ", control")
+            buckets: tuple[Bucket | None, ...] = RULES.buckets if name == "table3" else (None,)
+            found += [replace(spec, bucket=bucket) for bucket in buckets]
+    return found

@@ -1,0 +1,259 @@
+"""Cells and comparisons -> the blocks of a table."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from benchmark.analyse.cells import CellSpec
+from benchmark.analyse.statistics import RULES
+from benchmark.evaluate.metrics import PAPER_METRICS
+from benchmark.plan import OWN_MODEL
+from benchmark.render.exhibits import (
+    ABLATIONS,
+    CROSS_MODAL,
+    FEATURE_CONTROLS,
+    GROUPS,
+    SWEEPS,
+    group,
+)
+from benchmark.render.notes import DatasetNote
+from benchmark.render.sheet import (
+    Block,
+    Entry,
+    Key,
+    Line,
+    Sign,
+    change,
+    number,
+    p_value,
+    percent,
+)
+
+ONE_MODALITY = (
+    "This dataset has one modality: cross-attention and IICM are left out, so that what depends on "
+    "them is not testable here."
+)
+
+_EMPTY = {"missing": "no runs", "failed": "failed", "stale": "no runs"}
+
+
+class Layout:
+    """One table of results.
+
+    cells: long form, in sweeps with the table "<id>-validation" as well. printed: the paper's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        specs: Sequence[CellSpec],
+        cells: pd.DataFrame,
+        comparisons: pd.DataFrame,
+        printed: pd.DataFrame,
+    ) -> None:
+        self.name, self.specs = name, specs
+        self.table_id = name.removeprefix("table")
+        self.cells = _by_key(cells)
+        self.comparisons = _by_key(comparisons)
+        own = printed[(printed["table"] == self.table_id) & (printed["row"] == "Improv.")]
+        self.improvements = {
+            (dataset, metric): text
+            for dataset, metric, text in zip(
+                own["dataset"], own["metric"], own["printed"], strict=True
+            )
+        }
+
+    def blocks(self, note: DatasetNote) -> list[Block]:
+        """The dataset's grid, and how FindRec compares there."""
+        specs = [spec for spec in self.specs if spec.unit.dataset == note.name]
+        notes: tuple[str, ...] = ()
+        if self.name in CROSS_MODAL and len(note.encoders) < 2:
+            notes = (ONE_MODALITY,)
+        if self.name in SWEEPS:
+            return [self._sweep(specs, note, notes), *self._inference(specs, note)]
+        if self.name == "table3":
+            lines = self._by_bucket(specs)
+        elif self.name == "table5":
+            lines = [Line(ABLATIONS[s.unit.variant][1], self._entries(s)) for s in specs]
+        else:
+            lines = self._by_group(specs, note)
+        grid = Block(note.heading, "method", PAPER_METRICS, tuple(lines), notes)
+        return [grid, *self._inference(specs, note)]
+
+    # ------------------------------------------------------------ grids
+
+    def _by_group(self, specs: Sequence[CellSpec], note: DatasetNote) -> list[Line]:
+        lines: list[Line] = []
+        for key, heading in GROUPS.items():
+            members = [spec for spec in specs if group(spec.unit) == key]
+            for at, spec in enumerate(members):
+                change_of_features = FEATURE_CONTROLS.get(spec.unit.variant)
+                label = f"{spec.row}, {change_of_features}" if change_of_features else spec.row
+                lines.append(Line(label, self._entries(spec), "" if at else heading, not at))
+            if key == "ours" and members:
+                lines.append(self._improvement(members[0], note))
+        return lines
+
+    def _by_bucket(self, specs: Sequence[CellSpec]) -> list[Line]:
+        lines: list[Line] = []
+        for bucket in RULES.buckets:
+            members = [spec for spec in specs if spec.bucket == bucket]
+            lines += [
+                Line(spec.row, self._entries(spec), "" if at else f"length {bucket.label}", not at)
+                for at, spec in enumerate(members)
+            ]
+        return lines
+
+    def _improvement(self, spec: CellSpec, note: DatasetNote) -> Line:
+        """FindRec against the best other row, as the paper's last row has it."""
+        entries = []
+        for metric in PAPER_METRICS:
+            line = self.comparisons.get(Key(self.table_id, *spec.place, metric))
+            text = percent(line["difference"]) if line is not None else "–"
+            entries.append(Entry(text, paper=self.improvements.get((note.name, metric), "")))
+        return Line(f"{OWN_MODEL} vs best other", tuple(entries))
+
+    def _sweep(self, specs: Sequence[CellSpec], note: DatasetNote, notes: tuple[str, ...]) -> Block:
+        lines = []
+        for spec in specs:
+            entries = (self._entry(spec, RULES.metric, self._validation_id), *self._entries(spec))
+            base = " (base)" if spec.unit.variant == "base" else ""
+            lines.append(Line(f"{spec.column}{base}", entries))
+        headings = (f"validation {RULES.metric}", *(f"test {metric}" for metric in PAPER_METRICS))
+        sweep = SWEEPS[self.name]
+        notes = (self._choice(specs, sweep.label), *notes)
+        return Block(note.heading, sweep.label, headings, tuple(lines), notes)
+
+    def _choice(self, specs: Sequence[CellSpec], label: str) -> str:
+        """What validation chooses, and how much choosing on test would flatter."""
+        validation = {
+            spec: self.cells[Key(self._validation_id, *spec.place, RULES.metric)]["mean"]
+            for spec in specs
+        }
+        test = {
+            spec: self.cells[Key(self.table_id, *spec.place, RULES.metric)]["mean"]
+            for spec in specs
+        }
+        finished = [spec for spec in specs if not math.isnan(test[spec])]
+        if len(finished) < 2:
+            return "Nothing to choose from: fewer than two settings have runs."
+        chosen = max(finished, key=lambda spec: validation[spec])
+        best = max(finished, key=lambda spec: test[spec])
+        text = (
+            f"Chosen on validation: {label} = {chosen.column}, with {RULES.metric} "
+            f"{number(validation[chosen])} there and {number(test[chosen])} on test."
+        )
+        if best is chosen:
+            return f"{text} It is the best on test as well."
+        return (
+            f"{text} Best on test: {label} = {best.column}, {number(test[best])}; choosing on test "
+            f"would flatter by {change(test[best], test[chosen])}."
+        )
+
+    @property
+    def _validation_id(self) -> str:
+        return f"{self.table_id}-validation"
+
+    # ------------------------------------------------------------ entries
+
+    def _entries(self, spec: CellSpec) -> tuple[Entry, ...]:
+        return tuple(self._entry(spec, metric, self.table_id) for metric in PAPER_METRICS)
+
+    def _entry(self, spec: CellSpec, metric: str, table_id: str) -> Entry:
+        key = Key(table_id, *spec.place, metric)
+        cell = self.cells[key]
+        paper = cell["paper"]
+        if cell["n"] == 0 or math.isnan(cell["mean"]):
+            text = "no users" if cell["n"] else _EMPTY.get(cell["status"], cell["status"])
+            return Entry(text, paper=number(paper), key=key)
+        comparable = cell["grade"] in ("A", "B")
+        line = self.comparisons.get(key)
+        return Entry(
+            number(cell["mean"]),
+            number(cell["sd"]),
+            number(paper),
+            change(cell["mean"], paper) if comparable else "",
+            bold=line is not None and bool(line["paper_bold"]),
+            underline=line is not None and bool(line["paper_underline"]),
+            signs=self._signs(cell, line),
+            key=key,
+        )
+
+    def _signs(self, cell: dict[str, Any], line: dict[str, Any] | None) -> tuple[Sign, ...]:
+        """Stars and corrected marks only where a test was made."""
+        signs: list[Sign] = []
+        if line is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(line["p"]):
+            signs += ["star"] * bool(line["paper_star"])  # type: ignore[list-item]
+            if line["star"]:
+                signs.append("apart")
+            elif line["bold"]:
+                signs.append("best")
+            elif line["underline"]:
+                signs.append("next")
+        if cell["status"] == "budget":
+            signs.append("budget")
+        elif cell["status"] in ("missing", "failed"):
+            signs.append("partial")
+        elif cell["status"] == "stale":
+            signs.append("stale")
+        return tuple(signs)
+
+    # ------------------------------------------------------------ inference
+
+    def _inference(self, specs: Sequence[CellSpec], note: DatasetNote) -> list[Block]:
+        """FindRec against the best other row or setting, with the interval and every test."""
+        own = [spec for spec in specs if spec.unit.model == OWN_MODEL and spec.compared]
+        several = len(own) > 1
+        lines = []
+        for spec in own:
+            for metric in PAPER_METRICS if not several else (RULES.metric,):
+                line = self.comparisons.get(Key(self.table_id, *spec.place, metric))
+                if line is not None:
+                    lines.append(self._inference_line(spec, metric, line, several))
+        if not lines:
+            return []
+        headings = (
+            *("against", "difference", "95 % interval", "smallest detectable", "verdict"),
+            *("Holm p", "paired t p", "Welch p", "Wilcoxon p", "Hedges g"),
+        )
+        title = f"Inference on {note.title}"
+        notes = (
+            "Relative difference from the best other, by the crossed bootstrap over users and "
+            "seeds; the tests over seeds alone stand beside it and decide nothing.",
+        )
+        return [Block(title, "cell", headings, tuple(lines), notes, detail=True)]
+
+    def _inference_line(
+        self, spec: CellSpec, metric: str, line: dict[str, Any], several: bool
+    ) -> Line:
+        interval = ""
+        if not math.isnan(line["low"]):
+            interval = f"[{percent(line['low'])}, {percent(line['high'])}]"
+        verdict = f"inconclusive: {line['note']}" if line["note"] else line["verdict"]
+        if not math.isnan(line["p"]) and line["verdict"] != "inconclusive":
+            verdict = "better" if line["verdict"] == "replicated" else "not better"
+        effect = line["effect_hedges"]
+        texts = (
+            *(line["versus"], percent(line["difference"]), interval),
+            *(percent(line["smallest_detectable"]), verdict, p_value(line["p_holm"])),
+            *(p_value(line["p_paired"]), p_value(line["p_welch"]), p_value(line["p_wilcoxon"])),
+            number(effect, 2),
+        )
+        label = f"{metric}, {self._short(spec)}" if several else metric
+        return Line(label, tuple(Entry(text) for text in texts))
+
+    def _short(self, spec: CellSpec) -> str:
+        if self.name == "table5":
+            return ABLATIONS[spec.unit.variant][1]
+        if self.name in SWEEPS:
+            return f"{SWEEPS[self.name].label} = {spec.column}"
+        return f"length {spec.place.column}" if spec.bucket is not None else spec.row
+
+
+def _by_key(frame: pd.DataFrame) -> dict[Key, dict[str, Any]]:
+    return {
+        Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
+        for r in frame.to_dict("records")
+    }

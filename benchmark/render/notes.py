@@ -1,0 +1,170 @@
+"""What stands under a table: data, protocol, seeds, device, budgets, grades, and the runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.analyse.cells import Grade
+from benchmark.analyse.statistics import RULES
+from benchmark.data.bundle import load_bundle
+from benchmark.data.config import dataset_config, dataset_names
+from benchmark.launch.console import duration
+from benchmark.plan import Planned
+from benchmark.records import RunRecord, UnitKey
+from benchmark.registry import Profile
+from benchmark.render.exhibits import FEATURE_CONTROLS
+from benchmark.render.sheet import Block, Entry, Line, count
+from benchmark.store import Store
+
+GRADES = {
+    "A": "same data, modalities and encoders as the paper",
+    "B": "same interactions, other features: levels are compared with care, orders for ID methods",
+    "C": "other data: settles no claim of the paper, so no difference is shown",
+}
+
+
+@dataclass(frozen=True)
+class DatasetNote:
+    """What a table says of a dataset."""
+
+    name: str
+    title: str
+    grade: Grade
+    encoders: Mapping[str, str]
+    """Modality -> encoder, of the modalities that it has."""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} (grade {self.grade}; {self.modalities})"
+
+    @property
+    def modalities(self) -> str:
+        if not self.encoders:
+            return "no features"
+        named = " and ".join(f"{m} by {encoder}" for m, encoder in self.encoders.items())
+        return named if len(self.encoders) > 1 else f"{named} only"
+
+
+def dataset_note(name: str, data: Path | None) -> DatasetNote:
+    """From the dataset's configuration; from its bundle for a dataset of the user's own."""
+    if name in dataset_names():
+        config = dataset_config(name)
+        encoders = {modality: f.encoder for modality, f in config.features.items()}
+        return DatasetNote(name, config.title, config.grade, encoders)
+    meta = load_bundle(name, root=data).meta
+    encoders = {modality: e for modality, e in meta.encoders.items() if e is not None}
+    return DatasetNote(name, meta.title, meta.grade, encoders)
+
+
+def records(planned: Planned, store: Store) -> list[RunRecord]:
+    """Records of the unit's finished runs, by seed."""
+    found = []
+    for seed in planned.states:
+        record = store.status(planned.unit.key, seed).record
+        if record is not None and record.status == "ok":
+            found.append(record)
+    return found
+
+
+def facts(
+    planned: Sequence[Planned],
+    runs: Mapping[UnitKey, Sequence[RunRecord]],
+    profile: Profile,
+    datasets: Mapping[str, DatasetNote],
+) -> list[str]:
+    """The sentences under a table of results."""
+    windows = {
+        dataset: sorted(
+            {p.unit.protocol["max_length"] for p in planned if p.unit.dataset == dataset}
+        )
+        for dataset in datasets
+    }
+    seeds = sorted({seed for p in planned for seed in p.states})
+    found = [r for own in runs.values() for r in own]
+    trained = [p.unit for p in planned if p.unit.training]
+    lines = [
+        "Protocol: leave-one-out; one target a user, ranked among all items; history not masked; "
+        "ties in expectation; windows of "
+        + ", ".join(f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items())
+        + ".",
+        "Data: " + "; ".join(f"{n.title}: {n.modalities}" for n in datasets.values()) + ".",
+        *(
+            f"Grade {grade}: {meaning}."
+            for grade, meaning in GRADES.items()
+            if grade in {n.grade for n in datasets.values()}
+        ),
+        f"Profile `{profile.name}`: {profile.title}. Mean ± sd over "
+        f"{len(seeds)} seeds ({_span(seeds)}); Δ is ours against the printed number, relative.",
+    ]
+    users = {p.unit.protocol["max_users"] for p in planned} - {None}
+    if users:
+        lines.append(
+            f"Only the first {max(users)} users of each dataset: these numbers test the program "
+            "and say nothing about a method."
+        )
+    if trained:
+        caps = [
+            f"{max(u.training['steps'] for u in trained if u.dataset == d)} steps on {n.title}"
+            for d, n in datasets.items()
+            if any(u.dataset == d for u in trained)
+        ]
+        lines.append(
+            f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
+            "NDCG@10 under full ranking, whose best parameters are tested."
+        )
+    if found:
+        devices = sorted({r.environment.device for r in found})
+        backends = sorted({r.environment.scan_backend for r in found})
+        lines.append(f"Device: {', '.join(devices)}; scan backend: {', '.join(backends)}.")
+    if len(seeds) < RULES.minimum_seeds:
+        lines.append(
+            f"Inconclusive (n = {len(seeds)}): stars and verdicts need {RULES.minimum_seeds} seeds "
+            "and are not printed."
+        )
+    return lines
+
+
+def runs_block(
+    planned: Sequence[Planned],
+    runs: Mapping[UnitKey, Sequence[RunRecord]],
+    datasets: Mapping[str, DatasetNote],
+) -> Block:
+    """Steps, targets, time and size of the runs behind a table."""
+    lines = []
+    for p in planned:
+        own = runs[p.unit.key]
+        if not own:
+            continue
+        variant = FEATURE_CONTROLS.get(p.unit.variant, p.unit.variant)
+        name = p.unit.model if variant == "base" else f"{p.unit.model}, {variant}"
+
+        def mean(values: Sequence[float]) -> str:
+            return count(float(np.mean(values)))
+
+        trained = bool(p.unit.training)
+        texts = (
+            datasets[p.unit.dataset].title,
+            f"{len(own)}/{len(p.states)}",
+            f"{sum(r.plateau for r in own)}/{len(own)}" if trained else "",
+            mean([r.steps for r in own]) if trained else "",
+            mean([r.best_step for r in own]) if trained else "",
+            mean([r.targets_seen for r in own]) if trained else "",
+            duration(float(np.mean([r.timings.training for r in own]))),
+            duration(float(np.mean([r.timings.evaluation for r in own]))),
+            mean([r.parameters for r in own]) if trained else "",
+        )
+        lines.append(Line(name, tuple(Entry(text) for text in texts)))
+    headings = (
+        *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
+        *("training", "evaluation", "parameters"),
+    )
+    note = "Means over seeds; a seed's time is its own on one worker."
+    return Block("Runs behind the table", "method", headings, tuple(lines), (note,), detail=True)
+
+
+def _span(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
