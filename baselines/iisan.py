@@ -11,8 +11,9 @@ small network beside them that reads the cached states of their layers.
     item vector      Linear(concat(W_v h_v, W_t h_t, W_m m))
 
 s_k is the state of the k-th layer that is read (LayerDrop: not all of them), v_k and t_k those of
-image and text. Item vectors go into a SASRec-like encoder (learned
-positions, LayerNorm, post-norm blocks with ReLU) and are what its states score against.
+image and text. Item vectors go into a SASRec-like encoder (learned positions, LayerNorm, post-norm
+blocks with ReLU) and are what its states score against. The article describes these parts; the
+formulas above are its released code's.
 
 Layers of different depth or width follow IISAN-Versa (Fu et al., TKDE 2025): the deeper encoder's
 surplus lower layers are adapted alone, and the wider states are projected to the narrower width
@@ -26,9 +27,13 @@ Where we differ from the released code (`Code_Cached/`)
     * Its attention has no biases and its LayerNorms 1e-6 for our 1e-12.
     * Its adapters define a dropout and do not apply it; nor do we.
 
+An item is its modalities and nothing else, so items with the same text (and image) are one to this
+model: Beauty's 2,423 items have 999 different texts. `ids` adds an id embedding to the item vector,
+for such data; it is no part of the method.
+
 An item that lacks a modality has a learned state in the place of each of its layer states. A
 modality that the dataset lacks leaves its networks out, and the inter-modal one with it. With
-neither, items have an id embedding, which is the released code's branch without modalities.
+neither, items have their id embedding alone: the released code's branch without modalities.
 
 The item vectors are needed for all items in every step, since the softmax is over all of them; a
 part of the batch with fewer positions than there are items computes its own alone.
@@ -71,6 +76,9 @@ class IISANConfig(ModelConfig):
     """Every so many of the layer states at hand one is read, counted from the last. The paper reads
     every second layer (LayerDrop): 2 for a cache of all layers, 1 for one that is thinned already,
     as this suite's encoders keep it."""
+
+    ids: bool = False
+    """Whether an item's vector has an id embedding added; always so without modalities."""
 
 
 class LayerStates(nn.Module):
@@ -194,10 +202,9 @@ class IISAN(Recommender):
         both = len(states) == 2
         self.inter = InterModal(states["image"], states["text"], config) if both else None
         streams = len(self.intra) + (self.inter is not None)
+        self.fusion = nn.Linear(streams * config.dim, config.dim) if streams else None
         self.ids: ItemEmbedding | None = None
-        if streams:
-            self.fusion = nn.Linear(streams * config.dim, config.dim)
-        else:
+        if config.ids or not streams:
             std = math.sqrt(2 / (catalogue.items + config.dim))
             self.ids = ItemEmbedding(catalogue.items, config.dim, std=std)
         self.positions = PositionEmbedding(config.max_length, config.dim)
@@ -227,22 +234,24 @@ class IISAN(Recommender):
 
     def items(self, items: Tensor) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding."""
-        if self.ids is not None:
-            return self.ids(items)
-        if items.numel() < self.n_items:
-            vectors = self.vectors(items.flatten()).unflatten(0, items.shape)
-        else:
+        if self.fusion is None or items.numel() >= self.n_items:
             vectors = nn.functional.embedding((items - 1).clamp(min=0), self.item_table())
-        return vectors * (items > 0).unsqueeze(-1)
+            return vectors * (items > 0).unsqueeze(-1)
+        vectors = self.fused(items.flatten()).unflatten(0, items.shape)
+        vectors = vectors * (items > 0).unsqueeze(-1)
+        return vectors if self.ids is None else vectors + self.ids(items)
 
-    def vectors(self, rows: Tensor | slice) -> Tensor:
-        """Item vectors, [M, D], of M rows of the catalogue."""
+    def fused(self, rows: Tensor | slice) -> Tensor:
+        """[M, D] from the modalities of M rows of the catalogue."""
+        assert self.fusion is not None
         states = {modality: states(rows) for modality, states in self.states.items()}
         streams = [network(states[modality]) for modality, network in self.intra.items()]
         if self.inter is not None:
             streams.append(self.inter(states["image"], states["text"]))
-        vectors: Tensor = self.fusion(torch.cat(streams, -1))
-        return vectors
+        return self.fusion(torch.cat(streams, -1))
 
     def item_table(self) -> Tensor:
-        return self.vectors(slice(1, None)) if self.ids is None else self.ids.table()
+        if self.ids is None:
+            return self.fused(slice(1, None))
+        ids = self.ids.table()
+        return ids if self.fusion is None else ids + self.fused(slice(1, None))

@@ -35,6 +35,11 @@ class TestIISAN(RecommenderContract):
         return aligned()
 
 
+class TestIISANWithIds(TestIISAN):
+    def config(self) -> IISANConfig:
+        return dataclasses.replace(CONFIG, ids=True)
+
+
 def features(depth: int, width: int) -> Features:
     generator = torch.Generator().manual_seed(depth)
     return Features(
@@ -99,10 +104,11 @@ def test_without_modalities_items_have_an_id_embedding() -> None:
     assert torch.equal(model.item_table(), model.ids.table())
 
 
-def test_vectors_of_a_small_and_of_a_large_batch_agree() -> None:
+@pytest.mark.parametrize("ids", [False, True])
+def test_vectors_of_a_small_and_of_a_large_batch_agree(ids: bool) -> None:
     """A small batch computes its own items' vectors, a large one looks them up in the table;
     1e-12: the same float64 sums in another order."""
-    model = IISAN(CONFIG, aligned()).double()
+    model = IISAN(dataclasses.replace(CONFIG, ids=ids), aligned()).double()
     items = sequences(8, 7)
     assert items.numel() > ITEMS
     rows = torch.arange(8)
