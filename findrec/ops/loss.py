@@ -15,8 +15,9 @@ from findrec.ops.compiled import run_tasks
 from findrec.ops.stacking import define
 
 CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**28}
-"""Logits of a chunk. On a CPU they stay in the second-level cache between the products (2,423 items,
-6,000 positions: 88 ms with 1 MiB, 111 with 8, 162 with 64); a GPU needs chunks that fill it."""
+"""Logits of a chunk. On a CPU they stay in the second-level cache between the products (2,423
+items, 6,000 positions: 88 ms with 1 MiB, 111 with 8, 162 with 64); a GPU needs chunks that fill
+it."""
 LEAST_ROWS = 64
 """Positions of a chunk however large the catalogue, since thinner products waste the machine."""
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findrec.ops.compiled import compiled
-from findrec.ops.exponential import exp
+from findrec.ops.exponential import PER_LN2, exp2
 
 Array = NDArray[np.floating[Any]]
 
@@ -30,7 +30,8 @@ def softmax(
     losses = weights * cross-entropy; the logits are overwritten, with `differentiate` by their
     gradient. Rows of weight 0 are not looked at. `reassoc` lets the sums run in vectors.
     """
-    zero, one = logits.dtype.type(0), logits.dtype.type(1)
+    real = logits.dtype.type
+    zero, one, per_ln2 = real(0), real(1), real(PER_LN2)
     for m in range(start, stop):
         row = logits[m]
         weight = weights[m]
@@ -43,7 +44,7 @@ def softmax(
         chosen = row[targets[m]]
         total = zero
         for n in range(row.shape[0]):
-            e = exp(row[n] - top)
+            e = exp2((row[n] - top) * per_ln2)
             row[n] = e
             total += e
         losses[m] = weight * (np.log(total) + (top - chosen))

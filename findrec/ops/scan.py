@@ -96,7 +96,7 @@ def compiled_loops(
 class _CompiledScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        from findrec.ops import scan_cpu
+        from findrec.ops import exponential, scan_cpu
 
         u, delta, A, B, C, D, z, differentiate = arguments
         length, width, size = u.shape[-2], u.shape[-1], A.shape[-1]
@@ -105,7 +105,7 @@ class _CompiledScan(torch.autograd.Function):
         folded = [
             u.reshape(users, length, width),
             delta.reshape(users, length, width),
-            A.reshape(groups, width, size).mT,
+            A.reshape(groups, width, size).mT * exponential.PER_LN2,
             B.reshape(users, length, size),
             C.reshape(users, length, size),
             D.reshape(groups, width),

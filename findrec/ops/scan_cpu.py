@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findrec.ops.compiled import compiled
-from findrec.ops.exponential import exp
+from findrec.ops.exponential import PER_LN2, exp2
 
 CHUNK = 16
-
 Array = NDArray[np.floating[Any]]
 
 
@@ -29,7 +28,7 @@ def forward(
 ) -> None:  # fmt: skip
     """Users start .. stop - 1 of G * B.
 
-    u, delta, y: [G B, L, D]; a: [G, N, D]; b, c: [G B, L, N]; skip: [G, D];
+    u, delta, y: [G B, L, D]; a: [G, N, D], A / ln 2; b, c: [G B, L, N]; skip: [G, D];
     z: [G B, L, D], or [0, 0, 0] for none; carried: [G B, K, N, D], the state before each chunk,
     or [0, 0, 0, 0] if it is not to be kept.
     """
@@ -38,7 +37,7 @@ def forward(
     each = users // groups
     gated = z.shape[0] > 0
     keep = carried.shape[0] > 0
-    zero, one = u.dtype.type(0), u.dtype.type(1)
+    zero, one, per_ln2 = u.dtype.type(0), u.dtype.type(1), u.dtype.type(PER_LN2)
     state = np.empty((size, width), u.dtype)
     drive = np.empty(width, u.dtype)
     for user in range(start, stop):
@@ -63,13 +62,13 @@ def forward(
                 a_n = a[g, n]
                 h_n = state[n]
                 for i in range(width):
-                    h = exp(d_t[i] * a_n[i]) * h_n[i] + drive[i] * b_n
+                    h = exp2(d_t[i] * a_n[i]) * h_n[i] + drive[i] * b_n
                     h_n[i] = h
                     y_t[i] += h * c_n
             if gated:
                 z_t = z[user, t]
                 for i in range(width):
-                    y_t[i] *= z_t[i] / (one + exp(-z_t[i]))
+                    y_t[i] *= z_t[i] / (one + exp2(-z_t[i] * per_ln2))
 
 
 @compiled(
@@ -88,14 +87,15 @@ def backward(
 ) -> None:  # fmt: skip
     """Users start .. stop - 1 of G * B; shapes as in `forward`, grad [G B, L, D].
 
-    grad_a [G B, N, D] and grad_skip [G B, D] hold each user's part.
+    grad_a [G B, N, D], which is A's, and grad_skip [G B, D] hold each user's part.
     `reassoc` lets the sums over channels (grad_b, grad_c) run in vectors.
     """
     users, length, width = u.shape
     groups, size = a.shape[0], a.shape[1]
     each = users // groups
     gated = z.shape[0] > 0
-    zero, one = u.dtype.type(0), u.dtype.type(1)
+    zero, one, per_ln2 = u.dtype.type(0), u.dtype.type(1), u.dtype.type(PER_LN2)
+    ln2 = one / per_ln2
     states = np.empty((CHUNK + 1, size, width), u.dtype)
     decays = np.empty((CHUNK, size, width), u.dtype)
     drives = np.empty((CHUNK, width), u.dtype)
@@ -136,7 +136,7 @@ def backward(
                     after = states[s + 1, n]
                     decay = decays[s, n]
                     for i in range(width):
-                        e = exp(d_t[i] * a_n[i])
+                        e = exp2(d_t[i] * a_n[i])
                         h = e * before[i] + drive[i] * b_n
                         decay[i] = e
                         after[i] = h
@@ -152,7 +152,7 @@ def backward(
                     out = outs[s]
                     grad_z_t = grad_z[user, t]
                     for i in range(width):
-                        sigmoid = one / (one + exp(-z_t[i]))
+                        sigmoid = one / (one + exp2(-z_t[i] * per_ln2))
                         silu = z_t[i] * sigmoid
                         grad_z_t[i] = grad_t[i] * out[i] * (sigmoid + silu * (one - sigmoid))
                         out_grad[i] = grad_t[i] * silu
@@ -189,5 +189,5 @@ def backward(
                 grad_delta_t = grad_delta[user, t]
                 for i in range(width):
                     grad_u_t[i] = drive_grad[i] * d_t[i] + out_grad[i] * skip[g, i]
-                    grad_delta_t[i] = drive_grad[i] * u_t[i] + decay_grad[i]
+                    grad_delta_t[i] = drive_grad[i] * u_t[i] + decay_grad[i] * ln2
                     own_skip[i] += out_grad[i] * u_t[i]
