@@ -35,7 +35,7 @@ from benchmark.data.config import (
     unknown_dataset,
 )
 from benchmark.data.features import FeatureTable, Provenance, read_features, write_features
-from benchmark.data.files import atomic_file, atomic_folder, sha256
+from benchmark.data.files import atomic_file, atomic_folder, locked, sha256
 from benchmark.data.filter import k_core
 from benchmark.data.readers import ITEM_COLUMNS, read_interactions, read_items
 from benchmark.data.sources import locate
@@ -269,12 +269,15 @@ def load_bundle(
     Raises InputError, naming any damaged file.
     """
     root = root or default_root()
-    if (root / name / "bundle.json").is_file() and not _outdated(root / name, name):
+    if _current(root / name, name):
         return _read(root / name)
     if name not in dataset_names():
         own = [path.parent.name for path in root.glob("*/bundle.json")]
         raise unknown_dataset(name, own)
-    return build_bundle(name, root=root, raw=raw, progress=progress)
+    with locked(root / f".{name}.lock"):  # of processes that start together, one builds
+        if _current(root / name, name):
+            return _read(root / name)
+        return build_bundle(name, root=root, raw=raw, progress=progress)
 
 
 def data_hash(
@@ -312,20 +315,23 @@ def encode_attribute(column: "pd.Series[str]") -> Attribute:
     return Attribute(values=encoded, size=len(number))
 
 
-def _outdated(path: Path, name: str) -> bool:
-    """Whether this package would now build another bundle: other recipe or features."""
-    if name not in dataset_names():
+def _current(path: Path, name: str) -> bool:
+    """Whether the bundle is there, and this package would not now build another: other recipe or
+    other shipped features. A damaged one counts as current: the reader names the damage."""
+    if not (path / "bundle.json").is_file():
         return False
+    if name not in dataset_names():
+        return True
     try:
         built = json.loads((path / "bundle.json").read_bytes())
     except json.JSONDecodeError:
-        return False  # damaged, which the reader reports
+        return True
     config = dataset_config(name)
     recipe = {"version": VERSION, "filter": _filter(config), "order": config.order}
     if any(built.get(key) != value for key, value in recipe.items()):
-        return True
+        return False
     files = [f.shipped for f in config.features.values() if f.shipped is not None]
-    return any(built["inputs"].get(file) != sha256(SHIPPED / file) for file in files)
+    return all(built["inputs"].get(file) == sha256(SHIPPED / file) for file in files)
 
 
 def _read_meta(path: Path) -> BundleMeta:

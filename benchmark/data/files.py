@@ -1,6 +1,7 @@
 """Files: checksums, and writes that a crash cannot leave half done."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -79,6 +80,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 path.rename(old)
             fresh.rename(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` alone, among processes and threads of one machine."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies
+        yield
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Bundles: counts, numbering, checksums, hashes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,15 @@ def test_a_bundle_of_an_older_recipe_is_built_again(tmp_path: Path) -> None:
         again = load_bundle("beauty", root=tmp_path).meta
         assert getattr(again, key) == getattr(built.meta, key)
         assert again.data_hash == built.meta.data_hash
+
+
+def test_those_who_come_together_build_once(tmp_path: Path) -> None:
+    def load(_: int) -> int:
+        bundle = load_bundle("beauty", root=tmp_path)
+        return (bundle.path / "bundle.json").stat().st_ino
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(load, range(4)))) == 1
 
 
 def test_unknown_dataset_has_its_nearest_name(small: Bundle) -> None:
