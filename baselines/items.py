@@ -2,7 +2,7 @@
 
 The paper's section 3.2 says no more than that SASRec (MM) "directly mixes modal features into ID
 embeddings" and feeds them "into the original SASRec network as additional features". SASRec has one
-item embedding, used at the input and for scoring (Kang and McAuley 2018, section III-E), so the
+item embedding, used at the input and for scoring (Kang and McAuley 2018, section III-D), so the
 mixed embedding takes both places here: an item's features then also say what it is scored by, which
 is what they can do for a rare item. Features at the input alone are a reading
 (`mixed_table = False`).

@@ -1,14 +1,13 @@
 """Mamba4Rec: Liu et al., Towards Efficient Sequential Recommendation with Selective State Space
 Models, 2024 (arXiv 2403.03900; RelKD at KDD 2024).
 
-Followed: item embedding with dropout and LayerNorm, no position embedding (section 3.2); layers of
-a Mamba block and a feed-forward network with GELU, each with dropout, residual and LayerNorm (3.3,
-3.4); scores by the same item embedding (3.5).
+Followed, in the order of its section 3: item embedding with dropout and LayerNorm, no position
+embedding; layers of a Mamba block and a feed-forward network with GELU, each with dropout, residual
+and LayerNorm; scores by the same item embedding, cross-entropy over all items.
 
 What the released code does differently, and which one is the default
     residual    The code leaves the residual around the Mamba block out where there is one layer
-                alone ("one Mamba layer without residual connection"); the paper says so too (its
-                ablation of layers). Followed.
+                alone. Followed; the default here has two.
     start       The code redraws every linear layer from N(0, 0.02) and zeroes its bias, those
                 inside Mamba too: the step size then starts at softplus(0) = 0.69 in every channel,
                 not log-uniformly in [0.001, 0.1] as Mamba's section 3.6 has it, so that a state
@@ -36,11 +35,11 @@ Start = Literal["mamba", "released"]
 
 @dataclass(frozen=True)
 class Mamba4RecConfig(ModelConfig):
-    """Defaults from Mamba4Rec's section 4.1 and its released config.yaml unless said otherwise."""
+    """Defaults from the released config.yaml unless said otherwise."""
 
     dropout: float = 0.2
     """On the embedding, the Mamba block's output and the feed-forward network. Mamba4Rec: 0.2 on
-    MovieLens-1M, 0.4 on its Amazon sets."""
+    MovieLens-1M, 0.4 on its Amazon sets (implementation details)."""
     layers: int = 2
     """The paper at hand uses two (section 3.3); Mamba4Rec's own default is one."""
     d_state: int = 32

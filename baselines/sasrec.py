@@ -45,7 +45,7 @@ class SASRecConfig(ModelConfig):
 
     dropout: float = 0.5
     """On the embedding, the attention weights and the output of each half of a block. The paper:
-    0.2 on MovieLens-1M, 0.5 on its sparse sets (section IV-D)."""
+    0.2 on MovieLens-1M, 0.5 on its sparse sets (section IV, implementation details)."""
     layers: int = 2
     """Blocks (paper: 2)."""
     heads: int = 2

@@ -1,10 +1,10 @@
 """UniSRec: Hou et al., Towards Universal Sequence Representation Learning for Recommender Systems,
 KDD 2022.
 
-Followed: parametric whitening (section 2.2.1, eq. 2), mixture-of-experts adaptor with noisy gates
-(2.2.2, eqs. 3-5), Transformer over item plus position (2.3.1, eqs. 6-7), contrastive tasks between
-sequence and item and between two views of a sequence (2.3.2, eqs. 8-10), transductive fine-tuning
-with an ID embedding beside the text (2.4).
+Followed: parametric whitening (eq. 2), mixture-of-experts adaptor with noisy gates (eqs. 3-5),
+Transformer over item plus position (eqs. 6-7), contrastive tasks between sequence and item and
+between two views of a sequence (eqs. 8-10), transductive fine-tuning with an ID embedding beside
+the text.
 
 The model is trained from scratch on one dataset, in the transductive setting: the authors'
 pre-training on five other Amazon domains is another data set's knowledge, which no other row has.
@@ -71,7 +71,7 @@ class UniSRecConfig(ModelConfig):
     temperature: float = 0.07
     """Of the cosine scores and of the contrastive tasks."""
     transductive: bool = True
-    """Whether items have an ID embedding beside their features (section 2.4)."""
+    """Whether items have an ID embedding beside their features (its transductive setting)."""
     contrast: float = 0.0
     """Weight of the pre-training tasks (eq. 10) in the loss; 0 leaves them out."""
     contrast_views: float = 1e-3
@@ -146,7 +146,7 @@ class UniSRec(Recommender):
             parts.append(self.ids.table())
         return normalize(torch.stack(parts).sum(0), dim=-1)
 
-    # ---- contrastive tasks, section 2.3.2 ---------------------------------------------------
+    # ---- contrastive tasks, eqs. 8-10 ------------------------------------------------------
 
     def second_view(self, batch: Batch) -> Tensor:
         """States of the sequence without a share of its items, [B, L, D], after each position.
