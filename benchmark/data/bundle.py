@@ -7,18 +7,15 @@ NAME/image.safetensors
 NAME/bundle.json            BundleMeta: source, checksums, filter, counts, provenance
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import Progress
@@ -34,15 +31,21 @@ from benchmark.data.config import (
     dataset_names,
     unknown_dataset,
 )
+from benchmark.data.content import (
+    MODALITIES,
+    attribute_names,
+    data_hash,
+    encode_attribute,
+    sequences,
+)
 from benchmark.data.features import FeatureTable, Provenance, read_features, write_features
 from benchmark.data.files import atomic_file, atomic_folder, locked, sha256
 from benchmark.data.filter import k_core
-from benchmark.data.readers import ITEM_COLUMNS, read_interactions, read_items
+from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sources import locate
 from benchmark.errors import InputError
-from findrec.recommender import Attribute, Catalogue, Features, Modality
+from findrec.recommender import Catalogue, Features, Modality
 
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
 VERSION = 1
 
 
@@ -102,7 +105,7 @@ class Bundle:
 
     def sequences(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(items, offsets [U + 1]): user u's whole sequence is items[offsets[u]:offsets[u + 1]]."""
-        return _sequences(self.interactions)
+        return sequences(self.interactions)
 
     def catalogue(self) -> Catalogue:
         """What models may know of the items."""
@@ -111,7 +114,7 @@ class Bundle:
             text=self.text,
             image=self.image,
             attributes={
-                str(name): encode_attribute(self.items[name]) for name in _attributes(self.items)
+                name: encode_attribute(self.items[name]) for name in attribute_names(self.items)
             },
         )
 
@@ -280,41 +283,6 @@ def load_bundle(
         return build_bundle(name, root=root, raw=raw, progress=progress)
 
 
-def data_hash(
-    interactions: pd.DataFrame, items: pd.DataFrame, tables: Mapping[Modality, FeatureTable]
-) -> str:
-    """SHA-256 over sequences, features and attributes, as a model sees them."""
-    digest = hashlib.sha256()
-
-    def add(name: str, array: NDArray[np.generic]) -> None:
-        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-
-    sequence, offsets = _sequences(interactions)
-    add("items", sequence.astype("<i4"))
-    add("offsets", offsets.astype("<i8"))
-    for name in sorted(_attributes(items)):
-        add(name, encode_attribute(items[name]).values.numpy().astype("<i4"))
-    for modality in MODALITIES:
-        if modality in tables:
-            table = tables[modality]
-            add(f"{modality}.present", table.present)
-            for k, array in enumerate((table.values, *table.layers)):
-                add(f"{modality}.{k}", (array * table.present[:, None]).astype("<f4"))
-    return digest.hexdigest()
-
-
-def encode_attribute(column: "pd.Series[str]") -> Attribute:
-    """Numbers of a column of '|'-joined values, in alphabetical order; row 0 is padding."""
-    values = [[v for v in str(cell).split("|") if v] for cell in column]
-    number = {v: k for k, v in enumerate(sorted({v for row in values for v in row}), start=1)}
-    encoded = torch.zeros(len(values) + 1, max(map(len, values), default=1) or 1, dtype=torch.int64)
-    for row, names in enumerate(values, start=1):
-        for place, name in enumerate(names):
-            encoded[row, place] = number[name]
-    return Attribute(values=encoded, size=len(number))
-
-
 def _current(path: Path, name: str) -> bool:
     """Whether the bundle is there, and this package would not now build another: other recipe or
     other shipped features. A damaged one counts as current: the reader names the damage."""
@@ -389,16 +357,6 @@ def _origin(source: Source, path: Path, raw: Path | None) -> str:
     if raw is not None and path == raw / source.file:
         return f"local file {source.file}"
     return source.wheel or source.url or "shipped with this package"
-
-
-def _sequences(interactions: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    lengths = np.bincount(interactions["user"].to_numpy())
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return interactions["item"].to_numpy(dtype=np.int64), offsets
-
-
-def _attributes(items: pd.DataFrame) -> list[str]:
-    return [str(name) for name in items.columns if name not in {"item", *ITEM_COLUMNS}]
 
 
 def _describe(ids: list[str], items: pd.DataFrame | None, source: str) -> pd.DataFrame:

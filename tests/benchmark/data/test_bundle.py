@@ -13,11 +13,10 @@ from benchmark.data.bundle import (
     Bundle,
     attach_features,
     build_bundle,
-    data_hash,
-    encode_attribute,
     load_bundle,
 )
 from benchmark.data.config import Counts, dataset_config, dataset_names
+from benchmark.data.content import data_hash, encode_attribute
 from benchmark.data.features import own_features, read_features
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
