@@ -100,6 +100,7 @@ def gate_statistics(gates: Tensor, valid: Tensor) -> dict[str, Tensor]:
     gates = gates.detach()
     share = valid / valid.sum().clamp(min=1)
     mean = (gates.mean(2) * share.unsqueeze(-1)).sum((0, 1))
-    entropy = -torch.xlogy(gates, gates).sum(-1).mean(-1) / math.log(gates.shape[-1])
+    surprise = -gates.clamp(min=1e-12).log()
+    entropy = (gates * surprise).sum(-1).mean(-1) / math.log(gates.shape[-1])
     statistics = {f"expert_{k + 1}": value for k, value in enumerate(mean.unbind())}
     return statistics | {"gate_entropy": (entropy * share).sum()}
