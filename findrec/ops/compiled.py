@@ -3,11 +3,10 @@
 import functools
 import itertools
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,13 +69,15 @@ def compiled(
 @contextmanager
 def _one_process_at_a_time() -> Iterator[None]:
     """Numba replaces cache files atomically, but its index and data are separate files: two
-    processes that compile at the same time can pair one's index with the other's data."""
-    if fcntl is None:
-        yield
-        return
-    path = Path(tempfile.gettempdir()) / f"findrec-compile-{os.getuid()}.lock"
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    processes that compile at the same time can pair one's index with the other's data.
+
+    The lock is on this source file, which every process of an installation has. A network file
+    system may refuse it for a file opened to read; then the rare mix-up is the lesser evil.
+    """
+    with Path(__file__).open() as source:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(source, fcntl.LOCK_EX)
         yield
 
 

@@ -72,7 +72,7 @@ def test_gradcheck(small_chunks: None) -> None:
 
 
 def test_hand_computed() -> None:
-    """Two equal logits, so log 2 each, weights 1 and 3; a logit's gradient is w (1/2 - [target])."""
+    """Equal logits, so log 2 each, weights 1 and 3; a logit's gradient is w (1/2 - [target])."""
     table = torch.tensor([[1.0], [1.0]], requires_grad=True)
     states = torch.tensor([[2.0], [-1.0]], requires_grad=True)
     value = cross_entropy(states, table, torch.tensor([0, 1]), torch.tensor([1.0, 3.0]))
