@@ -32,7 +32,8 @@ class Counted:
 def table1(bundles: Sequence[Bundle]) -> Counted:
     """Ours, printed, printed decoded (without the padding id), and whether they agree."""
     frame = statistics_table(bundles)
-    cells, blocks = [], []
+    cells: list[tuple[object, ...]] = []
+    blocks: list[Block] = []
     for bundle in bundles:
         lines = []
         for r in frame[frame["dataset"] == bundle.name].to_dict("records"):
@@ -72,7 +73,8 @@ def table4(bundles: Sequence[Bundle]) -> Counted:
         (r["dataset"], r["row"], r["metric"]): float(r["value"]) for r in printed.to_dict("records")
     }
     metrics = [name for name in STATISTICS if name != "average_length"]
-    cells, blocks = [], []
+    cells: list[tuple[object, ...]] = []
+    blocks: list[Block] = []
     for bundle in bundles:
         lines: list[Line] = []
         known = any(dataset == bundle.name for dataset, _, _ in values)
@@ -95,8 +97,8 @@ def table4(bundles: Sequence[Bundle]) -> Counted:
     notes = (
         "Length is a user's full sequence after filtering; 5-10 is [5, 10), 10-30 is [10, 30), "
         ">30 is [30, inf).",
-        "Under Δ: agrees, equal to the digit; padded, one more than ours, the padding id; otherwise "
-        "the printed number less ours.",
+        "Under Δ: agrees, equal to the digit; padded, one more than ours, the padding id; "
+        "otherwise the printed number less ours.",
     )
     return Counted(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), notes)
 
