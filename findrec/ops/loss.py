@@ -5,6 +5,7 @@ wanted, its gradients: three matrix products in all, against four if backward co
 again. The gradients wait for backward, where they are scaled by the loss's own.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -70,14 +71,16 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         states, table, targets, weights, differentiate = arguments
         leading = states.shape[:-2]
-        states, table = states.reshape(-1, *states.shape[-2:]), table.reshape(-1, *table.shape[-2:])
-        targets = targets.reshape(-1, targets.shape[-1])
+        groups = math.prod(leading)
+        states = states.reshape(groups, *states.shape[-2:])
+        table = table.reshape(groups, *table.shape[-2:])
+        targets = targets.reshape(groups, targets.shape[-1])
         weights = weights.reshape(targets.shape).to(states.dtype)
-        losses = states.new_empty(states.shape[0])
+        losses = states.new_empty(groups)
         grad_states = torch.empty_like(states) if differentiate else None
         grad_table = torch.zeros_like(table) if differentiate else None
         # One group after the other, so that what a group gives does not depend on the others.
-        for g in range(states.shape[0]):
+        for g in range(groups):
             losses[g] = _one_group(
                 states[g],
                 table[g],
@@ -94,7 +97,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        scale = grad.reshape(-1, 1, 1)
+        scale = grad.reshape(math.prod(ctx.leading), 1, 1)
         grads = ((x * scale).reshape(*ctx.leading, *x.shape[1:]) for x in ctx.saved_tensors)
         return *grads, None, None, None
 

@@ -143,8 +143,8 @@ class _CompiledScan(torch.autograd.Function):
             *_arrays(*folded, carried, grad.reshape(u.shape).contiguous(), *grads),
         )
         # Each user's part of A's and D's gradient, summed in the users' order.
-        grads[2] = grads[2].reshape(groups, -1, *A.shape[1:]).sum(1).mT
-        grads[5] = grads[5].reshape(groups, -1, *D.shape[1:]).sum(1)
+        grads[2] = grads[2].reshape(groups, users // groups, *A.shape[1:]).sum(1).mT
+        grads[5] = grads[5].reshape(groups, users // groups, *D.shape[1:]).sum(1)
         shaped = zip(grads, ctx.shapes, strict=True)
         return *(None if shape is None else x.reshape(shape) for x, shape in shaped), None
 

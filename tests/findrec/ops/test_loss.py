@@ -200,6 +200,15 @@ def test_peak_memory_of_a_large_catalogue() -> None:
     assert int(done.stdout) < 2 * gradients + chunk + 2**26
 
 
+def test_no_positions() -> None:
+    states = torch.randn(0, 3, requires_grad=True)
+    table = torch.randn(5, 3, requires_grad=True)
+    value = cross_entropy(states, table, torch.zeros(0, dtype=torch.int64), torch.ones(0))
+    value.backward()
+    assert value.item() == 0
+    assert (table.grad == 0).all()
+
+
 def test_errors() -> None:
     states, table, targets, weights = problem()
     with pytest.raises(ValueError, match=r"takes states \[M, D\] and table \[N, D\]"):

@@ -200,6 +200,14 @@ def test_threads_change_nothing(threads: None) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, many, strict=True))
 
 
+def test_no_users() -> None:
+    y, *gradients = output_and_gradients(compiled_loops, inputs(users=0))
+    assert y is not None
+    assert y.shape == (0, 21, 5)
+    assert gradients[2] is not None
+    assert (gradients[2] == 0).all()
+
+
 def test_nothing_is_kept_without_gradients() -> None:
     values = inputs()
     leaves = [None if x is None else x.requires_grad_() for x in values]
