@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from benchmark.registry import get_profile, resolve
-from findrec.recommender import Catalogue, Features
+from findrec.recommender import Attribute, Catalogue, Features
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"
 
-# Items, width of the text and of the image features, as the document says above its table.
+# Items; width of the text and of the image features, and number and width of their layer states;
+# sizes of the attributes. As the document says above its table.
 DATASETS = {
-    "Beauty": ("beauty", 2_423, 384, None),
-    "ML-100k": ("ml-100k", 1_349, 384, 1_280),
-    "MicroLens-100k": ("microlens-100k", 17_228, 1_024, 1_024),
+    "Beauty": ("beauty", 2_423, (384, 3, 384), None, {"brand": 289, "category": 188}),
+    "ML-100k": ("ml-100k", 1_349, (384, 3, 384), (1_280, 3, 320), {"genre": 18}),
+    "MicroLens-100k": ("microlens-100k", 17_228, (1_024, 6, 1_024), (1_024, 6, 1_024), {}),
 }
 
 
@@ -34,22 +35,33 @@ def table() -> list[tuple[str, str, str, int]]:
     ]
 
 
-def features(items: int, width: int | None) -> Features | None:
-    if width is None:
+def features(items: int, shape: tuple[int, int, int] | None) -> Features | None:
+    """Shapes alone: nothing is read, and expanded zeros take no memory."""
+    if shape is None:
         return None
-    return Features(torch.zeros(items + 1, width), torch.arange(items + 1) > 0)
+    width, depth, layer_width = shape
+    zero = torch.zeros(1)
+    return Features(
+        zero.expand(items + 1, width),
+        torch.arange(items + 1) > 0,
+        zero.expand(items + 1, depth, layer_width),
+    )
 
 
 @pytest.mark.parametrize("cell", table(), ids=lambda cell: "-".join(cell[:3]))
 def test_count(cell: tuple[str, str, str, int]) -> None:
     name, profile, dataset, printed = cell
-    slug, items, text, image = DATASETS[dataset]
+    slug, items, text, image, attributes = DATASETS[dataset]
     resolved = resolve(name, slug, get_profile(profile))
     fed = resolved.row.modalities
     catalogue = Catalogue(
         items,
         features(items, text) if "text" in fed else None,
         features(items, image) if "image" in fed else None,
+        {
+            kind: Attribute(torch.zeros(items + 1, 1, dtype=torch.int64), size)
+            for kind, size in attributes.items()
+        },
     )
     model = resolved.row.cls(resolved.config, catalogue)
     assert sum(parameter.numel() for parameter in model.parameters()) == printed
