@@ -131,7 +131,7 @@ def _softmax_compiled(
 ) -> Tensor:
     """Weighted losses [M]; with `differentiate` the logits [M, N] are replaced by their gradient,
     weights (softmax - one at the target)."""
-    from findrec.ops import loss_cpu
+    from findrec.ops import loops_cpu
 
     if bool(((targets < 0) | (targets >= logits.shape[1])).any()):
         raise ValueError(
@@ -141,7 +141,7 @@ def _softmax_compiled(
     losses = torch.empty_like(weights)
     tensors = logits, logits.amax(-1), targets.contiguous(), weights.contiguous(), losses
     run_tasks(
-        loss_cpu.softmax[logits.dtype], len(losses), *(x.numpy() for x in tensors), differentiate
+        loops_cpu.softmax[logits.dtype], len(losses), *(x.numpy() for x in tensors), differentiate
     )
     return losses
 

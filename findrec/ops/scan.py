@@ -96,7 +96,7 @@ def compiled_loops(
 class _CompiledScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        from findrec.ops import exponential, scan_cpu
+        from findrec.ops import loops_cpu
 
         u, delta, A, B, C, D, z, differentiate = arguments
         length, width, size = u.shape[-2], u.shape[-1], A.shape[-1]
@@ -105,7 +105,7 @@ class _CompiledScan(torch.autograd.Function):
         folded = [
             u.reshape(users, length, width),
             delta.reshape(users, length, width),
-            A.reshape(groups, width, size).mT * exponential.PER_LN2,
+            A.reshape(groups, width, size).mT * loops_cpu.PER_LN2,
             B.reshape(users, length, size),
             C.reshape(users, length, size),
             D.reshape(groups, width),
@@ -113,9 +113,9 @@ class _CompiledScan(torch.autograd.Function):
         ]
         folded = [x.contiguous() for x in folded]
         y = u.new_empty(users, length, width)
-        chunks = -(-length // scan_cpu.CHUNK)
+        chunks = -(-length // loops_cpu.CHUNK)
         carried = u.new_empty((users, chunks, size, width) if differentiate else (0, 0, 0, 0))
-        run_tasks(scan_cpu.forward[u.dtype], users, *_arrays(*folded, y, carried))
+        run_tasks(loops_cpu.scan_forward[u.dtype], users, *_arrays(*folded, y, carried))
         ctx.save_for_backward(*folded, carried)
         ctx.shapes = [None if x is None else x.shape for x in (u, delta, A, B, C, D, z)]
         return y.reshape(u.shape)
@@ -123,7 +123,7 @@ class _CompiledScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        from findrec.ops import scan_cpu
+        from findrec.ops import loops_cpu
 
         *folded, carried = ctx.saved_tensors
         u, delta, A, B, C, D, z = folded
@@ -138,7 +138,7 @@ class _CompiledScan(torch.autograd.Function):
             torch.empty_like(z),
         ]
         run_tasks(
-            scan_cpu.backward[u.dtype],
+            loops_cpu.scan_backward[u.dtype],
             users,
             *_arrays(*folded, carried, grad.reshape(u.shape).contiguous(), *grads),
         )

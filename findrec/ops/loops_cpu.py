@@ -1,27 +1,85 @@
-"""The selective scan as compiled loops over (group, user), with the channels innermost.
+"""Compiled loops over floating numbers: an exponential, the selective scan, the softmax of a loss.
 
-The state of one user is laid out [N, D], so that every inner loop runs over D channels: a long
-vector without a reduction. Forward keeps the states at every CHUNK-th position; backward computes
-the states of one chunk again from there, so memory grows by N / CHUNK of the input's size.
+They stand in one file because numba's cache asks only whether the file of the outer loop changed:
+a change of the exponential must compile the others again.
+
+The scan goes over (group, user), with the channels innermost: the state of one user is laid out
+[N, D], so that every inner loop runs over D channels, a long vector. Forward keeps the states at
+every CHUNK-th position; backward computes the states of one chunk again from there, so memory grows
+by N / CHUNK of the input's size.
 """
 
+import math
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from findrec.ops.compiled import compiled
-from findrec.ops.exponential import PER_LN2, exp2
+
+Array = NDArray[np.floating[Any]]
+
+PER_LN2 = math.log2(math.e)
+"""1 / ln 2: e^x is exp2(x * PER_LN2)."""
+
+
+@intrinsic
+def _power_of_two(context, exponent):  # type: ignore[no-untyped-def]
+    """2^k as float32 for an int32 k in -126 .. 127: k is moved into the exponent's bits."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        biased = builder.add(arguments[0], context.get_constant(types.int32, 127))
+        bits = builder.shl(biased, context.get_constant(types.int32, 23))
+        return builder.bitcast(bits, context.get_value_type(types.float32))
+
+    return types.float32(types.int32), generate
+
+
+def exp2(x):  # type: ignore[no-untyped-def]
+    """2^x in compiled code. NaN stays NaN.
+
+    float64 is the library's. float32 is 2^r 2^k with k the integer nearest to x and a polynomial in
+    r: relative error below 2e-7 for x in [-126, 127], held at its ends beyond. The base is 2
+    because a caller can fold the factor PER_LN2 of e^x into a constant that it multiplies by.
+    """
+    raise NotImplementedError("exp2 is for compiled code")
+
+
+@overload(exp2, jit_options={"fastmath": {"contract"}})
+def _exp2(x):  # type: ignore[no-untyped-def]
+    if x == types.float64:
+        return lambda x: np.exp2(x)
+
+    low, high, one = np.float32(-126), np.float32(127), np.float32(1)
+    # (2^r - 1) / r on |r| <= 1/2, fitted at Chebyshev nodes: 2^r to a relative 5.2e-9.
+    c0, c1, c2, c3, c4, c5 = (
+        np.float32(c)
+        for c in (0.6931471824645996, 0.24022650718688965, 0.055503569543361664,
+                  0.009618056938052177, 0.0013390866806730628, 0.00015461447765119374)
+    )  # fmt: skip
+
+    def polynomial(x):  # type: ignore[no-untyped-def]
+        # Written so that NaN fails both comparisons and goes through.
+        x = low if x < low else x
+        x = high if x > high else x
+        k = np.rint(x)
+        r = x - k
+        p = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + c0
+        return (p * r + one) * _power_of_two(np.int32(k))  # type: ignore[call-arg]
+
+    return polynomial
+
 
 CHUNK = 16
-Array = NDArray[np.floating[Any]]
 
 
 @compiled(
     "int64, int64, real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], real[:,:,::1], "
     "real[:,::1], real[:,:,::1], real[:,:,::1], real[:,:,:,::1]"
 )
-def forward(
+def scan_forward(
     start: int, stop: int,
     u: Array, delta: Array, a: Array, b: Array, c: Array, skip: Array, z: Array,
     y: Array, carried: Array,
@@ -78,14 +136,14 @@ def forward(
     "real[:,:,::1]",
     fastmath=("contract", "reassoc"),
 )
-def backward(
+def scan_backward(
     start: int, stop: int,
     u: Array, delta: Array, a: Array, b: Array, c: Array, skip: Array, z: Array,
     carried: Array, grad: Array,
     grad_u: Array, grad_delta: Array, grad_a: Array, grad_b: Array, grad_c: Array,
     grad_skip: Array, grad_z: Array,
 ) -> None:  # fmt: skip
-    """Users start .. stop - 1 of G * B; shapes as in `forward`, grad [G B, L, D].
+    """Users start .. stop - 1 of G * B; shapes as in `scan_forward`, grad [G B, L, D].
 
     grad_a [G B, N, D], which is A's, and grad_skip [G B, D] hold each user's part.
     `reassoc` lets the sums over channels (grad_b, grad_c) run in vectors.
@@ -191,3 +249,47 @@ def backward(
                     grad_u_t[i] = drive_grad[i] * d_t[i] + out_grad[i] * skip[g, i]
                     grad_delta_t[i] = drive_grad[i] * u_t[i] + decay_grad[i] * ln2
                     own_skip[i] += out_grad[i] * u_t[i]
+
+
+@compiled(
+    "int64, int64, real[:,::1], real[::1], int64[::1], real[::1], real[::1], boolean",
+    fastmath=("contract", "reassoc"),
+)
+def softmax(
+    start: int,
+    stop: int,
+    logits: Array,
+    largest: Array,
+    targets: NDArray[np.int64],
+    weights: Array,
+    losses: Array,
+    differentiate: bool,
+) -> None:
+    """Rows start .. stop - 1 of logits [M, N]; largest, targets, weights, losses: [M].
+
+    losses = weights * cross-entropy; the logits are overwritten, with `differentiate` by their
+    gradient. Rows of weight 0 are not looked at. `reassoc` lets the sums run in vectors.
+    """
+    real = logits.dtype.type
+    zero, one, per_ln2 = real(0), real(1), real(PER_LN2)
+    for m in range(start, stop):
+        row = logits[m]
+        weight = weights[m]
+        if weight == zero:
+            losses[m] = zero
+            for n in range(row.shape[0]):
+                row[n] = zero
+            continue
+        top = largest[m]
+        chosen = row[targets[m]]
+        total = zero
+        for n in range(row.shape[0]):
+            e = exp2((row[n] - top) * per_ln2)
+            row[n] = e
+            total += e
+        losses[m] = weight * (np.log(total) + (top - chosen))
+        if differentiate:
+            scale = weight * (one / total)
+            for n in range(row.shape[0]):
+                row[n] *= scale
+            row[targets[m]] -= weight
