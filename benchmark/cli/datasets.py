@@ -1,0 +1,90 @@
+"""Commands that make datasets and features."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.options import DataOption, console
+from benchmark.errors import InputError, nearest
+from benchmark.launch.console import progress_bar
+from benchmark.registry import pick
+
+app = typer.Typer()
+
+
+@app.command(name="data")
+def build_data(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Datasets; those at hand if none.")
+    ] = None,
+    raw: Annotated[Path | None, typer.Option(help="Folder of raw files.")] = None,
+    data: DataOption = None,
+    interactions: Annotated[
+        Path | None, typer.Option(help="Your own: CSV, TSV, Parquet or RecBole .inter.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="Your own: descriptions of the items.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Your own: text features.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Your own: image features.")] = None,
+    core: Annotated[int, typer.Option(help="Your own: k of the k-core, 0 for none.")] = 5,
+    official: Annotated[
+        bool, typer.Option("--official", help="Download official descriptions and pictures.")
+    ] = False,
+) -> None:
+    """Build dataset bundles and report their counts."""
+    from benchmark.data.bundle import build_bundle, dataset_names
+    from benchmark.data.official import fetch_official
+    from benchmark.data.own import import_dataset
+    from findrec.recommender import Modality
+
+    with progress_bar(console) as progress:
+        if interactions is not None:
+            if not names or len(names) != 1:
+                raise InputError("name your dataset: ./reproduce.sh data NAME --interactions FILE")
+            given: dict[Modality, Path | None] = {"text": text, "image": image}
+            own = {modality: path for modality, path in given.items() if path is not None}
+            bundles = [
+                import_dataset(
+                    names[0], interactions, items=items, features=own, core=core or None, root=data
+                )
+            ]
+        else:
+            wanted = names or ["ml-100k", "beauty"]
+            for name in wanted:
+                pick(name, dict.fromkeys(dataset_names()), "dataset")
+            if official:
+                for name in wanted:
+                    fetch_official(name, root=data, raw=raw, progress=progress)
+            bundles = [build_bundle(n, root=data, raw=raw, progress=progress) for n in wanted]
+    for bundle in bundles:
+        counts = bundle.meta.counts
+        size = f"{counts.users:,} users, {counts.items:,} items, {counts.interactions:,} interactions"
+        encoders = ", ".join(f"{m}: {e or 'none'}" for m, e in bundle.meta.encoders.items())
+        console.print(
+            f"{bundle.name}: {size}; {bundle.meta.filter}; {encoders}; {bundle.path}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def features(
+    name: Annotated[str, typer.Argument(help="A dataset.")],
+    modality: Annotated[str, typer.Option(help="text or image.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="minilm, roberta-large, blip-large ...")
+    ] = None,
+    raw: Annotated[Path | None, typer.Option(help="Folder of raw files.")] = None,
+    images: Annotated[str | None, typer.Option(help="Path of a picture in it, with {id}.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Encode a dataset's texts or pictures; a killed run goes on where it was."""
+    from benchmark.data.encode import build_features
+
+    if modality not in ("text", "image"):
+        raise InputError(f"unknown modality {modality!r}{nearest(modality, ('text', 'image'))}")
+    with progress_bar(console) as progress:
+        bundle = build_features(
+            name, modality, encoder, root=data, raw=raw, images=images, progress=progress
+        )
+    console.print(f"{bundle.name}: {modality} features by {bundle.meta.encoders[modality]}")

@@ -1,0 +1,118 @@
+"""Options that the commands share, and what they resolve to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmark.errors import InputError, nearest
+from benchmark.launch.local import devices
+from benchmark.registry import Profile, get_profile, pick, rows
+from benchmark.store import Store
+
+ROOT = Path.cwd()
+RUNS, RESULTS = ROOT / "runs", ROOT / "results"
+REFERENCE, AUDIT = RESULTS / "reference", RESULTS / "audit"
+CI_EXPERIMENT = "check"
+
+console = Console()
+
+ProfileOption = Annotated[
+    str | None, typer.Option(help="smoke, quick, paper or reading-b; quick without a GPU.")
+]
+DatasetsOption = Annotated[str | None, typer.Option(help="Comma-separated; the profile's if none.")]
+ModelsOption = Annotated[str | None, typer.Option(help="Comma-separated rows; all if none.")]
+SeedsOption = Annotated[
+    str | None, typer.Option(help="A number of seeds (3), a range (0-9) or a list (0,4,7).")
+]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
+LauncherOption = Annotated[str, typer.Option(help="Where units run: local.")]
+FromOption = Annotated[
+    Path | None, typer.Option("--from", help="Render this results folder; nothing is trained.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimate.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder of dataset bundles.")]
+StaleOption = Annotated[
+    bool,
+    typer.Option("--reuse-stale", help="Use runs of other code, settings or data as they are."),
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options that all commands share, resolved."""
+
+    profile: Profile
+    datasets: list[str] | None
+    models: list[str] | None
+    seeds: list[int]
+    workers: list[str]
+    store: Store
+    render_only: bool
+    dry_run: bool
+    reuse_stale: bool
+    data: Path | None
+
+    @property
+    def out(self) -> Path:
+        return RESULTS / self.profile.name
+
+
+def resolve_request(
+    profile: str | None,
+    datasets: str | None,
+    models: str | None,
+    seeds: str | None,
+    device: str | None,
+    launcher: str,
+    source: Path | None,
+    dry_run: bool,
+    data: Path | None,
+    reuse_stale: bool,
+) -> Request:
+    if launcher != "local":
+        raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, ['local'])}")
+    if source is not None and not source.is_dir():
+        raise InputError(f"--from {source}: no such folder")
+    render_only = source is not None
+    workers = [] if render_only else devices(device)
+    if profile is None:
+        profile = "quick" if render_only or workers[0] == "cpu" else "paper"
+    chosen = get_profile(profile)
+    return Request(
+        profile=chosen,
+        datasets=names(datasets),
+        models=[pick(name, rows(), "model").name for name in names(models)] if models else None,
+        seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
+        workers=workers,
+        store=Store(source or RUNS),
+        render_only=render_only,
+        dry_run=dry_run,
+        reuse_stale=reuse_stale or render_only,
+        data=data,
+    )
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "3" is the first three seeds, "0-9" a range, "0,4,7" a list."""
+    try:
+        if "," in text:
+            seeds = [int(part) for part in text.split(",") if part.strip()]
+        elif "-" in text.strip("-"):
+            low, high = (int(part) for part in text.split("-"))
+            seeds = list(range(low, high + 1))
+        else:
+            seeds = list(range(int(text)))
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"--seeds {text}: write a number of seeds (3), a range (0-9) or a list (0,4,7)"
+        )
+    return seeds
+
+
+def names(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None

@@ -1,0 +1,59 @@
+"""What commands do before they render: look at the store, and train what is missing."""
+
+from collections.abc import Sequence
+
+import typer
+
+from benchmark import plan as planning
+from benchmark.cli.options import Request, console
+from benchmark.launch.console import Board, plan_table
+from benchmark.launch.local import Job, run_jobs
+from benchmark.records import Unit
+
+
+def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:
+    """Train what the named tables and figures lack; returns the plan as it then stands."""
+    wanted = planning.units(
+        names, request.profile, datasets=request.datasets, models=request.models
+    )
+    return train(wanted, request)
+
+
+def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
+    """Train what the store lacks of these units; with `--dry-run` print the plan and end."""
+
+    def look() -> list[planning.Planned]:
+        return planning.plan(
+            wanted, request.seeds, request.store, data=request.data, trust=request.render_only
+        )
+
+    planned = look()
+    if request.dry_run:
+        console.print(
+            plan_table(planned, max(len(request.workers), 1), reuse_stale=request.reuse_stale)
+        )
+        raise typer.Exit
+    if request.render_only:
+        return planned
+    jobs = [
+        Job(p.unit, seeds, p.seconds * len(seeds))
+        for p in planned
+        for seeds in _blocks(p.to_run(reuse_stale=request.reuse_stale), request.workers)
+    ]
+    if not jobs:
+        return planned
+    board = Board(planned, jobs, request.store, len(request.workers), console)
+    with board as watch:
+        failed = run_jobs(
+            jobs, workers=request.workers, store=request.store.root, data=request.data, watch=watch
+        )
+    if failed:
+        console.print(f"{failed} job(s) failed; their cells say so, and the next call tries again")
+    return look()
+
+
+def _blocks(seeds: list[int], workers: list[str]) -> list[tuple[int, ...]]:
+    """Seeds that are trained as one stack: each alone on a CPU, all together on a GPU."""
+    if workers[0] == "cpu":
+        return [(seed,) for seed in seeds]
+    return [tuple(seeds)] if seeds else []
