@@ -98,7 +98,8 @@ class LayerStates(nn.Module):
             )
         depth = features.layers.shape[1]
         kept = features.layers[:, (depth - 1) % every :: every]
-        self.register_buffer("layers", kept.transpose(0, 1).contiguous(), persistent=False)
+        # A view: the states of a large catalogue are the largest thing in memory.
+        self.register_buffer("layers", kept.transpose(0, 1), persistent=False)
         self.register_buffer("present", features.present, persistent=False)
         self.depth, self.width = kept.shape[1:]
         self.missing = nn.Parameter(torch.zeros(self.width))
