@@ -58,10 +58,10 @@ def build_data(
             bundles = [build_bundle(n, root=data, raw=raw, progress=progress) for n in wanted]
     for bundle in bundles:
         counts = bundle.meta.counts
-        size = f"{counts.users:,} users, {counts.items:,} items, {counts.interactions:,} interactions"
+        size = f"{counts.users:,} users, {counts.items:,} items"
         encoders = ", ".join(f"{m}: {e or 'none'}" for m, e in bundle.meta.encoders.items())
         console.print(
-            f"{bundle.name}: {size}; {bundle.meta.filter}; {encoders}; {bundle.path}",
+            f"{bundle.name}: {size}, {counts.interactions:,} interactions; {bundle.meta.filter}; {encoders}; {bundle.path}",
             highlight=False,
             soft_wrap=True,
         )

@@ -15,7 +15,6 @@ from benchmark.store import Store
 ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"
 REFERENCE, AUDIT = RESULTS / "reference", RESULTS / "audit"
-CI_EXPERIMENT = "check"
 
 console = Console()
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from benchmark.data.files import atomic_file
-from benchmark.errors import InputError
+from benchmark.errors import InputError, nearest
 from benchmark.plan import Planned
 from benchmark.registry import Profile
+from benchmark.render.figures import FIGURES, draw
 from benchmark.render.tables import TABLES, tabulated
 from benchmark.render.writers import to_terminal
 from benchmark.store import Store
@@ -40,14 +41,20 @@ def render(
     planned: the units that it needs and how their seeds stand. Raises InputError for a name that
     nothing draws and where `out` cannot be written.
     """
+    if name not in (*TABLES, *FIGURES):
+        raise InputError(f"nothing draws {name!r}{nearest(name, (*TABLES, *FIGURES))}")
+    paths: list[Path] = []
+    terminal = None
     if name in TABLES:
         table = tabulated(name, planned, store, profile, data=data)
-        paths = [
+        paths += [
             _written(out / "tables" / f"{name}.{suffix}", text)
             for suffix, text in table.texts().items()
         ]
-        return Rendered(paths, to_terminal(table.sheet))
-    raise InputError(f"nothing draws {name!r}")
+        terminal = to_terminal(table.sheet)
+    if name in FIGURES:
+        paths += draw(name, planned, store, profile, out / "figures", data=data)
+    return Rendered(paths, terminal)
 
 
 def _written(path: Path, text: str) -> Path:

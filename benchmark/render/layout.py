@@ -128,28 +128,29 @@ class Layout:
 
     def _choice(self, specs: Sequence[CellSpec], label: str) -> str:
         """What validation chooses, and how much choosing on test would flatter."""
-        validation = {
-            spec: self.cells[Key(self._validation_id, *spec.place, RULES.metric)]["mean"]
-            for spec in specs
-        }
-        test = {
-            spec: self.cells[Key(self.table_id, *spec.place, RULES.metric)]["mean"]
-            for spec in specs
-        }
-        finished = [spec for spec in specs if not math.isnan(test[spec])]
+
+        def mean(spec: CellSpec, table_id: str) -> float:
+            return float(self.cells[Key(table_id, *spec.place, RULES.metric)]["mean"])
+
+        def test(spec: CellSpec) -> float:
+            return mean(spec, self.table_id)
+
+        def validation(spec: CellSpec) -> float:
+            return mean(spec, self._validation_id)
+
+        finished = [spec for spec in specs if not math.isnan(test(spec))]
         if len(finished) < 2:
             return "Nothing to choose from: fewer than two settings have runs."
-        chosen = max(finished, key=lambda spec: validation[spec])
-        best = max(finished, key=lambda spec: test[spec])
+        chosen, best = max(finished, key=validation), max(finished, key=test)
         text = (
             f"Chosen on validation: {label} = {chosen.column}, with {RULES.metric} "
-            f"{number(validation[chosen])} there and {number(test[chosen])} on test."
+            f"{number(validation(chosen))} there and {number(test(chosen))} on test."
         )
         if best is chosen:
             return f"{text} It is the best on test as well."
         return (
-            f"{text} Best on test: {label} = {best.column}, {number(test[best])}; choosing on test "
-            f"would flatter by {change(test[best], test[chosen])}."
+            f"{text} Best on test: {label} = {best.column}, {number(test(best))}; choosing on test "
+            f"would flatter by {change(test(best), test(chosen))}."
         )
 
     @property
@@ -185,7 +186,7 @@ class Layout:
         """Stars and corrected marks only where a test was made."""
         signs: list[Sign] = []
         if line is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(line["p"]):
-            signs += ["star"] * bool(line["paper_star"])  # type: ignore[list-item]
+            signs += ["star"] * bool(line["paper_star"])
             if line["star"]:
                 signs.append("apart")
             elif line["bold"]:

@@ -1,7 +1,7 @@
 """What stands under a table: data, protocol, seeds, device, budgets, grades, and the runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +47,20 @@ class DatasetNote:
         return named if len(self.encoders) > 1 else f"{named} only"
 
 
-def dataset_note(name: str, data: Path | None) -> DatasetNote:
-    """From the dataset's configuration; from its bundle for a dataset of the user's own."""
+def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
+    """From the dataset's configuration; from its bundle for a dataset of the user's own. A profile
+    that keeps some of the users alone makes other data of it, whatever its grade."""
+    note = _whole_dataset(name, data)
+    return note if profile.max_users is None else replace(note, grade="C")
+
+
+def _whole_dataset(name: str, data: Path | None) -> DatasetNote:
     if name in dataset_names():
         config = dataset_config(name)
-        encoders = {modality: f.encoder for modality, f in config.features.items()}
+        encoders: dict[str, str] = {m: f.encoder for m, f in config.features.items()}
         return DatasetNote(name, config.title, config.grade, encoders)
     meta = load_bundle(name, root=data).meta
-    encoders = {modality: e for modality, e in meta.encoders.items() if e is not None}
+    encoders = {m: e for m, e in meta.encoders.items() if e is not None}
     return DatasetNote(name, meta.title, meta.grade, encoders)
 
 

@@ -72,7 +72,7 @@ def tabulated(
         return Tabulated(counted.cells, pd.DataFrame(), sheet)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.unit.dataset for p in planned)
-    notes = {dataset: dataset_note(dataset, data) for dataset in names}
+    notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
     places = specs(name, planned, {dataset: note.grade for dataset, note in notes.items()})
     fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
