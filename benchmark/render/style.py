@@ -58,7 +58,7 @@ LOOKS = {
 }
 
 _OTHERS = ("#4d4d4d", "#7a7a7a", "#a0a0a0", "#5e5e5e", "#8c8c8c", "#b3b3b3")
-_OTHER_MARKERS = ("1", "2", "3", "4", "+", "x")
+_OTHER_MARKERS = ("d", "p", "h", "8", "H", "s")
 
 
 def look(method: str) -> Look:
