@@ -184,7 +184,7 @@ def draw_terms(
         experts.set(xlabel="optimiser steps", ylabel="mean gate", ylim=(0, None))
         experts.set_title(note.title)
         terms.set(xlabel="optimiser steps")
-                for place in (experts, terms):
+        for place in (experts, terms):
             place.tick_params(labelsize=6.5)
             if place.get_legend_handles_labels()[0]:
                 place.legend(fontsize=6)
