@@ -136,10 +136,12 @@ def plan(
     *,
     data: Path | None = None,
     trust: bool = False,
+    feature_control_seeds: int | None = None,
 ) -> list[Planned]:
     """How each unit stands in the store. Controls have one seed, since nothing in them is random.
 
     trust: take runs as they are, whatever code and data they were made with; needs no bundle.
+    feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
     """
     metas: dict[str, BundleMeta] = {}
     planned = []
@@ -149,7 +151,11 @@ def plan(
             if unit.dataset not in metas:
                 metas[unit.dataset] = load_bundle(unit.dataset, root=data).meta
             parts = hashes(unit, metas[unit.dataset].data_hash)
-        own = seeds[:1] if unit.protocol["control"] else seeds
+        own = seeds
+        if unit.protocol["control"]:
+            own = seeds[:1]
+        elif unit.protocol["features"] != "real":
+            own = seeds[:feature_control_seeds]
         stored = {seed: store.status(unit.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
         counts = metas[unit.dataset].counts if not trust else None

@@ -85,6 +85,8 @@ class Profile(Settings):
     title: str
     seeds: int = Field(ge=1)
     """Seeds 0 .. seeds - 1."""
+    feature_control_seeds: int | None = Field(None, ge=1)
+    """Seeds of the rows with permuted or without features; None is all of them."""
     run_on: tuple[str, ...]
     """The datasets that it runs on unless told otherwise."""
     max_users: int | None = None

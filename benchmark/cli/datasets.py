@@ -61,7 +61,8 @@ def build_data(
         size = f"{counts.users:,} users, {counts.items:,} items"
         encoders = ", ".join(f"{m}: {e or 'none'}" for m, e in bundle.meta.encoders.items())
         console.print(
-            f"{bundle.name}: {size}, {counts.interactions:,} interactions; {bundle.meta.filter}; {encoders}; {bundle.path}",
+            f"{bundle.name}: {size}, {counts.interactions:,} interactions; "
+            f"{bundle.meta.filter}; {encoders}; {bundle.path}",
             highlight=False,
             soft_wrap=True,
         )

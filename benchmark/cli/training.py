@@ -24,7 +24,12 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
 
     def look() -> list[planning.Planned]:
         return planning.plan(
-            wanted, request.seeds, request.store, data=request.data, trust=request.render_only
+            wanted,
+            request.seeds,
+            request.store,
+            data=request.data,
+            trust=request.render_only,
+            feature_control_seeds=request.profile.feature_control_seeds,
         )
 
     planned = look()
