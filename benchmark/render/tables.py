@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from benchmark.analyse.cells import tabulate
+from benchmark.analyse.cells import CellSpec, tabulate
 from benchmark.analyse.verify import to_csv
 from benchmark.data.bundle import load_bundle
 from benchmark.identity import hashes
@@ -39,6 +39,8 @@ class Tabulated:
     comparisons: pd.DataFrame
     """`benchmark.analyse.contests.COLUMNS`; empty for tables of counts."""
     sheet: Sheet
+    places: tuple[CellSpec, ...] = ()
+    """Which runs stand behind which cells; empty for tables of counts."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
@@ -92,7 +94,7 @@ def tabulated(
     lines = facts(planned, runs, profile, notes)
     problems = _problems(table.problems, store)
     sheet = Sheet(name, title, tuple(blocks), tuple(lines), problems)
-    return Tabulated(cells, table.comparisons, sheet)
+    return Tabulated(cells, table.comparisons, sheet, tuple(places))
 
 
 def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[Unit], Hashes] | None:

@@ -1,0 +1,140 @@
+"""Where each number of the report comes from: its runs, seed by seed, and what they were made with.
+
+Plain data for the report's script: `cells` by the id that a table's cell carries, `units` by the
+unit's key, so that settings stand once however many cells they are behind.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from benchmark.analyse.cells import CellSpec
+from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.records import RunResult
+from benchmark.render.sheet import Key, number
+from benchmark.render.tables import Tabulated
+from benchmark.store import Store
+
+
+def cell_id(key: Key) -> str:
+    """The id of a cell on the page."""
+    return "|".join(key)
+
+
+class Provenance:
+    """Collects cells and units from tables; runs are read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.cells: dict[str, dict[str, Any]] = {}
+        self.units: dict[str, dict[str, Any]] = {}
+        self._runs: dict[str, list[RunResult]] = {}
+
+    def add(self, table: Tabulated) -> None:
+        """Every cell of a table; those without runs say so."""
+        places = {spec.place: spec for spec in table.places}
+        for r in table.cells.to_dict("records"):
+            key = Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
+            cell: dict[str, Any] = {
+                "title": " · ".join(part for part in (key.row, key.column) if part),
+                "where": f"{key.metric} on {key.dataset}",
+                "mean": number(r["mean"]) or "no value",
+                "sd": number(r["sd"]),
+                "interval": _interval(r["ci_low"], r["ci_high"]),
+                "paper": number(r["paper"]),
+                "grade": r["grade"],
+                "status": r["status"],
+            }
+            spec = next((s for p, s in places.items() if p == key[1:4]), None)
+            if spec is None:
+                cell["source"] = "counted from the bundle"
+            else:
+                split = "validation" if key.table.endswith("-validation") else "test"
+                cell["unit"] = self._unit(spec)
+                cell["split"] = split
+                cell["values"] = self._values(spec, key.metric, split)
+            self.cells[cell_id(key)] = cell
+
+    def _unit(self, spec: CellSpec) -> str:
+        name = str(spec.unit.key)
+        if name not in self.units:
+            runs = self._read(spec)
+            record = runs[0].record if runs else None
+            made = {}
+            if record is not None:
+                environment = record.environment
+                made = {
+                    "device": environment.device,
+                    "scan backend": environment.scan_backend,
+                    "threads": environment.threads,
+                    "python": environment.python,
+                    "packages": ", ".join(f"{k} {v}" for k, v in environment.packages.items()),
+                    "code hash": record.hashes.code,
+                    "config hash": record.hashes.config,
+                    "data hash": record.hashes.data,
+                    "started": record.started.isoformat(timespec="seconds"),
+                }
+            self.units[name] = {
+                "implementation": spec.unit.implementation,
+                "made": made,
+                "config": _flat(spec.unit.config),
+                "training": _flat(spec.unit.training),
+                "protocol": _flat(spec.unit.protocol),
+                "seeds": [
+                    {
+                        "seed": run.record.seed,
+                        "steps": run.record.steps,
+                        "best": run.record.best_step,
+                        "end": "plateau" if run.record.plateau else "budget",
+                        "seconds": round(run.record.timings.training, 1),
+                    }
+                    for run in runs
+                ],
+            }
+        return name
+
+    def _values(self, spec: CellSpec, metric: str, split: str) -> list[str]:
+        """The metric of every finished seed, in the order of the unit's seeds."""
+        found = []
+        for run in self._read(spec):
+            ranks = run.test if split == "test" else run.validation
+            assert ranks is not None
+            assert run.length is not None
+            values = per_user(ranks, metric)
+            if spec.bucket is not None:
+                values = values[spec.bucket.holds(run.length)]
+            found.append(number(float(np.mean(values))) if len(values) else "no users")
+        return found
+
+    def _read(self, spec: CellSpec) -> list[RunResult]:
+        name = str(spec.unit.key)
+        if name not in self._runs:
+            stored = [self.store.status(spec.unit.key, seed) for seed in spec.seeds]
+            self._runs[name] = [
+                self.store.read(spec.unit.key, seed)
+                for seed, found in zip(spec.seeds, stored, strict=True)
+                if found.status == "complete"
+            ]
+        return self._runs[name]
+
+    def data(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"metrics": list(PAPER_METRICS), "cells": self.cells, "units": self.units}
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{number(low)} to {number(high)}"
+
+
+def _flat(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, _text(value)) for name, value in settings.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(map(_text, value))
+    return "yes" if value is True else "no" if value is False else str(value)
