@@ -16,7 +16,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"
 DATASETS = {
     "Beauty": ("beauty", 2_423, (384, 3, 384), None, {"brand": 289, "category": 188}),
     "ML-100k": ("ml-100k", 1_349, (384, 3, 384), (1_280, 3, 320), {"genre": 18}),
-    "MicroLens-100k": ("microlens-100k", 17_228, (1_024, 6, 1_024), (1_024, 6, 1_024), {}),
+    "MicroLens-100k": ("microlens", 17_228, (1_024, 6, 1_024), (1_024, 6, 1_024), {}),
 }
 
 
