@@ -85,9 +85,11 @@ def units(
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
-    wanted = list(rows()) if experiment.models == "all" else list(experiment.models)
-    if models is not None:
-        wanted = [name for name in models if pick(name, rows(), "model") and name in wanted]
+    shown = list(rows()) if experiment.models == "all" else list(experiment.models)
+    if models is None:
+        wanted = [name for name in shown if rows()[name].group != "reading"]
+    else:
+        wanted = [name for name in models if pick(name, rows(), "model").name in shown]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):

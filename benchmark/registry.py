@@ -29,7 +29,8 @@ M = TypeVar("M", bound=BaseModel)
 
 CONFIGS = Path(__file__).parent / "configs"
 
-Group = Literal["id", "simple", "advanced", "ours", "control"]
+Group = Literal["id", "simple", "advanced", "ours", "control", "reading"]
+"""A reading is another way to read the paper's method; it is run by name alone."""
 FeatureUse = Literal["real", "permuted", "none"]
 
 

@@ -129,6 +129,9 @@ class Recommender(nn.Module, ABC):
     fixed_length: ClassVar[bool] = False
     """True if some weight has the size of the window, so that batches must be padded to it."""
 
+    config: Any
+    """An instance of `Config`; subclasses narrow the type."""
+
     def __init__(self, config: Any, catalogue: Catalogue) -> None:
         super().__init__()
         if not isinstance(config, self.Config):

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.options import DataOption, console
-from benchmark.errors import InputError, nearest
+from benchmark.errors import InputError
 from benchmark.launch.console import progress_bar
 from benchmark.registry import pick
+from findrec.recommender import Modality
 
 app = typer.Typer()
 
@@ -35,7 +36,6 @@ def build_data(
     from benchmark.data.bundle import build_bundle, dataset_names
     from benchmark.data.official import fetch_official
     from benchmark.data.own import import_dataset
-    from findrec.recommender import Modality
 
     with progress_bar(console) as progress:
         if interactions is not None:
@@ -82,10 +82,10 @@ def features(
     """Encode a dataset's texts or pictures; a killed run goes on where it was."""
     from benchmark.data.encode import build_features
 
-    if modality not in ("text", "image"):
-        raise InputError(f"unknown modality {modality!r}{nearest(modality, ('text', 'image'))}")
+    known: dict[str, Modality] = {"text": "text", "image": "image"}
+    kind = pick(modality, known, "modality")
     with progress_bar(console) as progress:
         bundle = build_features(
-            name, modality, encoder, root=data, raw=raw, images=images, progress=progress
+            name, kind, encoder, root=data, raw=raw, images=images, progress=progress
         )
-    console.print(f"{bundle.name}: {modality} features by {bundle.meta.encoders[modality]}")
+    console.print(f"{bundle.name}: {modality} features by {bundle.meta.encoders[kind]}")

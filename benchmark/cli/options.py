@@ -83,7 +83,7 @@ def resolve_request(
     return Request(
         profile=chosen,
         datasets=names(datasets),
-        models=[pick(name, rows(), "model").name for name in names(models)] if models else None,
+        models=[pick(name, rows(), "model").name for name in names(models) or ()] or None,
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
         store=Store(source or RUNS),

@@ -17,13 +17,13 @@ import torch
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
-    from benchmark.train.engine import _Run
+    from benchmark.train.engine import TrainingRun
 
 SECONDS_BETWEEN = 30.0
 """A checkpoint is written at an evaluation when the last one is at least this old."""
 
 
-def save_checkpoint(path: Path, run: _Run, *, every: float = SECONDS_BETWEEN) -> None:
+def save_checkpoint(path: Path, run: TrainingRun, *, every: float = SECONDS_BETWEEN) -> None:
     """Write the run's state, atomically, unless the last checkpoint is younger than `every` s."""
     if path.exists() and time.time() - path.stat().st_mtime < every:
         return
@@ -49,7 +49,7 @@ def save_checkpoint(path: Path, run: _Run, *, every: float = SECONDS_BETWEEN) ->
         ) from error
 
 
-def load_checkpoint(path: Path, run: _Run) -> None:
+def load_checkpoint(path: Path, run: TrainingRun) -> None:
     """Put the run where the checkpoint left it; a missing or damaged file starts it afresh."""
     from benchmark.train.engine import SeedCurve
 
@@ -64,6 +64,6 @@ def load_checkpoint(path: Path, run: _Run) -> None:
     run.curves = [SeedCurve(**curve) for curve in state["curves"]]
     run.seconds = state["seconds"]
     run.stack.parameters = {k: v.requires_grad_() for k, v in state["parameters"].items()}
-    run.optimizer = run._optimizer()
+    run.optimizer = run.make_optimizer()
     for name, p in run.stack.parameters.items():
         run.optimizer.state[p] = state["moments"][name]

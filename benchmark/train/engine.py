@@ -24,13 +24,15 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
 from benchmark.train.checkpoint import load_checkpoint, save_checkpoint
 from benchmark.train.groups import length_groups
-from benchmark.train.objectives import Task, make_task, query
+from benchmark.train.objectives import Task, make_task
+from benchmark.train.order import Order
 from benchmark.train.schedule import (
     Training,
     budget_in_steps,
     has_plateaued,
     learning_rates,
 )
+from benchmark.train.scoring import by_length, scorer
 from benchmark.train.stack import Stack
 from findrec.ops import cross_entropy
 from findrec.recommender import Batch, Recommender
@@ -83,7 +85,7 @@ class Trained:
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """History [B, L] on the model's device -> scores [S, B, N] of the best parameters."""
-        return _scorer(self.stack, self.parameters)
+        return scorer(self.stack, self.parameters)
 
 
 def train(
@@ -104,13 +106,13 @@ def train(
     checkpoint: a file that is written now and then, continued from if it is there, and removed at
     the end; a continued run equals an uninterrupted one bit for bit.
     """
-    return _Run(
+    return TrainingRun(
         build, training, windows, validation, seeds, device, groups, watch, checkpoint
     ).run()
 
 
-class _Run:
-    """State of one call of `train`."""
+class TrainingRun:
+    """One call of `train`: its state, and the steps that change it."""
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class _Run:
         checkpoint: Path | None,
     ) -> None:
         self.training, self.windows, self.device = training, windows, device
-        self.validation = _by_length(validation)
+        self.validation = by_length(validation)
         self.watch, self.checkpoint = watch, checkpoint
         self.items = torch.from_numpy(windows.items).to(device)
         self.first = torch.from_numpy(windows.first).to(device)
@@ -143,21 +145,20 @@ class _Run:
         self.budget = budget_in_steps(training, causal, self.targets_per_step)
         self.rates = learning_rates(training, self.budget.steps)
         self.curves = [SeedCurve(seed) for seed in seeds]
-        self.orders = [_Order(len(self.items), seed) for seed in seeds]
+        self.orders = [Order(len(self.items), seed) for seed in seeds]
         self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
         self.alive = list(range(len(seeds)))
         self.sums: dict[str, Tensor] = {}
         self.step = self.steps_in_sums = 0
         self.seconds = {"training": 0.0, "evaluation": 0.0}
-        self.optimizer = self._optimizer()
+        self.optimizer = self.make_optimizer()
 
     def run(self) -> Trained:
         if self.checkpoint is not None:
             load_checkpoint(self.checkpoint, self)
         while self.alive and self.step < self.budget.steps:
             started = time.perf_counter()
-            self._train_step()
-            self.step += 1
+            self.train_step()
             self.seconds["training"] += time.perf_counter() - started
             if self.step % self.budget.eval_every == 0 or self.step == self.budget.steps:
                 started = time.perf_counter()
@@ -182,7 +183,8 @@ class _Run:
 
     # -- a step ----------------------------------------------------------------------------------
 
-    def _train_step(self) -> None:
+    def train_step(self) -> None:
+        """One optimiser step of every seed in the stack."""
         task, keys = self._task()
         rows = torch.arange(self.batch_size, device=self.device)
         if self.groups:
@@ -211,6 +213,7 @@ class _Run:
                 group["lr"] = float(self.rates[self.step])
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.step += 1
         self.steps_in_sums += 1
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
@@ -239,7 +242,7 @@ class _Run:
         means = {k: v / self.steps_in_sums for k, v in self.sums.items()}
         self.sums, self.steps_in_sums = {}, 0
         leaving = []
-        values = self._validation_values()
+        values = self.validation_values()
         for at, i in enumerate(self.alive):
             curve, value = self.curves[i], values[at]
             curve.steps.append(self.step)
@@ -262,11 +265,11 @@ class _Run:
         if leaving:
             self._leave(leaving)
 
-    def _validation_values(self) -> list[float]:
+    def validation_values(self) -> list[float]:
         """Mean validation NDCG@10 of each seed still in the stack; NaN where it has diverged."""
         parameters = {k: p.detach() for k, p in self.stack.parameters.items()}
         ranks = rank_targets_stacked(
-            _scorer(self.stack, parameters), self.validation, top=0, device=self.device
+            scorer(self.stack, parameters), self.validation, top=0, device=self.device
         )
         return [
             float("nan")
@@ -289,11 +292,11 @@ class _Run:
         self.stack.parameters = {
             name: p.detach()[stay].requires_grad_() for name, p in self.stack.parameters.items()
         }
-        self.optimizer = self._optimizer()
+        self.optimizer = self.make_optimizer()
         for name, p in self.stack.parameters.items():
             self.optimizer.state[p] = moments[name]
 
-    def _optimizer(self) -> torch.optim.AdamW:
+    def make_optimizer(self) -> torch.optim.AdamW:
         cuda = self.device.type == "cuda"
         return torch.optim.AdamW(
             self.stack.parameters.values(),
@@ -371,74 +374,6 @@ def _layout(
         layout[rows, :longest] = block
         offset += count
     return layout
-
-
-def _scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-    """History [B, L] -> scores [S, B, N]."""
-    model = stack.model
-    seeds = len(next(iter(parameters.values())))
-    key = torch.zeros(2, dtype=torch.int64, device=next(iter(parameters.values())).device)
-    with torch.no_grad():
-        table = stack.call(lambda m: m.item_table(), in_dims=(), parameters=parameters)
-
-    def states(m: Recommender, items: Tensor, end: Tensor) -> Tensor:
-        rows = torch.arange(len(items), device=items.device)
-        output = m(Batch(items, rows, key)).states
-        return output.gather(1, end.view(-1, 1, 1).expand(-1, 1, output.shape[-1])).squeeze(1)
-
-    @torch.no_grad()
-    def score(history: Tensor) -> Tensor:
-        items, end = query(model.objective, history, model.n_items + 1)
-        if not model.fixed_length:
-            items = items[:, : int(end.max()) + 1]
-        found = stack.call(states, items, end, in_dims=(None, None), parameters=parameters)
-        if seeds == 1:
-            return (found[0] @ table[0].T).unsqueeze(0)
-        return found @ table.transpose(1, 2)
-
-    return score
-
-
-def _by_length(queries: Queries) -> Queries:
-    """The queries in order of their histories' lengths, so that a batch of them wastes no padding.
-
-    Only the mean over users is taken of them, which does not depend on their order.
-    """
-    order = np.argsort((queries.history > 0).sum(1), kind="stable")
-    starts, ends = queries.seen_offsets[:-1][order], queries.seen_offsets[1:][order]
-    return Queries(
-        history=queries.history[order],
-        target=queries.target[order],
-        seen_items=np.concatenate(
-            [queries.seen_items[a:b] for a, b in zip(starts, ends, strict=True)]
-        ),
-        seen_offsets=np.concatenate([[0], np.cumsum(ends - starts)]),
-        length=queries.length[order],
-    )
-
-
-class _Order:
-    """A seed's endless order of windows: one permutation after another, cut into full batches."""
-
-    def __init__(self, windows: int, seed: int) -> None:
-        self.windows, self.seed = windows, seed
-        self.epoch = -1
-        self.permutation = np.empty(0, dtype=np.int64)
-
-    def batch(self, step: int, size: int) -> np.ndarray:
-        """[size] int64 indices of the step's windows; depends on seed and step alone."""
-        at = np.arange(step * size, (step + 1) * size)
-        chosen = [
-            self._epoch(e)[at[at // self.windows == e] % self.windows]
-            for e in range(at[0] // self.windows, at[-1] // self.windows + 1)
-        ]
-        return np.concatenate(chosen)
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        if epoch != self.epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self.epoch, self.permutation = epoch, rng.permutation(self.windows)
-        return self.permutation
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -71,6 +71,7 @@ def _cloze(model: Recommender, windows: Tensor, keys: Tensor) -> Task:
     training sees the question that evaluation asks; a sequence in which chance masks nothing gets
     its last item masked too, else it would be idle.
     """
+    config = model.config
     full = windows[..., -1:] > 0
     sequence = torch.where(full, windows[..., 1:], windows[..., :-1])
     valid = sequence > 0
@@ -79,8 +80,8 @@ def _cloze(model: Recommender, windows: Tensor, keys: Tensor) -> Task:
     draws = torch.vmap(lambda key: uniform(key, "cloze.mask", rows, length))(keys)
     choice = torch.vmap(lambda key: uniform(key, "cloze.last_only", rows))(keys)
     last = torch.arange(length, device=windows.device) == valid.sum(-1, keepdim=True) - 1
-    masked = (draws < model.config.mask_probability) & valid
-    only_last = choice.unsqueeze(-1) < model.config.last_only_probability
+    masked = (draws < config.mask_probability) & valid
+    only_last = choice.unsqueeze(-1) < config.last_only_probability
     masked = torch.where(only_last | ~masked.any(-1, keepdim=True), last & valid, masked)
     inputs = torch.where(masked, model.n_items + 1, sequence)
     return _every_position(inputs, sequence, masked)

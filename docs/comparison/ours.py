@@ -19,13 +19,13 @@ from benchmark.data.bundle import load_bundle
 from benchmark.data.files import atomic_file
 from benchmark.data.sequences import leave_one_out
 from benchmark.registry import get_profile, resolve
-from benchmark.train.engine import _Run
+from benchmark.train.engine import TrainingRun
 
 OURS = Path(__file__).resolve().parent / "figures" / "ours.json"
 THRESHOLD = 0.10
 
 
-def build(dataset: str, model: str, seed: int) -> _Run:
+def build(dataset: str, model: str, seed: int) -> TrainingRun:
     """A run of the row under the `quick` profile, with evaluations as often as RecBole's."""
     resolved = resolve(model, dataset, get_profile("quick"))
     training = resolved.training.model_copy(update={"steps": 2000})
@@ -33,7 +33,7 @@ def build(dataset: str, model: str, seed: int) -> _Run:
     sequences = leave_one_out(bundle, resolved.config.max_length)
     make = lambda: resolved.row.cls(resolved.config, bundle.catalogue())  # noqa: E731
     device = torch.device("cpu")
-    return _Run(
+    return TrainingRun(
         make, training, sequences.train, sequences.validation, [seed], device, None, _quiet, None
     )
 
@@ -66,15 +66,15 @@ def window(dataset: str, model: str, steps: int = 60) -> dict[str, object]:
     """CPU seconds of a step (mean over `steps`) and of an evaluation (median of three)."""
     run = build(dataset, model, 0)
     for _ in range(10):
-        _step(run)
+        run.train_step()
     started = time.process_time()
     for _ in range(steps):
-        _step(run)
+        run.train_step()
     per_step = (time.process_time() - started) / steps
     evaluations = []
     for _ in range(3):
         started = time.process_time()
-        run._validation_values()
+        run.validation_values()
         evaluations.append(time.process_time() - started)
     return {
         "dataset": dataset,
@@ -82,11 +82,6 @@ def window(dataset: str, model: str, steps: int = 60) -> dict[str, object]:
         "cpu_s_per_step": per_step,
         "cpu_s_per_evaluation": statistics.median(evaluations),
     }
-
-
-def _step(run: _Run) -> None:
-    run._train_step()
-    run.step += 1
 
 
 def _quiet(_: object) -> None:

@@ -1,4 +1,4 @@
-"""The engine against separate models, against itself in other stackings, and against its promises."""
+"""The engine against separate models, other stackings of itself, and its own promises."""
 
 import dataclasses
 import math
@@ -9,8 +9,9 @@ import torch
 
 from baselines.gru4rec import GRU4Rec
 from baselines.sasrec import SASRec
-from benchmark.train.engine import _losses, _Order, _Run, train
+from benchmark.train.engine import TrainingRun, _losses, train
 from benchmark.train.objectives import make_task, query
+from benchmark.train.order import Order
 from benchmark.train.schedule import Training
 from benchmark.train.stack import Stack
 from findrec.recommender import Batch, Catalogue
@@ -68,7 +69,7 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     windows, _ = sequences()
     make = lambda: build()().double()  # noqa: E731
     stack = Stack(make, [4, 5, 6], CPU)
-    index = np.stack([_Order(len(windows.items), s).batch(0, 16) for s in stack.seeds])
+    index = np.stack([Order(len(windows.items), s).batch(0, 16) for s in stack.seeds])
     items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
     keys = torch.tensor([[s, 0] for s in stack.seeds])
     task = make_task(stack.model, items, first, keys)
@@ -102,7 +103,7 @@ def test_length_groups_change_nothing_but_float_order(cls):
 
 
 def test_causal_objective_is_the_mean_over_all_prefixes():
-    """Without dropout, every-position training and one sample per prefix have one loss (float64)."""
+    """Without dropout, all positions at once and one sample per prefix have one loss (float64)."""
     windows, _ = sequences(users=8)
     model = build(dropout=0.0)().double()
     items = torch.from_numpy(windows.items)
@@ -144,7 +145,7 @@ def test_training_learns_the_rule_of_the_data():
 def test_a_diverged_seed_fails_alone():
     """A seed whose parameters become infinite is marked failed; the other ends as it does alone."""
     windows, queries = sequences()
-    job = _Run(build(), SETTINGS, windows, queries, [0, 1], CPU, False, lambda _: None, None)
+    job = TrainingRun(build(), SETTINGS, windows, queries, [0, 1], CPU, False, lambda _: None, None)
     with torch.no_grad():
         for p in job.stack.parameters.values():
             p[0] = math.inf
@@ -189,11 +190,11 @@ def test_selection_sees_validation_alone():
 
 
 def test_order_visits_every_window_once_an_epoch():
-    order = _Order(windows=10, seed=0)
+    order = Order(windows=10, seed=0)
     drawn = np.concatenate([order.batch(step, 4) for step in range(5)])
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert list(drawn[:10]) != list(drawn[10:])
-    assert list(_Order(10, 0).batch(3, 4)) == list(drawn[12:16])
+    assert list(Order(10, 0).batch(3, 4)) == list(drawn[12:16])
 
 
 def test_query_of_a_cloze_model_ends_in_the_mask():

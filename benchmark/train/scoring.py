@@ -1,0 +1,56 @@
+"""Scores of trained stacks: histories in, one row of scores a seed out."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.sequences import Queries
+from benchmark.train.objectives import query
+from benchmark.train.stack import Stack
+from findrec.recommender import Batch, Recommender
+
+
+def scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    """History [B, L] -> scores [S, B, N]."""
+    model = stack.model
+    seeds = len(next(iter(parameters.values())))
+    key = torch.zeros(2, dtype=torch.int64, device=next(iter(parameters.values())).device)
+    with torch.no_grad():
+        table = stack.call(lambda m: m.item_table(), in_dims=(), parameters=parameters)
+
+    def states(m: Recommender, items: Tensor, end: Tensor) -> Tensor:
+        rows = torch.arange(len(items), device=items.device)
+        output = m(Batch(items, rows, key)).states
+        return output.gather(1, end.view(-1, 1, 1).expand(-1, 1, output.shape[-1])).squeeze(1)
+
+    @torch.no_grad()
+    def score(history: Tensor) -> Tensor:
+        items, end = query(model.objective, history, model.n_items + 1)
+        if not model.fixed_length:
+            items = items[:, : int(end.max()) + 1]
+        found = stack.call(states, items, end, in_dims=(None, None), parameters=parameters)
+        if seeds == 1:
+            return (found[0] @ table[0].T).unsqueeze(0)
+        return found @ table.transpose(1, 2)
+
+    return score
+
+
+def by_length(queries: Queries) -> Queries:
+    """The queries in order of their histories' lengths, so that a batch of them wastes no padding.
+
+    Only the mean over users is taken of them, which does not depend on their order.
+    """
+    order = np.argsort((queries.history > 0).sum(1), kind="stable")
+    starts, ends = queries.seen_offsets[:-1][order], queries.seen_offsets[1:][order]
+    return Queries(
+        history=queries.history[order],
+        target=queries.target[order],
+        seen_items=np.concatenate(
+            [queries.seen_items[a:b] for a, b in zip(starts, ends, strict=True)]
+        ),
+        seen_offsets=np.concatenate([[0], np.cumsum(ends - starts)]),
+        length=queries.length[order],
+    )
