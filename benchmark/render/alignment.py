@@ -28,7 +28,7 @@ from findrec.recommender import Batch
 
 FloatArray = npt.NDArray[np.float64]
 
-STEPS = 300
+STEPS = 150
 """At most; the figure shows the direction, not the plateau."""
 POSITIONS = 400
 LINKS = 12
@@ -174,9 +174,12 @@ def draw_alignment(seen: Snapshot, dataset: str) -> Figure:
     axes = drawn.subplots(1, 3, gridspec_kw={"width_ratios": [1, 1, 0.95]})
     _plane(axes[0], seen.before, f"{dataset}, before training")
     _plane(axes[1], seen.after, f"after {seen.steps} steps")
-    drawn.legend(
+    legend = drawn.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=7
     )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
     _distributions(axes[2], seen)
     return drawn
 
@@ -185,7 +188,7 @@ def _plane(axes: Axes, states: States, title: str) -> None:
     text, image, share = principal_plane(states)
     both = np.concatenate([text, image])
     low, high = both.min(0), both.max(0)
-    margin = 0.08 * (high - low)
+    margin = 0.18 * (high - low)
     x = np.linspace(low[0] - margin[0], high[0] + margin[0], 90)
     y = np.linspace(low[1] - margin[1], high[1] + margin[1], 90)
     grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)

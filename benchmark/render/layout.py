@@ -59,9 +59,9 @@ class Layout:
         self.comparisons = _by_key(comparisons)
         own = printed[(printed["table"] == self.table_id) & (printed["row"] == "Improv.")]
         self.improvements = {
-            (dataset, metric): text
-            for dataset, metric, text in zip(
-                own["dataset"], own["metric"], own["printed"], strict=True
+            (dataset, metric): percent(float(value) / 100, 2)
+            for dataset, metric, value in zip(
+                own["dataset"], own["metric"], own["value"], strict=True
             )
         }
 

@@ -161,7 +161,7 @@ def change(ours: float, other: float, digits: int = 1) -> str:
 
 def percent(value: float, digits: int = 1) -> str:
     """A signed fraction in per cent, "−3.4 %"; "" for NaN."""
-    return "" if math.isnan(value) else signed(f"{100 * value:+.{digits}f} %")
+    return "" if math.isnan(value) else signed(f"{100 * value:+.{digits}f}\u00a0%")
 
 
 def p_value(value: float) -> str:
@@ -178,6 +178,6 @@ def count(value: float) -> str:
 
 def signed(text: str) -> str:
     """With a true minus sign, and without one before a zero."""
-    if text.startswith("-") and not text.strip("-0.% "):
+    if text.startswith("-") and not text.strip("-0.%\u00a0"):
         return text[1:]
     return text.replace("-", "−", 1) if text.startswith("-") else text

@@ -214,7 +214,7 @@ def _share(value: float, widest: float) -> float:
 
 def _sortable(text: str) -> str:
     """What the script sorts a cell by: its number, else its text."""
-    plain = text.replace("−", "-").replace("\u2009", "").removesuffix(" %").removesuffix("%")
+    plain = text.replace("−", "-").replace("\u2009", "").removesuffix("%").strip()
     try:
         return repr(float(plain))
     except ValueError:

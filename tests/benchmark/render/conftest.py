@@ -1,0 +1,22 @@
+"""A store of synthetic runs, filled once, and what the renderer makes of it."""
+
+import pytest
+
+from benchmark.plan import Planned
+from benchmark.registry import Profile, get_profile
+from benchmark.store import Store
+from tests.benchmark.render.synthetic import fill
+
+MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
+
+
+@pytest.fixture(scope="session")
+def profile() -> Profile:
+    """`quick` on one dataset, so that the whole store takes seconds."""
+    return get_profile("quick").model_copy(update={"run_on": ("beauty",)})
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory, profile) -> tuple[Store, list[Planned]]:
+    store = Store(tmp_path_factory.mktemp("runs"))
+    return store, fill(store, ["table2", "table6", "fig3"], profile, users=120, models=MODELS)

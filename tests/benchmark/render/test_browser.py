@@ -1,0 +1,155 @@
+"""The report in headless Chromium, from file://. Synthetic runs.
+
+Needs a Chromium with its driver (Debian: chromium, chromium-driver) and selenium. Without them the
+tests are skipped; with FINDREC_REQUIRE_BROWSER=1 they fail instead.
+"""
+
+import os
+import shutil
+
+import pytest
+
+from benchmark.render.site import write_report
+
+pytestmark = pytest.mark.browser
+
+WIDTHS = (390, 820, 1400)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def unavailable(reason):
+    if os.environ.get("FINDREC_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"FINDREC_REQUIRE_BROWSER=1, and {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    try:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        unavailable("selenium is not installed (pip install selenium)")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        unavailable("no chromium with chromedriver on PATH (apt install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, synthetic, profile):
+    store, _ = synthetic
+    return write_report(profile, tmp_path_factory.mktemp("results"), store).parent
+
+
+@pytest.fixture
+def at(browser, folder):
+    """Opens a page at a width and in a theme of the system, with nothing remembered."""
+
+    def go(page, width=1400, dark=False):
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+        )
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [theme]})
+        browser.get(f"{folder.as_uri()}/{page}.html")
+        browser.execute_script(
+            "localStorage.clear(); delete document.documentElement.dataset.theme"
+        )
+        return browser
+
+    return go
+
+
+def column(browser, at):
+    script = (
+        "return [...document.querySelectorAll('#table2 table')[0].tBodies[0].rows]"
+        ".filter(r => !r.classList.contains('group'))"
+        f".map(r => Number(r.cells[{at}].dataset.sort))"
+    )
+    return browser.execute_script(script)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("page", ["index", "tables", "figures", "claims"])
+def test_loads_and_fits(at, page, width, dark):
+    """No console message, and the page never scrolls sideways."""
+    browser = at(page, width, dark)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_sorts(at):
+    browser = at("tables")
+    own_order = column(browser, 2)
+    heading = "document.querySelectorAll('#table2 table')[0].tHead.rows[0].cells[2]"
+    seen = []
+    for expected in ("descending", "ascending", None):
+        browser.execute_script(f"{heading}.querySelector('button').click()")
+        assert browser.execute_script(f"return {heading}.ariaSort") == expected
+        seen.append([v for v in column(browser, 2) if v is not None])
+    numbers = [v for v in own_order if v is not None]
+    assert len(numbers) > 5
+    assert seen == [sorted(numbers, reverse=True), sorted(numbers), numbers]
+
+
+def test_filters(at):
+    browser = at("tables")
+    script = """
+      const box = document.getElementById('filter');
+      box.value = 'findrec'; box.dispatchEvent(new Event('input'));
+      return [...document.querySelectorAll('#table2 .scroll')[0].querySelectorAll('tbody tr')]
+        .filter(r => !r.hidden && !r.classList.contains('group'))
+        .map(r => r.cells[0].textContent)"""
+    labels = browser.execute_script(script)
+    assert len(labels) == 4
+    assert all("FindRec" in label for label in labels)
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_number_shows_where_it_comes_from(at, width):
+    browser = at("tables", width)
+    shown = browser.execute_script(
+        "document.querySelector('[data-cell=\"2|FindRec||beauty|NDCG@10\"]').click();"
+        "const d = document.getElementById('provenance');"
+        "return [d.open, d.innerText, d.scrollWidth <= d.clientWidth]"
+    )
+    assert shown[0]
+    assert shown[2]
+    for part in ("NDCG@10 on beauty", "code hash", "findrec.model:FindRec", "plateau"):
+        assert part in shown[1]
+    browser.execute_script("document.querySelector('#provenance .close').click()")
+    assert not browser.execute_script("return document.getElementById('provenance').open")
+
+
+def test_themes(at):
+    background = "return getComputedStyle(document.body).backgroundColor"
+    light = at("index").execute_script(background)
+    browser = at("index", dark=True)
+    dark = browser.execute_script(background)
+    assert light != dark
+    browser.execute_script("document.getElementById('theme').click()")
+    assert browser.execute_script(background) == light
+    browser.refresh()
+    assert browser.execute_script(background) == light, "the choice is not kept"
+    browser.execute_script("document.getElementById('theme').click()")
+    assert browser.execute_script(background) == dark

@@ -1,0 +1,144 @@
+"""Figures: what they are drawn from is right, and the files are fit for print."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.bundle import load_bundle
+from benchmark.render import render
+from benchmark.render.alignment import (
+    Snapshot,
+    States,
+    draw_alignment,
+    kernel_values,
+    look_at,
+    principal_plane,
+)
+from benchmark.render.architecture import draw_architecture, parts
+from benchmark.render.standings import improvement
+from benchmark.render.style import FORMATS, LOOKS, look, save, styled
+from findrec.config import FindRecConfig
+from findrec.coordination import mean_kernel
+from findrec.model import FindRec
+from tests.benchmark.train.synthetic import sequences
+from tests.catalogues import catalogue
+
+CONFIG = FindRecConfig(dim=8, align_dim=8, max_length=12, heads=2, experts=3, layers=1)
+
+
+def states(n=200, width=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return States(rng.normal(size=(n, width)), rng.normal(1.0, 2.0, size=(n, width)))
+
+
+@pytest.mark.parametrize("modalities", [("text", "image"), ("text",), ()])
+def test_architecture_shows_every_parameter(modalities):
+    model = FindRec(CONFIG, catalogue(30, modalities=modalities))
+    shown = parts(model)
+    assert sum(part.parameters for part in shown) == sum(p.numel() for p in model.parameters())
+    drawn = draw_architecture(model, "a dataset")
+    texts = [t.get_text() for axes in drawn.subfigs[0].axes for t in axes.texts]
+    for part in shown:
+        assert part.title in texts
+
+
+@pytest.mark.parametrize(
+    "change", [{"feed_forward": True}, {"id_input": "fused"}, {"iicm_align": "id"}]
+)
+def test_architecture_of_readings(change):
+    config = FindRecConfig(dim=8, align_dim=8, heads=2, experts=3, **change)
+    model = FindRec(config, catalogue(30))
+    drawn = draw_architecture(model, "a dataset")
+    texts = [t.get_text() for axes in drawn.subfigs[0].axes for t in axes.texts]
+    assert all(part.title in texts for part in parts(model))
+
+
+def test_kernel_is_the_model_s():
+    """Mean over aligned pairs: FindRec's own, to float64 rounding."""
+    drawn = states()
+    x, y = torch.as_tensor(drawn.image), torch.as_tensor(drawn.text)
+    mask = torch.ones(len(x), dtype=torch.bool)
+    expected = mean_kernel(x, y, mask, pairs="paired", bandwidth="median")
+    # torch's median of an even number of values is the lower one, numpy's the mean of two
+    assert kernel_values(drawn)[0].mean() == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_principal_plane_of_a_plane():
+    """Points on a plane in six dimensions keep their distances, and all their variance."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(6, 2)))[0]
+    flat = rng.normal(size=(50, 2))
+    text, image, share = principal_plane(States(flat[:25] @ axes.T, flat[25:] @ axes.T))
+    seen = np.concatenate([text, image])
+    gaps = [np.linalg.norm(p[:, None] - p[None], axis=-1) for p in (flat, seen)]
+    np.testing.assert_allclose(*gaps, atol=1e-12)
+    assert share == pytest.approx(1.0, abs=1e-12)
+
+
+def test_look_at_a_model():
+    """Shapes, normalised states, gates that sum to one; items without a modality are left out."""
+    _, queries = sequences(items=30)
+    seen, gates = look_at(FindRec(CONFIG, catalogue(30)), queries)
+    assert seen.text.shape == seen.image.shape == (len(queries.history), 8)
+    np.testing.assert_allclose(seen.text.mean(1), 0, atol=1e-6)  # float32 LayerNorm
+    assert gates.shape == (2, 3)
+    np.testing.assert_allclose(gates.sum(1), 1, atol=1e-6)
+    some, _ = look_at(FindRec(CONFIG, catalogue(30, missing=0.4)), queries)
+    assert 0 < len(some.text) < len(seen.text)
+
+
+def test_improvement():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((50, 3)), rng.random((50, 2))
+    assert improvement(a + 2, b)[0] == 1
+    assert improvement(a, a[:, :1] * 0 + 5)[0] == 0
+    same = np.ones((50, 3))
+    assert improvement(same, same) == (0.5, 0.5, 0.5)
+    mean, low, high = improvement(a, b)
+    by_hand = np.mean([(x > y) for u in range(50) for x, y in itertools.product(a[u], b[u])])
+    assert mean == pytest.approx(by_hand, rel=1e-12)
+    assert low < mean < high
+    assert improvement(b, a)[0] == pytest.approx(1 - mean, rel=1e-12)
+
+
+def test_methods_differ_in_colour_and_in_grey():
+    colours = [style.colour for style in LOOKS.values()]
+    assert len(set(colours)) == len(colours)
+    strokes = [(str(style.line), style.marker) for style in LOOKS.values()]
+    assert len(set(strokes)) == len(strokes)
+    assert look("EASE") == look("EASE")
+
+
+def test_files_are_fit_for_print(tmp_path):
+    """Text stays text: no Type 3 fonts in the PDF, <text> in the SVG; equal bytes again."""
+    seen = Snapshot(states(seed=1), states(seed=2), np.full((2, 3), 1 / 3), steps=7)
+    with styled():
+        for folder in ("a", "b"):
+            save(draw_alignment(seen, "synthetic states"), tmp_path / folder, "fig")
+    files = {suffix: (tmp_path / "a" / f"fig.{suffix}").read_bytes() for suffix in FORMATS}
+    assert b"/Type3" not in files["pdf"]
+    assert b"synthetic states, before training" in files["svg"]
+    for suffix in ("svg", "pdf"):
+        assert (tmp_path / "b" / f"fig.{suffix}").read_bytes() == files[suffix]
+
+
+def test_curves_and_figure_3(synthetic, profile, tmp_path):
+    store, planned = synthetic
+    own = [p for p in planned if p.unit.variant == "base" or "=" in p.unit.variant]
+    rendered = render("curves", own, store, profile, tmp_path)
+    names = {path.stem for path in rendered.paths}
+    assert names == {
+        "curves",
+        *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
+    }
+    experts = [p for p in own if p.unit.model == "FindRec" and "lambda" not in p.unit.variant]
+    rendered = render("fig3", experts, store, profile, tmp_path)
+    assert {p.name for p in rendered.paths} >= {"fig3.csv", "fig3.svg", "fig3.pdf", "fig3.png"}
+
+
+def test_figure_1_of_beauty_leaves_out_images():
+    model = FindRec(FindRecConfig(), load_bundle("beauty").catalogue())
+    assert not any("image" in part.path for part in parts(model))
+    assert any(part.path == "features.text" for part in parts(model))

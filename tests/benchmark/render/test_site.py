@@ -1,0 +1,105 @@
+"""The report as files: self-contained, every number with its provenance. Synthetic runs."""
+
+import html.parser
+import json
+import re
+
+import pytest
+
+from benchmark.evaluate.metrics import per_user
+from benchmark.render.sheet import number
+from benchmark.render.site import write_report
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory, synthetic, profile):
+    store, _ = synthetic
+    return write_report(profile, tmp_path_factory.mktemp("results"), store)
+
+
+class Elements(html.parser.HTMLParser):
+    """Start tags with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def pages(report):
+    return sorted(report.parent.glob("*.html"))
+
+
+def data(report):
+    text = (report.parent / "tables.html").read_text(encoding="utf-8")
+    found = re.search(r'id="provenance-data">(.*?)</script>', text, re.S)
+    return json.loads(found[1].replace("<\\/", "</"))
+
+
+def test_needs_no_network(report):
+    """Every reference is to a file of the folder, an anchor or nothing."""
+    names = {path.name for path in report.parent.iterdir()}
+    for page in pages(report):
+        for tag, attributes in Elements(page.read_text(encoding="utf-8")).found:
+            for name in ("src", "href"):
+                target = attributes.get(name)
+                if target is None or target in ("", "data:,"):
+                    continue
+                assert target.split("#")[0] in names | {""}, (page.name, tag, target)
+    for asset in ("report.css", "report.js"):
+        assert "http" not in (report.parent / asset).read_text(encoding="utf-8")
+
+
+def test_anchors_exist(report):
+    ids = {
+        (page.name, attributes["id"])
+        for page in pages(report)
+        for _, attributes in Elements(page.read_text(encoding="utf-8")).found
+        if "id" in attributes
+    }
+    for page in pages(report):
+        for _, attributes in Elements(page.read_text(encoding="utf-8")).found:
+            file, _, anchor = attributes.get("href", "").partition("#")
+            if anchor:
+                assert (file or page.name, anchor) in ids
+
+
+def test_every_cell_has_provenance(report):
+    known = data(report)
+    text = (report.parent / "tables.html").read_text(encoding="utf-8")
+    cells = [a["data-cell"] for _, a in Elements(text).found if "data-cell" in a]
+    assert len(cells) > 100
+    assert set(cells) <= set(known["cells"])
+
+
+def test_provenance_repeats_the_stored_ranks(report, synthetic):
+    store, planned = synthetic
+    known = data(report)
+    cell = known["cells"]["2|FindRec||beauty|MRR@5"]
+    unit = next(p.unit for p in planned if p.unit.model == "FindRec" and p.unit.variant == "base")
+    expected = [
+        number(per_user(store.read(unit.key, seed).test, "MRR@5").mean()) for seed in range(3)
+    ]
+    assert cell["values"] == expected
+    made = known["units"][cell["unit"]]["made"]
+    assert (made["device"], made["code hash"]) == ("cpu", "code")
+    assert known["cells"]["2|MMMLP|no-features|beauty|MRR@5"]["status"] == "ok"
+    assert known["cells"]["2|NOVA||beauty|MRR@5"]["status"] == "missing"
+
+
+def test_says_what_three_seeds_can_carry(report):
+    assert "a test carries no verdict" in report.read_text(encoding="utf-8")
+
+
+def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
+    from benchmark.analyse.audit import run_audit
+
+    assert not (report.parent / "audit.html").exists()
+    found = run_audit(None, tmp_path / "audit")
+    store, _ = synthetic
+    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit")
+    text = (again.parent / "audit.html").read_text(encoding="utf-8")
+    assert text.count('<article class="finding') == len(found.findings)

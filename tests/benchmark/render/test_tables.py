@@ -1,0 +1,242 @@
+"""Tables: what a cell says, what marks it gets, and that every text is a function of the runs.
+
+The runs are synthetic (see synthetic.py).
+"""
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.analyse.cells import COLUMNS
+from benchmark.analyse.statistics import RULES
+from benchmark.errors import InputError
+from benchmark.paper import load_cells
+from benchmark.plan import experiments, plan, units
+from benchmark.registry import get_profile
+from benchmark.render import render
+from benchmark.render.sheet import change, count, number, percent, signed
+from benchmark.render.tables import TABLES, tabulated
+from benchmark.render.writers import to_latex, to_markdown
+from benchmark.store import Store
+from tests.benchmark.render.synthetic import fill, synthetic_run
+from tests.benchmark.results import failed_result
+
+MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
+
+
+def planned(store, profile, name="table2", seeds=3, models=MODELS):
+    return plan(units([name], profile, models=models), range(seeds), store, trust=True)
+
+
+def entries(table, label, block=0):
+    (line,) = [l for l in table.sheet.blocks[block].lines if l.label == label]
+    return line.entries
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.08434999, "0.0843"), (0.0, "0.0000"), (-0.00001, "0.0000"), (-0.5, "−0.5000")],
+)
+def test_number(value, text):
+    assert number(value) == text
+
+
+def test_number_is_a_function_of_the_csv():
+    """The CSV holds six digits; what is rounded for print is what stands there."""
+    assert number(0.0843500001) == number(float(f"{0.0843500001:.6g}"))
+
+
+def test_formats_of_missing_and_signs():
+    assert number(math.nan) == percent(math.nan) == change(1.0, math.nan) == ""
+    assert change(0.11, 0.1) == "+10.0\u00a0%"
+    assert change(0.09, 0.1) == "−10.0\u00a0%"
+    assert change(0.1, 0.0) == ""
+    assert signed("-0.0") == "0.0"
+    assert count(60276) == "60\u2009276"
+
+
+def test_cells_show_ours_beside_the_printed(synthetic, profile):
+    store, _ = synthetic
+    table = tabulated("table2", planned(store, profile), store, profile)
+    entry = entries(table, "SASRec")[1]
+    cell = table.cells.query("row == 'SASRec' and metric == 'NDCG@10'").iloc[0]
+    printed = load_cells().query(
+        "table == '2' and row == 'SASRec' and dataset == 'beauty' and metric == 'NDCG@10'"
+    )
+    assert entry.text == f"{cell['mean']:.4f}"
+    assert entry.spread == f"{cell['sd']:.4f}"
+    assert entry.paper == printed["printed"].item()
+    assert entry.difference == percent(cell["mean"] / float(printed["value"].item()) - 1)
+
+
+def test_controls_stand_apart(synthetic, profile):
+    store, _ = synthetic
+    table = tabulated("table2", planned(store, profile), store, profile)
+    lines = table.sheet.blocks[0].lines
+    start = next(at for at, line in enumerate(lines) if line.heading.startswith("Controls"))
+    controls = lines[start:]
+    assert {line.label for line in controls} >= {"Popularity", "FindRec, features permuted"}
+    for line in controls:
+        for entry in line.entries:
+            assert (entry.paper, entry.difference, entry.bold, entry.underline) == (
+                "",
+                "",
+                False,
+                False,
+            )
+
+
+def test_three_seeds_carry_no_star(synthetic, profile):
+    store, _ = synthetic
+    table = tabulated("table2", planned(store, profile), store, profile)
+    signs = {
+        s for b in table.sheet.blocks for line in b.lines for e in line.entries for s in e.signs
+    }
+    assert not signs & {"star", "apart", "best", "next"}
+    assert any("Inconclusive (n = 3)" in note for note in table.sheet.notes)
+    best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
+    assert entries(table, best)[1].bold
+
+
+def test_six_seeds_carry_marks(tmp_path, profile):
+    store = Store(tmp_path)
+    fill(store, ["table2"], profile, seeds=6, users=400, models=("SASRec", "MMMLP"))
+    table = tabulated(
+        "table2", planned(store, profile, seeds=6, models=("SASRec", "MMMLP")), store, profile
+    )
+    lines = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
+    for model in ("SASRec", "MMMLP"):
+        signs = entries(table, model)[1].signs
+        assert ("star" in signs) == lines.loc[model, "paper_star"]
+        assert ("apart" in signs) == lines.loc[model, "star"]
+    assert not any("Inconclusive" in note for note in table.sheet.notes)
+
+
+def test_missing_failed_budget_and_partial(tmp_path, profile):
+    store = Store(tmp_path)
+    plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
+    unit = {p.unit.model: p.unit for p in plans if p.unit.variant == "base"}
+    for seed in range(3):
+        store.write(failed_result(unit["Mamba4Rec"], seed))
+        run = synthetic_run(unit["GRU4Rec"], seed, 80)
+        record = run.record.model_copy(update={"plateau": seed > 0})
+        store.write(type(run)(record, run.validation, run.test, run.length))
+    store.write(synthetic_run(unit["MMMLP"], 0, 80))
+    table = tabulated("table2", plans, store, profile)
+    assert entries(table, "SASRec")[0].text == "no runs"
+    assert entries(table, "Mamba4Rec")[0].text == "failed"
+    assert entries(table, "GRU4Rec")[0].signs == ("budget",)
+    assert not entries(table, "GRU4Rec")[0].bold
+    assert entries(table, "MMMLP")[0].signs == ("partial",)
+    assert any("loss is NaN at step 3" in problem for problem in table.sheet.problems)
+    assert str(tmp_path) not in to_markdown(table.sheet)
+
+
+def test_csv_is_the_long_form(synthetic, profile):
+    store, _ = synthetic
+    table = tabulated("table6", planned(store, profile, "table6"), store, profile)
+    rows = list(csv.DictReader(io.StringIO(table.texts()["csv"])))
+    assert tuple(rows[0]) == COLUMNS
+    assert {r["table"] for r in rows} == {"6", "6-validation"}
+    assert {r["column"] for r in rows} == {"0.0001", "0.001", "0.01", "0.1"}
+    names = [tuple(r[c] for c in COLUMNS[:5]) for r in rows]
+    assert len(set(names)) == len(names)
+
+
+def test_sweep_is_chosen_on_validation(synthetic, profile):
+    store, _ = synthetic
+    table = tabulated("table6", planned(store, profile, "table6"), store, profile)
+    cells = table.cells.query("metric == 'NDCG@10'")
+    validation = cells[cells["table"] == "6-validation"].set_index("column")["mean"]
+    test = cells[cells["table"] == "6"].set_index("column")["mean"]
+    (note, *_) = table.sheet.blocks[0].notes
+    assert f"λ = {validation.idxmax()}" in note.split(".")[0] + note
+    if test.idxmax() != validation.idxmax():
+        assert change(test.max(), test[validation.idxmax()]) in note
+
+
+def test_every_number_of_the_texts_is_in_the_csv(synthetic, profile):
+    store, _ = synthetic
+    table = tabulated("table2", planned(store, profile), store, profile)
+    frame = table.cells
+    known = {number(v) for c in ("mean", "sd", "paper") for v in frame[c] if not math.isnan(v)}
+    grid = to_markdown(table.sheet).split("<details>")[0]
+    shown = set(re.findall(r"(?<![\d.−+])0\.\d{4}(?!\d)", grid))
+    assert shown
+    assert shown <= known
+
+
+def test_texts_are_the_same_every_time(synthetic, profile):
+    store, _ = synthetic
+    again = [
+        tabulated("table6", planned(store, profile, "table6"), store, profile).texts()
+        for _ in range(2)
+    ]
+    assert again[0] == again[1]
+
+
+def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
+    smoke = get_profile("smoke").model_copy(update={"run_on": ("beauty",)})
+    store = Store(tmp_path)
+    fill(store, ["table2"], smoke, seeds=2, users=60, models=("SASRec",))
+    table = tabulated("table2", planned(store, smoke, seeds=2, models=("SASRec",)), store, smoke)
+    assert set(table.cells["grade"]) == {"C"}
+    assert entries(table, "SASRec")[0].paper
+    assert not entries(table, "SASRec")[0].difference
+
+
+def test_latex_escapes_and_balances(synthetic, profile):
+    store, _ = synthetic
+    for name in ("table2", "table6"):
+        text = to_latex(tabulated(name, planned(store, profile, name), store, profile).sheet)
+        assert text.isascii(), set(filter(lambda c: not c.isascii(), text))
+        assert text.count("{") == text.count("}")
+        for number_of_columns, body in re.findall(
+            r"begin\{tabular\}\{(l[r]*)\}(.*?)end\{tabular\}", text, re.S
+        ):
+            for line in body.splitlines():
+                if line.endswith(r"\\") and "multicolumn" not in line:
+                    assert len(re.findall(r"(?<!\\)&", line)) == len(number_of_columns) - 1
+
+
+def test_render_writes_three_files(synthetic, profile, tmp_path):
+    store, _ = synthetic
+    rendered = render("table6", planned(store, profile, "table6"), store, profile, tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in rendered.paths] == [
+        "tables/table6.md",
+        "tables/table6.csv",
+        "tables/table6.tex",
+    ]
+    assert rendered.terminal is not None
+    assert all(path.read_text(encoding="utf-8") for path in rendered.paths)
+
+
+def test_unknown_name(synthetic, profile, tmp_path):
+    store, _ = synthetic
+    with pytest.raises(InputError, match="table2"):
+        render("tabel2", [], store, profile, tmp_path)
+
+
+def test_every_experiment_is_drawn():
+    from benchmark.render.figures import FIGURES
+
+    assert set(experiments()) == {*TABLES, *FIGURES}
+
+
+def test_counts_of_beauty(profile):
+    """Table 1 to the digit once decoded, Table 4 in part (shipped data, built on first use)."""
+    first = tabulated("table1", [], Store(Path("nowhere")), profile)
+    agrees = [line.entries[-1].text for line in first.sheet.blocks[0].lines]
+    assert agrees == ["yes"] * 5
+    fourth = tabulated("table4", [], Store(Path("nowhere")), profile)
+    verdicts = {
+        line.label: [entry.difference for entry in line.entries]
+        for line in fourth.sheet.blocks[0].lines
+    }
+    assert list(verdicts) == [*(b.label for b in RULES.buckets), "Total"]
+    assert verdicts["10-30"][:3] == ["padded", "padded", "agrees"]
+    assert verdicts["5-10"][0] == "−410"
