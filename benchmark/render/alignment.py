@@ -7,6 +7,7 @@ has both modalities; shown are the states of its text and its image stream at th
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -201,11 +202,20 @@ def _plane(axes: Axes, states: States, title: str) -> None:
         field = np.exp(-squared_distances(grid, points) / h).mean(1).reshape(90, 90)
         levels = field.max() * np.array([0.15, 0.4, 0.7])
         axes.contour(x, y, field, levels, colors=colour, linewidths=0.8, linestyles=line)
-        axes.scatter(*points.T, s=6, marker=marker, color=colour, alpha=0.35, lw=0, label=label)
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=6,
+            marker=marker,
+            color=colour,
+            alpha=0.35,
+            lw=0,
+            label=label,
+        )
     for at in np.linspace(0, len(text) - 1, LINKS).astype(int):
         pair = np.stack([text[at], image[at]])
-        label = "the two states of one position" if at == 0 else None
-        axes.plot(*pair.T, color=QUIET, lw=0.6, alpha=0.8, label=label)
+        joined = "the two states of one position" if at == 0 else None
+        axes.plot(*pair.T, color=QUIET, lw=0.6, alpha=0.8, label=joined)
     axes.set_title(title)
     axes.set(xticks=[], yticks=[], xlabel=f"2 components, {100 * share:.0f} % of variance")
     axes.grid(False)
@@ -216,7 +226,12 @@ def _distributions(axes: Axes, seen: Snapshot) -> None:
     for at, (states, label) in enumerate([(seen.before, "before"), (seen.after, "after")]):
         paired, unpaired = kernel_values(states)
         colour = (QUIET, "#AA4499")[at]
-        style = {"bins": edges, "density": True, "histtype": "step", "color": colour}
+        style: dict[str, Any] = {
+            "bins": edges,
+            "density": True,
+            "histtype": "step",
+            "color": colour,
+        }
         axes.hist(paired, **style, lw=1.4, label=f"{label}, one position: {paired.mean():.2f}")
         axes.hist(
             unpaired,

@@ -5,7 +5,7 @@ and which way the data flows is written here, and follows `FindRec.forward`.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def _blocks(module: nn.Module) -> int:
 
 def _width(module: nn.Module) -> int:
     norm = getattr(module, "norm", None)
-    return cast(int, norm.normalized_shape[0]) if isinstance(norm, nn.LayerNorm) else 0
+    return norm.normalized_shape[0] if isinstance(norm, nn.LayerNorm) else 0
 
 
 def draw_architecture(model: FindRec, dataset: str) -> Figure:
@@ -94,13 +94,14 @@ def draw_architecture(model: FindRec, dataset: str) -> Figure:
     dataset: its title, for the caption. A modality that the model was built without has no boxes.
     """
     drawn = figure(TWO_COLUMNS, 4.3)
-    top, bottom = drawn.subfigures(2, 1, height_ratios=[3.25, 1.25], hspace=0.0)
+    top, bottom = drawn.subfigures(2, 1, height_ratios=[3.25, 1.25], hspace=0.0)  # type: ignore[misc]
     total = count(sum(p.numel() for p in model.parameters()))
-    axes = _canvas(top, (-0.05, 9.55), (0.05, 3.3))
+    axes = _canvas(top.subplots(), (-0.05, 9.55), (0.05, 3.3))
     axes.set_title(f"FindRec on {dataset}: {total} parameters", fontsize=9)
     _draw_model(axes, model)
     left, right = bottom.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1]})
-    _draw_chain(left, model.streams["id"].blocks[0], "One Mamba block of a stream")  # type: ignore
+    (block, *_) = model.streams["id"].blocks  # type: ignore[misc]
+    _draw_chain(left, block, "One Mamba block of a stream")
     if hasattr(model, "routing"):
         _draw_routing(right, model)
     else:
@@ -108,8 +109,7 @@ def draw_architecture(model: FindRec, dataset: str) -> Figure:
     return drawn
 
 
-def _canvas(place, x: tuple[float, float], y: tuple[float, float]) -> Axes:  # type: ignore
-    axes: Axes = place.subplots() if not isinstance(place, Axes) else place
+def _canvas(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> Axes:
     axes.set(xlim=x, ylim=y)
     axes.set_axis_off()
     return axes
@@ -221,7 +221,7 @@ def _loss(axes: Axes, x: float, model: FindRec) -> None:
     arrow = {"arrowstyle": "<|-|>", "color": "#AA4499", "lw": 0.9, "ls": (0, (3, 1.5))}
     axes.annotate("", (x, high), (x, low), arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0})
     text = f"IICM, λ = {model.config.iicm_weight:g}\n−E[K] and entropy"
-    style = {"ha": "right", "va": "center", "fontsize": 6.5, "color": "#7d2b70"}
+    style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 6.5, "color": "#7d2b70"}
     axes.text(x - 0.08, (low + high) / 2, text, **style)
 
 
@@ -273,7 +273,7 @@ def _draw_routing(axes: Axes, model: FindRec) -> None:
 def _small_box(
     axes: Axes, x: float, y: float, width: float, title: str, size: str, colour: str
 ) -> None:
-    box = {"boxstyle": "round,pad=0,rounding_size=0.05", "lw": 0.8}
+    box: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.05", "lw": 0.8}
     axes.add_patch(
         FancyBboxPatch((x, y), width, 0.38, facecolor=f"{colour}14", edgecolor=colour, **box)
     )

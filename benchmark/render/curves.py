@@ -1,6 +1,7 @@
 """Curves: hyperparameters (Figure 3 among them), learning, and how the experts are used."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,13 @@ from benchmark.render.style import (
 
 FloatArray = npt.NDArray[np.float64]
 
-_METRIC_LOOKS = {
+_METRIC_LOOKS: dict[str, tuple[str, Any, str]] = {
     "NDCG@5": ("#0072B2", "-", "o"),
     "NDCG@10": ("#D55E00", "-", "s"),
     "MRR@5": ("#0072B2", (0, (4, 1.5)), "^"),
     "MRR@10": ("#D55E00", (0, (4, 1.5)), "v"),
 }
+_VALIDATION_LOOK: tuple[str, Any, str] = (QUIET, (0, (1.2, 1.2)), "D")
 _EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo")
 _EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#999999")
 
@@ -89,9 +91,7 @@ def _curve(
     table = name.removeprefix("table") + ("-validation" if validation else "")
     own = cells[(cells["table"] == table) & (cells["metric"] == metric)]
     at = np.arange(len(own))
-    colour, line, marker = _METRIC_LOOKS[metric]
-    if validation:
-        colour, line, marker = QUIET, (0, (1.2, 1.2)), "D"
+    colour, line, marker = _VALIDATION_LOOK if validation else _METRIC_LOOKS[metric]
     mean, low, high = (own[c].to_numpy(float) for c in ("mean", "ci_low", "ci_high"))
     axes.plot(at, mean, color=colour, linestyle=line, marker=marker, label=label)
     axes.fill_between(at, low, high, color=colour, alpha=0.13, lw=0)

@@ -182,7 +182,7 @@ class Layout:
             key=key,
         )
 
-    def _signs(self, cell: dict[str, Any], line: dict[str, Any] | None) -> tuple[Sign, ...]:
+    def _signs(self, cell: dict[Any, Any], line: dict[Any, Any] | None) -> tuple[Sign, ...]:
         """Stars and corrected marks only where a test was made."""
         signs: list[Sign] = []
         if line is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(line["p"]):
@@ -227,7 +227,7 @@ class Layout:
         return [Block(title, "cell", headings, tuple(lines), notes, detail=True)]
 
     def _inference_line(
-        self, spec: CellSpec, metric: str, line: dict[str, Any], several: bool
+        self, spec: CellSpec, metric: str, line: dict[Any, Any], several: bool
     ) -> Line:
         interval = ""
         if not math.isnan(line["low"]):
@@ -253,7 +253,7 @@ class Layout:
         return f"length {spec.place.column}" if spec.bucket is not None else spec.row
 
 
-def _by_key(frame: pd.DataFrame) -> dict[Key, dict[str, Any]]:
+def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Any, Any]]:
     return {
         Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
         for r in frame.to_dict("records")

@@ -55,8 +55,8 @@ def table1(bundles: Sequence[Bundle]) -> Counted:
                 )
             )
         headings = ("ours", "printed", "decoded", "difference", "agrees")
-        notes = (bundle.meta.notes,) if bundle.meta.notes else ()
-        blocks.append(Block(bundle.meta.title, "statistic", headings, tuple(lines), notes))
+        own = (bundle.meta.notes,) if bundle.meta.notes else ()
+        blocks.append(Block(bundle.meta.title, "statistic", headings, tuple(lines), own))
     notes = (
         "decoded: printed users and items less one each, since they count a padding id; sparsity "
         "and average length recomputed from the counts so corrected.",
@@ -92,8 +92,8 @@ def table4(bundles: Sequence[Bundle]) -> Counted:
                 entries.append(Entry(_shown(ours[name], name), "", printed_text, verdict, key=key))
             lines.append(Line(label, tuple(entries), rule=label == "Total"))
         headings = [_LABELS.get(name, name) for name in metrics]
-        notes = () if known else ("Not in the paper's table.",)
-        blocks.append(Block(bundle.meta.title, "length", tuple(headings), tuple(lines), notes))
+        own = () if known else ("Not in the paper's table.",)
+        blocks.append(Block(bundle.meta.title, "length", tuple(headings), tuple(lines), own))
     notes = (
         "Length is a user's full sequence after filtering; 5-10 is [5, 10), 10-30 is [10, 30), "
         ">30 is [30, inf).",

@@ -22,7 +22,7 @@ from benchmark.paper import load_claims
 from benchmark.plan import OWN_MODEL, Planned, experiments, plan, units
 from benchmark.registry import Profile
 from benchmark.render.exhibits import group
-from benchmark.render.notes import DatasetNote, dataset_note
+from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.provenance import Provenance, cell_id
 from benchmark.render.sheet import Key, number, percent
 from benchmark.render.style import look
@@ -176,21 +176,24 @@ def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[St
         widest = max((v for v in values if v == v), default=1.0) * 1.02
         bars = [
             Bar(
-                spec.row,
-                number(c["mean"]) or "no runs",
-                *(_share(c[name], widest) for name in ("mean", "ci_low", "ci_high", "paper")),
-                look(spec.row).colour,
-                group(spec.unit) == "control",
-                cell_id(key),
+                method=spec.row,
+                text=number(c["mean"]) or "no runs",
+                share=_share(c["mean"], widest),
+                low=_share(c["ci_low"], widest),
+                high=_share(c["ci_high"], widest),
+                paper=_share(c["paper"], widest),
+                colour=look(spec.row).colour,
+                control=group(spec.unit) == "control",
+                cell=cell_id(key),
             )
             for spec, key, c in shown
         ]
         note = dataset_note(dataset, profile, data)
-        found.append(Standing(note, tuple(bars), _sentence(lines.get(dataset))))
+        found.append(Standing(note, tuple(bars), _sentence(lines.get(dataset), note)))
     return found
 
 
-def _sentence(line: dict[str, Any] | None) -> str:
+def _sentence(line: dict[Any, Any] | None, note: DatasetNote) -> str:
     if line is None:
         return (
             f"{OWN_MODEL} cannot be compared here yet: its runs, or all others', are missing or "
@@ -205,7 +208,7 @@ def _sentence(line: dict[str, Any] | None) -> str:
     )
     if line["note"]:
         return f"{text} Inconclusive: {line['note']}."
-    return f"{text} Claim of superiority: {line['verdict']}."
+    return f"{text} Claim of superiority: {line['verdict']} ({GRADES[note.grade]})."
 
 
 def _share(value: float, widest: float) -> float:
