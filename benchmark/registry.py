@@ -174,9 +174,9 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     training: dict[str, Any] = dict(row.training)
     for layer in [*general, *specific]:
         training |= layer.training
-    features = next(
-        (l.features for l in reversed([row, *general, *specific]) if l.features), "real"
-    )
+    features: FeatureUse = "real"
+    for layer in (row, *general, *specific):
+        features = layer.features or features
     try:
         settings = Training(**training)
         config = _config(row.cls, model)
