@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import torch
 import typer
 
 from benchmark import plan as planning
 from benchmark.cli.options import Request, console
 from benchmark.launch.console import Board, plan_table
 from benchmark.launch.local import Job, run_jobs
+from benchmark.parity import mamba_ssm_scan, parity
 from benchmark.records import Unit
 
 
@@ -40,6 +42,8 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
         raise typer.Exit
     if request.render_only:
         return planned
+    if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
+        console.print(str(parity(theirs, torch.device(request.workers[0]))))
     jobs = [
         Job(p.unit, seeds, p.seconds * len(seeds))
         for p in planned
