@@ -96,14 +96,14 @@ def snapshot(
         sequences.train,
         sequences.validation,
         [0],
-        device=torch.device("cpu"),
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         watch=watch,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # as the engine initialises seed 0
         model = build().eval()
     before, _ = look_at(model, sequences.validation)
-    own = {name.removeprefix("model."): p[0] for name, p in trained.parameters.items()}
+    own = {name.removeprefix("model."): p[0].cpu() for name, p in trained.parameters.items()}
     model.load_state_dict(own, strict=False)
     after, gates = look_at(model, sequences.validation)
     seen = Snapshot(before, after, gates, trained.curves[0].best_step)
