@@ -141,6 +141,8 @@ class Layout:
         finished = [spec for spec in specs if not math.isnan(test(spec))]
         if len(finished) < 2:
             return "Nothing to choose from: fewer than two settings have runs."
+        if len({(validation(spec), test(spec)) for spec in finished}) == 1:
+            return "Every setting gives the same numbers: it has no effect here."
         chosen, best = max(finished, key=validation), max(finished, key=test)
         text = (
             f"Chosen on validation: {label} = {chosen.column}, with {RULES.metric} "

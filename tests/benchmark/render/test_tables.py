@@ -240,3 +240,17 @@ def test_counts_of_beauty(profile):
     assert list(verdicts) == [*(b.label for b in RULES.buckets), "Total"]
     assert verdicts["10-30"][:3] == ["padded", "padded", "agrees"]
     assert verdicts["5-10"][0] == "−410"
+
+
+def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
+    """On a dataset with one modality lambda weighs nothing, and all its values rank alike."""
+    store = Store(tmp_path)
+    plans = planned(store, profile, "table6")
+    base = next(p.unit for p in plans if p.unit.variant == "base")
+    for p in plans:
+        for seed in p.states:
+            run = synthetic_run(base, seed, 60)
+            record = run.record.model_copy(update={"unit": p.unit})
+            store.write(type(run)(record, run.validation, run.test, run.length))
+    table = tabulated("table6", plans, store, profile)
+    assert table.sheet.blocks[0].notes[0].startswith("Every setting gives the same numbers")
