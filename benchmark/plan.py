@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts
-from benchmark.identity import hashes
+from benchmark.identity import config_hash, hashes
 from benchmark.records import RunRecord, Unit
 from benchmark.registry import CONFIGS, Profile, pick, read, resolve, rows
 from benchmark.store import Status, Store
@@ -77,9 +77,11 @@ def units(
         experiment = pick(name, experiments(), "table or figure")
         for dataset in datasets or profile.run_on:
             for model, variant in _members(experiment, models):
-                key = (dataset, model, variant)
-                if key not in found:
-                    found[key] = unit_of(model, dataset, profile, variant)
+                unit = unit_of(model, dataset, profile, variant)
+                base = unit_of(model, dataset, profile)
+                if config_hash(unit) == config_hash(base):
+                    unit = base  # a swept value that the base has already
+                found.setdefault((dataset, model, unit.variant), unit)
     return list(found.values())
 
 

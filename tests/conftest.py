@@ -1,4 +1,4 @@
-"""One torch thread: results promised to the bit are promised for one, and the suite shares cores."""
+"""One torch thread: what is promised to the bit is promised for one."""
 
 import torch
 

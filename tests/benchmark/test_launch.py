@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -71,8 +72,8 @@ def _children() -> list[int]:
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
-            command = open(f"/proc/{pid}/cmdline").read()
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            command = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
             continue
         if int(fields[1]) == os.getpid() and "spawn_main" in command:
