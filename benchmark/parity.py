@@ -40,7 +40,7 @@ def mamba_ssm_scan() -> Scan | None:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except (ImportError, OSError):
         return None
-    return selective_scan_fn  # type: ignore[no-any-return]
+    return selective_scan_fn
 
 
 def parity(theirs: Scan, device: torch.device, *, seed: int = 0) -> Parity:

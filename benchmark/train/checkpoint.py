@@ -1,41 +1,25 @@
-"""A training run on disk, so that a killed run goes on where it was.
-
-Data order and randomness are functions of seed and step, so parameters, optimiser moments and the
-curves are all there is to keep; a continued run equals an uninterrupted one bit for bit.
-"""
-
-from __future__ import annotations
+"""The state of a training run on disk, so that a killed run goes on where it was."""
 
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from benchmark.errors import InputError
 
-if TYPE_CHECKING:
-    from benchmark.train.engine import TrainingRun
-
 SECONDS_BETWEEN = 30.0
 """A checkpoint is written at an evaluation when the last one is at least this old."""
 
 
-def save_checkpoint(path: Path, run: TrainingRun, *, every: float = SECONDS_BETWEEN) -> None:
-    """Write the run's state, atomically, unless the last checkpoint is younger than `every` s."""
-    if path.exists() and time.time() - path.stat().st_mtime < every:
-        return
-    state = {
-        "step": run.step,
-        "alive": run.alive,
-        "parameters": {k: v.detach() for k, v in run.stack.parameters.items()},
-        "moments": {k: dict(run.optimizer.state[p]) for k, p in run.stack.parameters.items()},
-        "best": run.best,
-        "curves": [asdict(curve) for curve in run.curves],
-        "seconds": run.seconds,
-    }
+def is_due(path: Path, *, every: float = SECONDS_BETWEEN) -> bool:
+    """Whether there is no checkpoint yet, or one that is at least `every` seconds old."""
+    return not path.exists() or time.time() - path.stat().st_mtime >= every
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write the state atomically. Raises InputError where the folder is read-only or full."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,21 +33,13 @@ def save_checkpoint(path: Path, run: TrainingRun, *, every: float = SECONDS_BETW
         ) from error
 
 
-def load_checkpoint(path: Path, run: TrainingRun) -> None:
-    """Put the run where the checkpoint left it; a missing or damaged file starts it afresh."""
-    from benchmark.train.engine import SeedCurve
-
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state that was saved; None where there is none or where the file is damaged."""
     if not path.exists():
-        return
+        return None
     try:
-        state = torch.load(path, map_location=run.device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception:  # the reader raises whatever the damage leads it to
         path.unlink()
-        return
-    run.step, run.alive, run.best = state["step"], state["alive"], state["best"]
-    run.curves = [SeedCurve(**curve) for curve in state["curves"]]
-    run.seconds = state["seconds"]
-    run.stack.parameters = {k: v.requires_grad_() for k, v in state["parameters"].items()}
-    run.optimizer = run.make_optimizer()
-    for name, p in run.stack.parameters.items():
-        run.optimizer.state[p] = state["moments"][name]
+        return None
+    return state

@@ -12,8 +12,9 @@ queries alone.
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
-from benchmark.train.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.train.checkpoint import is_due, load_checkpoint, save_checkpoint
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import Order
@@ -155,7 +156,9 @@ class TrainingRun:
 
     def run(self) -> Trained:
         if self.checkpoint is not None:
-            load_checkpoint(self.checkpoint, self)
+            state = load_checkpoint(self.checkpoint, self.device)
+            if state is not None:
+                self.restore(state)
         while self.alive and self.step < self.budget.steps:
             started = time.perf_counter()
             self.train_step()
@@ -164,8 +167,8 @@ class TrainingRun:
                 started = time.perf_counter()
                 self._evaluate()
                 self.seconds["evaluation"] += time.perf_counter() - started
-                if self.checkpoint is not None:
-                    save_checkpoint(self.checkpoint, self)
+                if self.checkpoint is not None and is_due(self.checkpoint):
+                    save_checkpoint(self.checkpoint, self.state())
             known = [c.best for c in self.curves if c.steps]
             mean = float(np.mean(known)) if known else float("nan")
             self.watch(Progress(self.step, self.budget.steps, len(self.alive), mean))
@@ -180,6 +183,29 @@ class TrainingRun:
             self.seconds["evaluation"],
             _peak_memory(self.device),
         )
+
+    def state(self) -> dict[str, Any]:
+        """All that a continued run needs: data order and draws are functions of seed and step, so
+        parameters, optimiser moments and the curves are enough. Right after an evaluation only."""
+        return {
+            "step": self.step,
+            "alive": self.alive,
+            "parameters": {k: v.detach() for k, v in self.stack.parameters.items()},
+            "moments": {k: dict(self.optimizer.state[p]) for k, p in self.stack.parameters.items()},
+            "best": self.best,
+            "curves": [asdict(curve) for curve in self.curves],
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.step, self.alive, self.best = state["step"], state["alive"], state["best"]
+        self.curves = [SeedCurve(**curve) for curve in state["curves"]]
+        self.seconds = state["seconds"]
+        self.stack.parameters = {k: v.requires_grad_() for k, v in state["parameters"].items()}
+        self.optimizer = self.make_optimizer()
+        for name, p in self.stack.parameters.items():
+            self.optimizer.state[p] = state["moments"][name]
 
     # -- a step ----------------------------------------------------------------------------------
 
