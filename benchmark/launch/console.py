@@ -21,18 +21,10 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
 from benchmark.records import UnitKey
+from benchmark.render.sheet import duration
 from benchmark.store import Store
 
 METRIC = "NDCG@10"
-
-
-def duration(seconds: float) -> str:
-    """A duration for people: 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def progress_bar(console: Console) -> Progress:

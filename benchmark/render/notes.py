@@ -10,12 +10,11 @@ from benchmark.analyse.cells import Grade
 from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
 from benchmark.data.config import dataset_config, dataset_names
-from benchmark.launch.console import duration
 from benchmark.plan import Planned
 from benchmark.records import RunRecord, UnitKey
 from benchmark.registry import Profile
 from benchmark.render.exhibits import FEATURE_CONTROLS
-from benchmark.render.sheet import Block, Entry, Line, count
+from benchmark.render.sheet import Block, Entry, Line, count, duration
 from benchmark.store import Store
 
 GRADES = {

@@ -176,6 +176,15 @@ def count(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\u2009")
 
 
+def duration(seconds: float) -> str:
+    """A duration for people: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def signed(text: str) -> str:
     """With a true minus sign, and without one before a zero."""
     if text.startswith("-") and not text.strip("-0.%\u00a0"):
