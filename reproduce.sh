@@ -67,7 +67,4 @@ features)
     ensure ""
     ;;
 esac
-case " $* " in
-*" --launcher ray "* | *" --launcher=ray "*) ensure ray ;;
-esac
 exec "$venv/bin/python" -m benchmark "$@"
