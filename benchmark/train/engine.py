@@ -35,8 +35,8 @@ from benchmark.train.schedule import (
 )
 from benchmark.train.scoring import by_length, scorer
 from benchmark.train.stack import Stack
-from findrec.ops import cross_entropy
-from findrec.recommender import Batch, Recommender
+from benchmark.train.step import layout_of, losses
+from findrec.recommender import Recommender
 
 SELECTION_METRIC = "NDCG@10"
 LENGTH_GROUPS = 4
@@ -220,9 +220,9 @@ class TrainingRun:
         else:
             parts = [(rows, task.items.shape[-1])]
         inputs = [(task.items[:, part, :length], part) for part, length in parts]
-        layout = _layout(parts, self.batch_size, task.items.shape[-1], self.device)
-        losses, terms = self.stack.call(
-            _losses,
+        layout = layout_of(parts, self.batch_size, task.items.shape[-1], self.device)
+        loss, terms = self.stack.call(
+            losses,
             keys,
             [items for items, _ in inputs],
             [part for _, part in inputs],
@@ -230,7 +230,7 @@ class TrainingRun:
             (task.items, task.user, task.position, task.targets, task.weights),
             in_dims=(0, 0, None, None, 0),
         )
-        losses.sum().backward()
+        loss.sum().backward()
         self._clip()
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
@@ -356,50 +356,6 @@ def _norm_per_seed(grads: list[Tensor]) -> Tensor:
         own = range(len(grads[0]))
         return torch.stack([norm(torch.stack([norm(g[at]) for g in grads])) for at in own])
     return norm(torch.stack([norm(g.flatten(1), dim=1) for g in grads]), dim=0)
-
-
-def _losses(
-    model: Recommender,
-    key: Tensor,
-    items: list[Tensor],
-    rows: list[Tensor],
-    layout: Tensor,
-    task: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One seed's loss and its terms.
-
-    items: per group [b, l]; rows: per group [b]; layout: [B, L] flat index of a position among the
-    groups' joined ones; task: all items [B, L], then user, position, targets and weights [M].
-    """
-    outputs = [
-        model(Batch(part, row, key, training=True)) for part, row in zip(items, rows, strict=True)
-    ]
-
-    def joined(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([t.flatten(0, 1) for t in tensors])
-
-    all_items, user, position, targets, weights = task
-    states = joined([o.states for o in outputs])[layout[user, position]]
-    recommendation = cross_entropy(states, model.item_table(), targets, weights)
-    taps = {name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps}
-    terms = model.terms(taps, all_items > 0, key)
-    weight = model.term_weights()
-    loss = recommendation + sum(weight.get(name, 0.0) * value for name, value in terms.items())
-    return loss, {"recommendation": recommendation, **terms}
-
-
-def _layout(
-    parts: list[tuple[Tensor, int]], users: int, length: int, device: torch.device
-) -> Tensor:
-    """[B, L]: where position (user, t) stands in the joined groups; 0 past a group's own length."""
-    layout = torch.zeros(users, length, dtype=torch.int64, device=device)
-    offset = 0
-    for rows, longest in parts:
-        count = len(rows) * longest
-        block = torch.arange(offset, offset + count, device=device).view(len(rows), longest)
-        layout[rows, :longest] = block
-        offset += count
-    return layout
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -9,11 +9,12 @@ import torch
 
 from baselines.gru4rec import GRU4Rec
 from baselines.sasrec import SASRec
-from benchmark.train.engine import TrainingRun, _losses, train
+from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
 from benchmark.train.order import Order
 from benchmark.train.schedule import Training
 from benchmark.train.stack import Stack
+from benchmark.train.step import losses
 from findrec.recommender import Batch, Catalogue
 from tests.benchmark.train.synthetic import sequences
 
@@ -76,10 +77,10 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     rows = torch.arange(16)
     layout = torch.arange(16 * LENGTH).view(16, LENGTH)
     fields = (task.items, task.user, task.position, task.targets, task.weights.double())
-    losses, _ = stack.call(
-        _losses, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
+    stacked, _ = stack.call(
+        losses, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
     )
-    losses.sum().backward()
+    stacked.sum().backward()
     for at, seed in enumerate(stack.seeds):
         torch.manual_seed(seed)
         model = make()
