@@ -15,7 +15,7 @@ from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts
 from benchmark.identity import config_hash, hashes
 from benchmark.records import RunRecord, Unit
-from benchmark.registry import CONFIGS, Profile, pick, read, resolve, rows
+from benchmark.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
 from benchmark.store import Status, Store
 
 OWN_MODEL = "FindRec"
@@ -107,13 +107,17 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
 
 def unit_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> Unit:
     """The unit with all its settings resolved."""
-    resolved = resolve(model, dataset, profile, variant)
+    return unit_from(resolve(model, dataset, profile, variant), dataset, profile, variant)
+
+
+def unit_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) -> Unit:
+    """The unit with the given settings, under a variant's name."""
     control = resolved.row.group == "control"
     config = asdict(resolved.config)
     training = {} if control else resolved.training.model_dump()
     return Unit(
         dataset=dataset,
-        model=model,
+        model=resolved.row.name,
         variant=variant,
         profile=profile.name,
         implementation=resolved.row.class_path,

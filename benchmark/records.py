@@ -113,6 +113,11 @@ class Unit(_Schema):
     def key(self) -> UnitKey:
         return UnitKey(self.profile, self.dataset, self.model, self.variant)
 
+    @property
+    def trial(self) -> bool:
+        """Whether it is a trial of `benchmark/tune.py`: ranked on validation and never on test."""
+        return bool(self.protocol.get("trial", False))
+
 
 class Hashes(_Schema):
     """What a run depends on besides its seed (see `benchmark/identity.py`)."""
@@ -217,7 +222,7 @@ class RunRecord(_Schema):
 
 @dataclass(frozen=True)
 class RunResult:
-    """One seed's outcome. A failed run has a record alone."""
+    """One seed's outcome. A failed run has a record alone, a trial no ranks of the test split."""
 
     record: RunRecord
     validation: Ranks | None = None
@@ -227,9 +232,15 @@ class RunResult:
     bundle."""
 
     def __post_init__(self) -> None:
-        complete = all(part is not None for part in (self.validation, self.test, self.length))
-        if self.record.status == "ok" and not complete:
-            raise ValueError("a finished run needs the ranks of both splits and the users' lengths")
+        trial = self.record.unit.trial
+        if trial and self.test is not None:
+            raise ValueError("a trial has no ranks of the test split: settings are chosen with it")
+        needed = (self.validation, self.length, *(() if trial else (self.test,)))
+        if self.record.status == "ok" and any(part is None for part in needed):
+            raise ValueError(
+                "a finished run needs the ranks of both splits (a trial, of validation) and the "
+                "users' lengths"
+            )
         if self.record.status == "failed" and not self.record.message:
             raise ValueError("a failed run needs a message that says why")
 

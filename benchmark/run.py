@@ -24,6 +24,7 @@ from benchmark.records import (
     Curves,
     Environment,
     Hashes,
+    IntArray,
     Ranks,
     RunRecord,
     RunResult,
@@ -51,6 +52,7 @@ def run_unit(
 ) -> list[RunRecord]:
     """Train, rank and store the given seeds of a unit; one record a seed, failed ones included.
 
+    A trial is ranked on validation alone; its test queries are not looked at.
     data: folder of bundles. Raises InputError for settings or data that cannot work; whatever else
     goes wrong in training is stored as a failed run with its message.
     """
@@ -124,10 +126,15 @@ def _train(
     started = time.perf_counter()
     score = trained.scorer()
     validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
-    test = rank_targets_stacked(score, sequences.test, device=device)
+    test: list[Ranks | NanScores] | list[None] = (
+        [None] * len(seeds)
+        if unit.trial
+        else rank_targets_stacked(score, sequences.test, device=device)
+    )
     ranking = time.perf_counter() - started
+    length = sequences.validation.length.astype(np.int32)
     return [
-        _result(curve, trained, validation[at], test[at], sequences, ranking, record)
+        _result(curve, trained, validation[at], test[at], length, ranking, record)
         for at, curve in enumerate(trained.curves)
     ]
 
@@ -136,8 +143,8 @@ def _result(
     curve: SeedCurve,
     trained: Trained,
     validation: Ranks | NanScores,
-    test: Ranks | NanScores,
-    sequences: Sequences,
+    test: Ranks | NanScores | None,
+    length: IntArray,
     ranking_seconds: float,
     record: Callable[..., RunRecord],
 ) -> RunResult:
@@ -160,17 +167,15 @@ def _result(
         ),
         "peak_memory": trained.peak_memory_bytes,
     }
-    failure = curve.failure or next((str(r) for r in (validation, test) if not _ranked(r)), None)
-    if failure is not None:
+    failure = curve.failure
+    for ranks in (validation, test):
+        if isinstance(ranks, NanScores):
+            failure = failure or str(ranks)
+    if failure:
         return RunResult(record(curve.seed, status="failed", message=failure, **fields))
     assert isinstance(validation, Ranks)
-    assert isinstance(test, Ranks)
-    return RunResult(
-        record(curve.seed, status="ok", **fields),
-        validation,
-        test,
-        sequences.test.length.astype(np.int32),
-    )
+    assert not isinstance(test, NanScores)
+    return RunResult(record(curve.seed, status="ok", **fields), validation, test, length)
 
 
 def _fit_control(
@@ -242,10 +247,6 @@ def _as_fed(catalogue: Catalogue, unit: Unit) -> Catalogue:
         permuted(fed.image),
         {name: Attribute(a.values[order], a.size) for name, a in fed.attributes.items()},
     )
-
-
-def _ranked(ranks: Ranks | NanScores) -> bool:
-    return isinstance(ranks, Ranks)
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,7 +2,8 @@
 
 Layout, under the store's root (`runs/` for fresh results, `results/reference/` for committed ones):
 
-    <profile>/<dataset>/<model>/<variant>/seed-<k>.npz   ranks of both splits, users' lengths
+    <profile>/<dataset>/<model>/<variant>/seed-<k>.npz   ranks of both splits (a trial's: of
+                                                         validation), users' lengths
     <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
 
 A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
@@ -55,7 +56,7 @@ __all__ = [
 
 Status = Literal["complete", "failed", "stale", "damaged", "missing"]
 
-_SPLITS = ("validation", "test")
+_Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,18 @@ def promote(
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
     The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for.
-    Failed runs are no references and are passed over. Raises InputError, before anything is
-    written, if a run is damaged or if there is nothing to promote.
+    Failed runs and trials are no references and are passed over. Raises InputError, before anything
+    is written, if a run is damaged or if there is nothing to promote.
     """
     stored = [run for run in source.scan() if run.record is None or _of(run.record, profile)]
     damaged = [run.problem for run in stored if run.status == "damaged"]
     if damaged:
         raise InputError("nothing was promoted: " + "; ".join(damaged))
-    finished = [run.record for run in stored if run.record and run.record.status == "ok"]
+    finished = [
+        run.record
+        for run in stored
+        if run.record and run.record.status == "ok" and not run.record.unit.trial
+    ]
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
     done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
@@ -219,10 +224,12 @@ def _judge(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
 def _pack(result: RunResult) -> bytes:
     """The npz's bytes: each array in the smallest unsigned type that holds it. Masked counts are
     kept as what the history takes away, small numbers that compress well."""
-    if result.validation is None or result.test is None or result.length is None:
+    if result.validation is None or result.length is None:
         raise ValueError("only a finished run has arrays")
     arrays = {"length": result.length}
-    for split, ranks in zip(_SPLITS, (result.validation, result.test), strict=True):
+    for split in _splits(result.record):
+        ranks = result.validation if split == "validation" else result.test
+        assert ranks is not None  # RunResult sees to it
         arrays |= {
             f"{split}_items": np.asarray(ranks.n_items),
             f"{split}_above": ranks.above,
@@ -242,11 +249,16 @@ def _pack(result: RunResult) -> bytes:
     return buffer.getvalue()
 
 
-def _unpack(data: bytes) -> tuple[Ranks, Ranks, np.ndarray]:
+def _splits(record: RunRecord) -> tuple[_Split, ...]:
+    """Those that a finished run of the unit has ranks of."""
+    return ("validation",) if record.unit.trial else ("validation", "test")
+
+
+def _unpack(data: bytes, record: RunRecord) -> RunResult:
     with np.load(io.BytesIO(data), allow_pickle=False) as npz:
         arrays = {name: npz[name].astype(np.int32) for name in npz.files}
 
-    def ranks(split: str) -> Ranks:
+    def ranks(split: _Split) -> Ranks:
         n_items = int(arrays[f"{split}_items"])
         above, equal = arrays[f"{split}_above"], arrays[f"{split}_equal"]
         return Ranks(
@@ -259,7 +271,8 @@ def _unpack(data: bytes) -> tuple[Ranks, Ranks, np.ndarray]:
             top=arrays.get(f"{split}_top"),
         )
 
-    return ranks("validation"), ranks("test"), arrays["length"]
+    splits = {split: ranks(split) for split in _splits(record)}
+    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"])
 
 
 # ---------------------------------------------------------------- files
@@ -290,10 +303,9 @@ def _read_once(path: Path) -> RunResult:
             "computed again"
         )
     try:
-        validation, test, length = _unpack(data)
+        return _unpack(data, record)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
-    return RunResult(record, validation, test, length)
 
 
 def _text(record: RunRecord) -> bytes:

@@ -27,7 +27,7 @@ def compare_stores(
     masked: bool = False,
     rules: Rules = RULES,
 ) -> pd.DataFrame:
-    """Every unit that either folder has a finished run of, columns `COLUMNS`.
+    """Every unit but trials that either folder has a finished run of, columns `COLUMNS`.
 
     difference is that of b relative to a, mean_b / mean_a - 1, on the test split, with the crossed
     bootstrap's interval and p (users shared, seeds independent). `note` says why one is missing: no
@@ -60,7 +60,7 @@ def compare_stores(
 def _finished(store: Store) -> dict[UnitKey, list[RunResult]]:
     runs: dict[UnitKey, list[RunResult]] = defaultdict(list)
     for stored in store.scan():
-        if stored.status == "complete" and stored.record is not None:
+        if stored.status == "complete" and stored.record and not stored.record.unit.trial:
             key = stored.record.unit.key
             runs[key].append(store.read(key, stored.record.seed))
     return dict(runs)

@@ -161,13 +161,13 @@ def _check(
 
 
 def _means(store: Store, profile: str, metric: str) -> dict[str, list[float]]:
-    """Unit -> mean over users of every stored seed; NaN for a failed or damaged one."""
+    """Unit, trials left out -> mean over users of every stored seed; NaN for a failed one."""
     means: dict[str, list[float]] = {}
     for stored in store.scan():
         if stored.record is None:
             raise InputError(f"{stored.problem}; the check needs every run whole")
         unit = stored.record.unit
-        if unit.profile == profile:
+        if unit.profile == profile and not unit.trial:
             ranks = store.read(unit.key, stored.record.seed).test
             mean = np.nan if ranks is None else float(per_user(ranks, metric).mean())
             means.setdefault(str(unit.key), []).append(mean)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -86,6 +87,7 @@ class Board:
     ) -> None:
         self.store, self.console = store, console
         self.workers = workers
+        self.split = "validation" if any(p.unit.trial for p in planned) else "test"
         self.remaining = {job: job.seconds for job in jobs}
         self.total, self.finished = len(jobs), 0
         self.started = time.monotonic()
@@ -121,7 +123,9 @@ class Board:
     def watch(self, event: Event) -> None:
         """Take note of one event."""
         if event.kind == "start":
-            self.tasks[event.worker] = self.bars.add_task(str(event.job), total=None, best="-")
+            self.tasks[event.worker] = self.bars.add_task(
+                escape(str(event.job)), total=None, best="-"
+            )
         elif event.kind == "step":
             best = "-" if math.isnan(event.best) else f"{event.best:.4f}"
             self.bars.update(
@@ -140,14 +144,14 @@ class Board:
         row = self.rows[unit.model, unit.variant][unit.dataset]
         if event.kind == "failed":
             row.note = "failed"
-            self.console.print(f"[red]failed[/red] {event.job}: {event.message}")
+            self.console.print(f"[red]failed[/red] {escape(f'{event.job}: {event.message}')}")
             return
         for seed in event.job.seeds:
             row.values[seed] = self._value(unit.key, seed)
         if not self.console.is_terminal:
             shown = ", ".join(f"{row.values[seed]:.4f}" for seed in event.job.seeds)
             self.console.print(
-                f"[{self.finished}/{self.total}] {event.job}: {METRIC} {shown}; "
+                f"[{self.finished}/{self.total}] {escape(str(event.job))}: {METRIC} {shown}; "
                 f"about {duration(self.seconds_left())} left"
             )
 
@@ -162,13 +166,16 @@ class Board:
         return pace * sum(self.remaining.values()) / self.workers
 
     def __rich__(self) -> Group:
-        table = Table(title=f"{METRIC} on test, mean of the seeds so far", title_justify="left")
+        title = f"{METRIC} on {self.split}, mean of the seeds so far"
+        table = Table(title=title, title_justify="left")
         table.add_column("model")
         for dataset in self.datasets:
             table.add_column(dataset, justify="right")
         for (model, variant), cells in self.rows.items():
             name = model if variant == "base" else f"{model} [{variant}]"
-            table.add_row(name, *(self._cell(cells.get(dataset)) for dataset in self.datasets))
+            table.add_row(
+                escape(name), *(self._cell(cells.get(dataset)) for dataset in self.datasets)
+            )
         left = duration(self.seconds_left())
         return Group(table, self.bars, f"{self.finished}/{self.total} jobs, about {left} left")
 
@@ -188,5 +195,6 @@ class Board:
 
     def _value(self, key: UnitKey, seed: int) -> float:
         result = self.store.read(key, seed)
-        assert result.test is not None
-        return float(per_user(result.test, METRIC).mean())
+        ranks = result.validation if self.split == "validation" else result.test
+        assert ranks is not None
+        return float(per_user(ranks, METRIC).mean())

@@ -1,0 +1,344 @@
+"""Tuning: the same trials for every row, chosen on validation alone, and the log of them.
+
+A trial is a unit like any other, under a variant such as "trial:lr=0.001,dropout=0.2" and marked in
+its protocol: `run_unit` ranks its validation targets and never its test targets. The grid is
+`configs/tuning.yaml`. Nothing here writes a config: the choice is printed as lines for the row's
+own file, and enters by a commit (docs/tuning.md).
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from benchmark.data.files import atomic_file
+from benchmark.errors import InputError, nearest
+from benchmark.evaluate.metrics import per_user
+from benchmark.plan import Planned, unit_from
+from benchmark.records import RunRecord, Unit, slug
+from benchmark.registry import CONFIGS, Profile, get_row, read, resolve, rows
+from benchmark.store import Status, Store
+from benchmark.train.schedule import Training
+
+METRIC = "NDCG@10"
+"""On validation, full ranking: what training stops on too (`benchmark/train/engine.py`)."""
+
+FILE = CONFIGS / "tuning.yaml"
+
+Value = bool | int | float | str
+
+
+class Setting(BaseModel):
+    """What one trial changes: a point of the grid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    training: dict[str, Value]
+    model: dict[str, Value]
+
+    @property
+    def label(self) -> str:
+        """ "lr=0.001,dropout=0.2" """
+        return ",".join(f"{k}={v}" for k, v in {**self.training, **self.model}.items())
+
+    @property
+    def variant(self) -> str:
+        """Of the trial's unit."""
+        return f"trial:{self.label}"
+
+
+class Grid(BaseModel):
+    """Values of every field that is varied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: dict[str, tuple[Value, ...]] = {}
+    """Fields of `Training`."""
+    model: dict[str, tuple[Value, ...]] = {}
+    """Fields of the models' configs; every row that is tuned must have them."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for name, values in [*self.training.items(), *self.model.items()]:
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}: give at least one value, and each once")
+        for name in self.training:
+            if name not in Training.model_fields:
+                known = nearest(name, Training.model_fields)
+                raise ValueError(f"training has no setting {name!r}{known}")
+        if both := self.training.keys() & self.model.keys():
+            raise ValueError(f"{', '.join(sorted(both))}: in training or in model, not in both")
+        return self
+
+
+class Tuning(BaseModel):
+    """The entries of `configs/tuning.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int = Field(ge=1)
+    """Of every row on every dataset; stated so that growing the grid is a decision."""
+    seed: int = Field(ge=0)
+    """Of every trial."""
+    grid: Grid
+
+    @cached_property
+    def settings(self) -> tuple[Setting, ...]:
+        """All points of the grid, the last field varying fastest."""
+        axes = [
+            [(part, name, value) for value in values]
+            for part, fields in (("training", self.grid.training), ("model", self.grid.model))
+            for name, values in fields.items()
+        ]
+        return tuple(
+            Setting(
+                training={name: value for part, name, value in point if part == "training"},
+                model={name: value for part, name, value in point if part == "model"},
+            )
+            for point in itertools.product(*axes)
+        )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of what is varied."""
+        return (*self.grid.training, *self.grid.model)
+
+    @model_validator(mode="after")
+    def _as_many_as_stated(self) -> Self:
+        if len(self.settings) != self.trials:
+            raise ValueError(
+                f"trials is {self.trials}, but the grid has {len(self.settings)} points; change "
+                "one of them"
+            )
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One line of the log."""
+
+    unit: Unit
+    setting: Setting
+    seed: int
+    status: Status
+    record: RunRecord | None
+    """None where the run is missing or damaged."""
+    value: float
+    """Mean over users of `METRIC` on validation, of the best step; NaN for a run without ranks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """All trials of one row on one dataset, in the order of the grid."""
+
+    dataset: str
+    model: str
+    trials: tuple[Trial, ...]
+    usable: tuple[Status, ...]
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The best on validation, ties to the earlier one; None until every trial has ended, since
+        a row that chooses among fewer has had another number of trials. Failed ones have ended."""
+        if any(trial.status not in (*self.usable, "failed") for trial in self.trials):
+            return None
+        finished = [trial for trial in self.trials if trial.status != "failed"]
+        return max(finished, key=lambda trial: trial.value, default=None)
+
+
+def tuning(path: Path = FILE) -> Tuning:
+    """The grid. Raises InputError naming the file for one that cannot be used."""
+    return read(path, Tuning)
+
+
+def tuned(models: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+    """Rows that are tuned, and those of `models` (default: all rows of the tables) that are left
+    out: controls, which are not trained and have none of the settings."""
+    asked = models or [name for name, row in rows().items() if row.group != "reading"]
+    controls = [name for name in asked if get_row(name).group == "control"]
+    return [name for name in asked if name not in controls], controls
+
+
+def trial_units(pairs: Sequence[tuple[str, str]], profile: Profile, tuning: Tuning) -> list[Unit]:
+    """The trials of every (dataset, model), in the order of the grid.
+
+    Raises InputError naming the field and the row where a row lacks a field of the grid.
+    """
+    return [
+        _trial(model, dataset, profile, setting)
+        for dataset, model in pairs
+        for setting in tuning.settings
+    ]
+
+
+def _trial(model: str, dataset: str, profile: Profile, setting: Setting) -> Unit:
+    resolved = resolve(model, dataset, profile)
+    fields = [field.name for field in dataclasses.fields(resolved.config)]
+    for name in setting.model:
+        if name not in fields:
+            raise InputError(
+                f"{FILE}: the grid varies {name!r}, which {model!r} does not have"
+                f"{nearest(name, fields)}"
+            )
+    try:
+        changed = dataclasses.replace(
+            resolved,
+            config=dataclasses.replace(resolved.config, **setting.model),
+            training=Training(**(resolved.training.model_dump() | setting.training)),
+        )
+    except ValueError as error:
+        raise InputError(f"{FILE}: {model!r} cannot be tried with {setting.label}: {error}") from (
+            error
+        )
+    unit = unit_from(changed, dataset, profile, setting.variant)
+    return unit.model_copy(update={"protocol": {**unit.protocol, "trial": True}})
+
+
+def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
+    """(dataset, model) pairs that have a trial in the store, in the order of the tables: a call for
+    some rows keeps the lines of the others in the log."""
+    units = [s.record.unit for s in store.scan() if s.record is not None]
+    found = {
+        (unit.dataset, unit.model)
+        for unit in units
+        if unit.trial and unit.profile == profile.name and unit.model in rows()
+    }
+    order = list(rows())
+    return sorted(found, key=lambda pair: (pair[0], order.index(pair[1])))
+
+
+def groups(
+    planned: Sequence[Planned], tuning: Tuning, store: Store, *, reuse_stale: bool = False
+) -> list[Group]:
+    """The trials as they stand in the store, those of one (dataset, model) together; pairs without
+    any are left out."""
+    settings = {setting.variant: setting for setting in tuning.settings}
+    found: dict[tuple[str, str], list[Trial]] = {}
+    for p in planned:
+        for seed, status in p.states.items():
+            trial = _read(p.unit, settings[p.unit.variant], seed, status, store)
+            found.setdefault((p.unit.dataset, p.unit.model), []).append(trial)
+    usable: tuple[Status, ...] = ("complete", "stale") if reuse_stale else ("complete",)
+    return [
+        Group(dataset, model, tuple(trials), usable)
+        for (dataset, model), trials in found.items()
+        if any(trial.status != "missing" for trial in trials)
+    ]
+
+
+def _read(unit: Unit, setting: Setting, seed: int, status: Status, store: Store) -> Trial:
+    if status in ("missing", "damaged"):
+        return Trial(unit, setting, seed, status, None, math.nan)
+    result = store.read(unit.key, seed)
+    ranks = result.validation
+    value = math.nan if ranks is None else float(per_user(ranks, METRIC).mean())
+    return Trial(unit, setting, seed, status, result.record, value)
+
+
+# ---------------------------------------------------------------- the log
+
+
+def log(groups: Sequence[Group], tuning: Tuning) -> pd.DataFrame:
+    """One line a trial: what was tried, what came of it, and whether it was chosen."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": group.dataset,
+                "model": group.model,
+                **{
+                    name: ({**trial.setting.training, **trial.setting.model})[name]
+                    for name in tuning.fields
+                },
+                "validation_ndcg@10": trial.value,
+                **_course(trial.record),
+                "seed": trial.seed,
+                "status": trial.status,
+                "chosen": trial is group.chosen,
+            }
+            for group in groups
+            for trial in group.trials
+        ]
+    )
+
+
+def _course(record: RunRecord | None) -> dict[str, Any]:
+    names = ("best_step", "steps", "plateau", "seconds", "code")
+    if record is None:
+        return dict.fromkeys(names)
+    seconds = record.timings.training + record.timings.evaluation
+    values = (record.best_step, record.steps, record.plateau, round(seconds, 1), record.hashes.code)
+    return dict(zip(names, values, strict=True))
+
+
+def markdown(groups: Sequence[Group], tuning: Tuning, profile: Profile) -> str:
+    """A table for each dataset: rows against settings, the chosen one bold, then the lines for the
+    configs."""
+    lines = [
+        f"# Trials of the profile {profile.name}",
+        "",
+        f"{METRIC} on validation, full ranking, seed {tuning.seed}; {tuning.trials} trials a row. "
+        "**Bold**: chosen. †: ended by its budget, not by a plateau. Test targets took no part.",
+    ]
+    for dataset in dict.fromkeys(group.dataset for group in groups):
+        labels = [setting.label.replace(",", ", ") for setting in tuning.settings]
+        lines += ["", f"## {dataset}", ""]
+        lines += [f"| model | {' | '.join(labels)} |", f"| :-- |{' --: |' * len(labels)}"]
+        for group in groups:
+            if group.dataset == dataset:
+                cells = (_cell(trial, group) for trial in group.trials)
+                lines.append(f"| {group.model} | {' | '.join(cells)} |")
+    chosen = choices(groups, profile)
+    if chosen:
+        lines += ["", "## Lines for the configs", "", "```yaml", chosen.rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(trial: Trial, group: Group) -> str:
+    if math.isnan(trial.value):
+        return trial.status
+    text = f"{trial.value:.4f}"
+    if trial is group.chosen:
+        text = f"**{text}**"
+    if trial.status == "stale":
+        text += " (stale)"
+    return text if trial.record is None or trial.record.plateau else f"{text}†"
+
+
+def choices(groups: Sequence[Group], profile: Profile) -> str:
+    """YAML for the rows' files: `profiles: <profile>: datasets:` with the chosen settings."""
+    parts = []
+    for model in dict.fromkeys(group.model for group in groups):
+        lines = []
+        for group in groups:
+            if group.model == model and group.chosen is not None:
+                chosen = {k: v for k, v in group.chosen.setting.model_dump().items() if v}
+                flow = yaml.safe_dump(
+                    chosen, default_flow_style=True, sort_keys=False, width=math.inf
+                )
+                lines.append(f"      {group.dataset}: {flow.strip()}\n")
+        if lines:
+            heading = f"# configs/models/{slug(model)}.yaml\nprofiles:\n  {profile.name}:\n"
+            parts.append(f"{heading}    datasets:\n{''.join(lines)}")
+    return "\n".join(parts)
+
+
+def write_log(
+    groups: Sequence[Group], tuning: Tuning, profile: Profile, folder: Path
+) -> dict[Literal["csv", "md"], Path]:
+    """Write `folder`/<profile>.csv and .md, whole or not at all."""
+    texts: dict[Literal["csv", "md"], str] = {
+        "csv": log(groups, tuning).to_csv(index=False),
+        "md": markdown(groups, tuning, profile),
+    }
+    paths = {suffix: folder / f"{profile.name}.{suffix}" for suffix in texts}
+    for suffix, text in texts.items():
+        with atomic_file(paths[suffix]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return paths

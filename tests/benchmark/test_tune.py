@@ -1,0 +1,391 @@
+"""Tuning: every row the same trials, chosen on validation, and test targets that nobody sees."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import benchmark.run
+from benchmark import registry
+from benchmark.analyse.compare import compare_stores
+from benchmark.analyse.regression import check_stores
+from benchmark.cli import app
+from benchmark.errors import InputError
+from benchmark.identity import config_hash
+from benchmark.launch.console import Board
+from benchmark.launch.local import Event, Job
+from benchmark.plan import plan, unit_of
+from benchmark.records import Ranks, RunResult
+from benchmark.registry import Row, get_profile, get_row, resolve, rows
+from benchmark.render.tables import tabulated
+from benchmark.run import run_unit
+from benchmark.store import DamagedRun, Store, promote
+from benchmark.tune import (
+    FILE,
+    choices,
+    groups,
+    log,
+    markdown,
+    trial_units,
+    tried_pairs,
+    tuned,
+    tuning,
+    write_log,
+)
+from tests.benchmark.results import draw_above, make_ranks, make_record, make_result, make_unit
+
+SMOKE, QUICK = get_profile("smoke"), get_profile("quick")
+GRID = tuning()
+LENGTH = np.full(50, 9, np.int32)
+
+
+def make_trial(unit, above, seed=GRID.seed, **fields):
+    """A finished trial made by hand."""
+    ranks = make_ranks(above)
+    return RunResult(make_record(unit, seed, **fields), ranks, None, LENGTH[: len(above)])
+
+
+class Sealed:
+    """Sequences whose test part cannot be touched."""
+
+    def __init__(self, sequences):
+        self._sequences = sequences
+        self.train, self.validation = sequences.train, sequences.validation
+
+    @property
+    def test(self):
+        raise AssertionError("the test targets were looked at")
+
+    def first_users(self, number):
+        return Sealed(self._sequences.first_users(number))
+
+
+@pytest.fixture
+def sealed(monkeypatch):
+    """Every run of this test gets sequences whose test part raises."""
+    split = benchmark.run.leave_one_out
+    monkeypatch.setattr(
+        benchmark.run, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
+    )
+
+
+# ---------------------------------------------------------------- the grid
+
+
+def test_every_row_has_the_same_number_of_trials_on_every_dataset():
+    names, left_out = tuned()
+    assert {"FindRec", "SASRec", "MMMLP", "UniSRec"} <= set(names)
+    assert set(left_out) == {name for name, row in rows().items() if row.group == "control"}
+    datasets = ["ml-100k", "beauty"]
+    units = trial_units([(d, n) for d in datasets for n in names], QUICK, GRID)
+    counts = pd.Series([(unit.dataset, unit.model) for unit in units]).value_counts()
+    assert len(counts) == 2 * len(names)
+    assert set(counts) == {GRID.trials}
+
+
+@pytest.mark.parametrize("name", tuned()[0])
+def test_a_trial_differs_from_the_row_in_its_settings_alone(name):
+    base = unit_of(name, "beauty", QUICK)
+    assert not base.trial
+    units = trial_units([("beauty", name)], QUICK, GRID)
+    assert len({config_hash(unit) for unit in units} | {config_hash(base)}) == GRID.trials + 1
+    for unit, setting in zip(units, GRID.settings, strict=True):
+        assert unit.trial
+        assert unit.variant == setting.variant
+        assert unit.config == base.config | setting.model
+        assert unit.training == base.training | setting.training
+        assert unit.protocol == base.protocol | {"trial": True}
+
+
+def test_trials_have_folders_of_their_own(tmp_path):
+    units = trial_units([("beauty", "SASRec")], QUICK, GRID)
+    paths = {Store(tmp_path).path(unit.key, GRID.seed).parent for unit in units}
+    assert len(paths) == GRID.trials
+    assert "trial-lr=0.001-dropout=0.2" in {path.name for path in paths}
+
+
+def test_no_profile_reports_the_seed_of_the_trials():
+    assert all(GRID.seed >= profile.seeds for profile in registry.profiles().values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trials": 7}, "trials is 7, but the grid has 6 points"),
+        ({"grid": {"training": {"lr": [0.1, 0.1]}}, "trials": 2}, "lr: give at least one value"),
+        ({"grid": {"training": {"lr": []}}, "trials": 1}, "lr: give at least one value"),
+        ({"grid": {"training": {"rate": [0.1]}}, "trials": 1}, "no setting 'rate'"),
+        ({"grid": {"training": {"lr": [0.1]}, "model": {"lr": [0.1]}}, "trials": 1}, "not in both"),
+        ({"metric": "NDCG@5"}, "metric"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_by_file(tmp_path, change, message):
+    path = tmp_path / "tuning.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(FILE.read_text()) | change))
+    with pytest.raises(InputError, match=message) as refused:
+        tuning(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_field_that_a_row_lacks_is_named(tmp_path):
+    path = tmp_path / "tuning.yaml"
+    path.write_text("trials: 1\nseed: 9\ngrid: {model: {experts: [2]}}\n")
+    grid = tuning(path)
+    assert trial_units([("beauty", "FindRec")], QUICK, grid)[0].config["experts"] == 2
+    with pytest.raises(InputError, match="'experts', which 'SASRec' does not have"):
+        trial_units([("beauty", "SASRec")], QUICK, grid)
+
+
+def test_a_value_that_training_refuses_is_named(tmp_path):
+    path = tmp_path / "tuning.yaml"
+    path.write_text("trials: 1\nseed: 9\ngrid: {training: {lr: [-1.0]}}\n")
+    with pytest.raises(InputError, match=r"'SASRec' cannot be tried with lr=-1\.0"):
+        trial_units([("beauty", "SASRec")], QUICK, tuning(path))
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_a_trial_never_touches_the_test_targets(tmp_path, sealed):
+    store = Store(tmp_path)
+    unit = trial_units([("beauty", "GRU4Rec")], SMOKE, GRID)[0]
+    (record,) = run_unit(unit, [GRID.seed], store)
+    assert record.status == "ok", record.message
+    stored = store.read(unit.key, GRID.seed)
+    assert stored.test is None
+    assert isinstance(stored.validation, Ranks)
+    assert len(stored.validation) == len(stored.length) == SMOKE.max_users
+    (planned,) = plan([unit], [GRID.seed], store)
+    assert planned.to_run() == []  # resumed by identity
+    with pytest.raises(AssertionError, match="were looked at"):  # or the seal would prove nothing
+        run_unit(unit_of("GRU4Rec", "beauty", SMOKE), [0], store)
+
+
+def test_runs_without_test_ranks_are_legal_for_trials_alone():
+    trial = trial_units([("beauty", "SASRec")], QUICK, GRID)[0]
+    ranks = make_ranks(np.arange(50))
+    make_trial(trial, np.arange(50))
+    with pytest.raises(ValueError, match="ranks of both splits"):
+        RunResult(make_record(make_unit(), 0), ranks, None, LENGTH)
+    with pytest.raises(ValueError, match="a trial has no ranks of the test split"):
+        RunResult(make_record(trial, 0), ranks, ranks, LENGTH)
+    with pytest.raises(ValueError, match="a trial, of validation"):
+        RunResult(make_record(trial, 0), None, None, LENGTH)
+
+
+def test_an_ordinary_run_whose_test_ranks_are_gone_is_damaged(tmp_path):
+    """A trial's record edited into an ordinary one, hashes and all, is still no finished run."""
+    store = Store(tmp_path)
+    trial = trial_units([("beauty", "SASRec")], QUICK, GRID)[0]
+    written = make_trial(trial, np.arange(50))
+    path = store.write(written)
+    ordinary = trial.model_copy(update={"protocol": {}})
+    record = written.record.model_copy(update={"unit": ordinary})
+    digest = store.read(trial.key, GRID.seed).record.arrays_sha256
+    path.write_bytes(benchmark.store._text(record.model_copy(update={"arrays_sha256": digest})))
+    with pytest.raises(DamagedRun, match="not a file of ranks"):
+        store.read(trial.key, GRID.seed)
+
+
+# ---------------------------------------------------------------- what reads the store
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A store with an ordinary run and trials of the same row."""
+    store = Store(tmp_path / "runs")
+    rng = np.random.default_rng(0)
+    store.write(make_result(unit_of("SASRec", "beauty", SMOKE), 0, draw_above(rng, 50)))
+    for unit in trial_units([("beauty", "SASRec")], SMOKE, GRID):
+        store.write(make_trial(unit, draw_above(rng, 50)))
+    return store
+
+
+def test_promote_passes_over_trials(mixed, tmp_path):
+    reference = Store(tmp_path / "reference")
+    (path,) = promote(mixed, reference)
+    assert path == reference.path(unit_of("SASRec", "beauty", SMOKE).key, 0)
+    assert len(list(reference.scan())) == 1
+
+
+def test_compare_and_check_leave_trials_out(mixed, tmp_path):
+    assert set(compare_stores(mixed, mixed)["variant"]) == {"base"}
+    checks = check_stores(mixed, mixed, profile="smoke")
+    assert [check.name for check in checks] == [str(unit_of("SASRec", "beauty", SMOKE).key)]
+
+
+def test_tables_never_show_a_trial(tmp_path):
+    store = Store(tmp_path)
+    for unit in trial_units([("beauty", "SASRec")], SMOKE, GRID):
+        store.write(make_trial(unit, np.arange(50), seed=0))
+    planned = plan([unit_of("SASRec", "beauty", SMOKE)], [0], store, trust=True)
+    assert planned[0].states == {0: "missing"}
+    cells = tabulated("table2", planned, store, SMOKE).cells
+    assert set(cells.loc[cells["row"] == "SASRec", "n"]) == {0}
+
+
+def test_the_board_shows_validation(mixed, capsys):
+    from rich.console import Console
+
+    unit = trial_units([("beauty", "SASRec")], SMOKE, GRID)[0]
+    planned = plan([unit], [GRID.seed], mixed, trust=True)
+    job = Job(unit, (GRID.seed,), 1.0)
+    console = Console(width=200, force_terminal=False)
+    board = Board(planned, [job], mixed, 1, console)
+    with board as watch:
+        watch(Event(job, "start", 0))
+        watch(Event(job, "done", 0))
+        console.print(board)
+    shown = capsys.readouterr().out
+    assert "NDCG@10 on validation" in shown
+    assert shown.count("[trial:lr=0.001,dropout=0.2]") == 2  # the line and the table
+
+
+# ---------------------------------------------------------------- choice and log
+
+
+@pytest.fixture
+def tried(tmp_path):
+    """FindRec and SASRec tried on two datasets; the fourth setting is the best by construction."""
+    store = Store(tmp_path / "runs")
+    pairs = [(d, m) for d in ("beauty", "ml-100k") for m in ("SASRec", "FindRec")]
+    for at, unit in enumerate(trial_units(pairs, QUICK, GRID)):
+        above = np.full(50, 0 if at % GRID.trials == 3 else 4 + at % 2)
+        store.write(make_trial(unit, above, best_step=40, steps=120, plateau=at % 2 == 0))
+    return store
+
+
+def read_groups(store, **options):
+    planned = plan(
+        trial_units(tried_pairs(store, QUICK), QUICK, GRID), [GRID.seed], store, trust=True
+    )
+    return groups(planned, GRID, store, **options)
+
+
+def test_the_best_on_validation_is_chosen(tried):
+    found = read_groups(tried)
+    assert [(group.dataset, group.model) for group in found] == [
+        (d, m) for d in ("beauty", "ml-100k") for m in ("SASRec", "FindRec")
+    ]
+    assert [group.chosen.setting for group in found] == 4 * [GRID.settings[3]]
+    assert {group.chosen.value for group in found} == {1.0}  # rank 1 for everybody: NDCG is 1
+
+
+def test_a_tie_goes_to_the_earlier_setting(tmp_path):
+    store = Store(tmp_path)
+    for unit in trial_units([("beauty", "SASRec")], QUICK, GRID):
+        store.write(make_trial(unit, np.full(50, 2)))
+    (group,) = read_groups(store)
+    assert group.chosen.setting == GRID.settings[0]
+
+
+def test_nothing_is_chosen_before_every_trial_has_ended(tried):
+    best, other = (
+        unit.key
+        for at, unit in enumerate(trial_units([("beauty", "SASRec")], QUICK, GRID))
+        if at in (3, 4)
+    )
+    tried.path(other, GRID.seed).unlink()
+    group = read_groups(tried)[0]
+    assert group.chosen is None
+    assert "missing" in markdown([group], GRID, QUICK)
+    assert choices([group], QUICK) == ""
+    unit = group.trials[4].unit
+    tried.write(RunResult(make_record(unit, GRID.seed, status="failed", message="loss is NaN")))
+    ended = read_groups(tried)[0]
+    assert ended.chosen.unit.key == best
+    assert math.isnan(ended.trials[4].value)
+
+
+def test_stale_trials_are_chosen_only_when_asked(tried):
+    planned = [
+        dataclasses.replace(p, states=dict.fromkeys(p.states, "stale"))
+        for p in plan(
+            trial_units([("beauty", "SASRec")], QUICK, GRID), [GRID.seed], tried, trust=True
+        )
+    ]
+    (group,) = groups(planned, GRID, tried)
+    assert group.chosen is None
+    (group,) = groups(planned, GRID, tried, reuse_stale=True)
+    assert group.chosen.setting == GRID.settings[3]
+
+
+def test_the_log_holds_every_trial(tried, tmp_path):
+    found = read_groups(tried)
+    paths = write_log(found, GRID, QUICK, tmp_path / "tuning")
+    frame = pd.read_csv(paths["csv"])
+    assert paths["csv"].name == "quick.csv"
+    assert list(frame.columns) == [
+        *("dataset", "model", "lr", "dropout", "validation_ndcg@10", "best_step", "steps"),
+        *("plateau", "seconds", "code", "seed", "status", "chosen"),
+    ]
+    assert len(frame) == 4 * GRID.trials
+    chosen = frame[frame["chosen"]]
+    assert len(chosen) == 4
+    assert set(zip(chosen["lr"], chosen["dropout"], strict=True)) == {(0.002, 0.5)}
+    assert set(frame["code"]) == {"code"}
+    assert set(frame["seed"]) == {GRID.seed}
+    # 0, 4 or 5 better items: 1 / log2(above + 2); the CSV holds float64 in full
+    expected = {1.0, 1 / np.log2(6), 1 / np.log2(7)}
+    assert np.allclose(sorted(set(frame["validation_ndcg@10"])), sorted(expected), rtol=1e-12)
+    text = paths["md"].read_text()
+    assert text.count("**1.0000**†") == 4
+    assert log(found, GRID).shape == frame.shape
+
+
+def test_the_printed_lines_give_the_row_what_was_chosen(tried, monkeypatch):
+    text = choices(read_groups(tried), QUICK)
+    parts = text.split("\n\n")
+    assert [part.splitlines()[0] for part in parts] == [
+        "# configs/models/sasrec.yaml",
+        "# configs/models/findrec.yaml",
+    ]
+    row = get_row("SASRec")
+    profiles = yaml.safe_load(parts[0])["profiles"]
+    pasted = Row.model_validate(row.model_dump(by_alias=True) | {"profiles": profiles})
+    before = trial_units([("beauty", "SASRec")], QUICK, GRID)
+    monkeypatch.setitem(rows(), "SASRec", pasted)
+    for dataset in ("beauty", "ml-100k"):
+        resolved = resolve("SASRec", dataset, QUICK)
+        assert (resolved.training.lr, resolved.config.dropout) == (0.002, 0.5)
+    assert trial_units([("beauty", "SASRec")], QUICK, GRID) == before  # no trial becomes stale
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_dry_run_plans_the_trials_and_words_the_controls():
+    options = ["--profile", "smoke", "--datasets", "beauty", "--models", "SASRec,Popularity"]
+    result = CliRunner().invoke(app, ["tune", *options, "--device", "cpu", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "left out, for they are not trained: Popularity" in result.output
+    assert "to go on" in result.output
+
+
+@pytest.mark.slow
+def test_the_command_trains_writes_and_resumes(tmp_path):
+    """All of it with the smoke profile, in a folder of its own: six trials of one row."""
+    from tests.benchmark.test_cli import call
+
+    options = ["--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec"]
+    first = call(tmp_path, "tune", *options, "--device", "cpu")
+    assert first.returncode == 0, first.stdout + first.stderr
+    path = tmp_path / "results" / "tuning" / "smoke.csv"
+    before = path.read_bytes()
+    frame = pd.read_csv(path)
+    assert frame["status"].tolist() == ["complete"] * GRID.trials
+    assert frame["chosen"].sum() == 1
+    assert frame["validation_ndcg@10"].idxmax() == frame["chosen"].idxmax()
+    assert "# configs/models/gru4rec.yaml" in first.stdout
+    runs = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("seed-*")}
+    again = call(tmp_path, "tune", *options, "--device", "cpu")
+    assert again.returncode == 0
+    assert path.read_bytes() == before
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("seed-*")} == runs
+    rendered = call(tmp_path, "tune", *options, "--from", "runs")
+    assert rendered.returncode == 0, rendered.stdout + rendered.stderr
+    assert path.read_bytes() == before
