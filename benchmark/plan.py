@@ -12,7 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.bundle import BundleMeta, load_bundle
-from benchmark.data.config import Counts
+from benchmark.data.config import Counts, dataset_names
+from benchmark.errors import InputError
 from benchmark.identity import config_hash, hashes
 from benchmark.records import RunRecord, Unit
 from benchmark.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
@@ -48,10 +49,14 @@ class Planned:
     states: dict[int, Status]
     seconds: float
     """Estimated time of one seed on one CPU core."""
+    problem: str = ""
+    """Why the unit cannot be run here: its dataset cannot be had."""
 
     def to_run(self, *, reuse_stale: bool = False) -> list[int]:
         """Seeds that have no run to use; failed ones are tried again."""
         usable = ("complete", "stale") if reuse_stale else ("complete",)
+        if self.problem:
+            return []
         return [seed for seed, state in self.states.items() if state not in usable]
 
 
@@ -114,6 +119,7 @@ def unit_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) 
     """The unit with the given settings, under a variant's name."""
     control = resolved.row.group == "control"
     config = asdict(resolved.config)
+    max_length = config.get("max_length", profile.model.get("max_length", 50))
     training = {} if control else resolved.training.model_dump()
     return Unit(
         dataset=dataset,
@@ -127,8 +133,8 @@ def unit_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) 
         protocol={
             "split": "leave-one-out",
             "candidates": "all items, history not masked",
-            "max_length": config.get("max_length", profile.model.get("max_length", 50)),
-            "stride": resolved.training.stride,
+            "max_length": max_length,
+            "stride": max(round(resolved.training.stride * max_length), 1),
             "prefixes": resolved.training.prefixes,
             "max_users": profile.max_users,
             "features": resolved.features,
@@ -152,13 +158,13 @@ def plan(
     feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
     """
     metas: dict[str, BundleMeta] = {}
+    problems: dict[str, str] = {}
+    if not trust:
+        metas, problems = _metas(list(dict.fromkeys(unit.dataset for unit in wanted)), data)
     planned = []
     for unit in wanted:
-        parts = None
-        if not trust:
-            if unit.dataset not in metas:
-                metas[unit.dataset] = load_bundle(unit.dataset, root=data).meta
-            parts = hashes(unit, metas[unit.dataset].data_hash)
+        meta = metas.get(unit.dataset)
+        parts = hashes(unit, meta.data_hash) if meta is not None else None
         own = seeds
         if unit.protocol["control"]:
             own = seeds[:1]
@@ -166,10 +172,30 @@ def plan(
             own = seeds[:feature_control_seeds]
         stored = {seed: store.status(unit.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
-        counts = metas[unit.dataset].counts if not trust else None
-        seconds = _estimate(unit, counts, records) if counts is not None else 0.0
-        planned.append(Planned(unit, {seed: s.status for seed, s in stored.items()}, seconds))
+        seconds = _estimate(unit, meta.counts, records) if meta is not None else 0.0
+        states = {seed: s.status for seed, s in stored.items()}
+        planned.append(Planned(unit, states, seconds, problems.get(unit.dataset, "")))
     return planned
+
+
+def _metas(
+    datasets: Sequence[str], data: Path | None
+) -> tuple[dict[str, BundleMeta], dict[str, str]]:
+    """Each dataset's metadata, and why a dataset that exists cannot be had here.
+
+    Raises InputError for an unknown dataset, and where none of them can be had.
+    """
+    metas, problems = {}, {}
+    for dataset in datasets:
+        try:
+            metas[dataset] = load_bundle(dataset, root=data).meta
+        except InputError as error:
+            if dataset not in dataset_names():
+                raise
+            problems[dataset] = str(error)
+    if problems and not metas:
+        raise InputError("; ".join(problems.values()))
+    return metas, problems
 
 
 def _estimate(unit: Unit, counts: Counts, records: Sequence[RunRecord]) -> float:

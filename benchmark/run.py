@@ -18,6 +18,7 @@ from baselines.controls import Control
 from benchmark.analyse.statistics import RULES_HASH
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Sequences, leave_one_out
+from benchmark.errors import InputError
 from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
 from benchmark.identity import hashes, identity
 from benchmark.records import (
@@ -59,7 +60,7 @@ def run_unit(
     device = device or torch.device("cpu")
     bundle = load_bundle(unit.dataset, root=data)
     parts = hashes(unit, bundle.meta.data_hash)
-    started = datetime.now(UTC)
+    record = _Recorder(unit, parts, device)
     sequences = leave_one_out(
         bundle,
         unit.protocol["max_length"],
@@ -70,35 +71,54 @@ def run_unit(
         sequences = sequences.first_users(unit.protocol["max_users"])
     catalogue = _as_fed(bundle.catalogue(), unit)
     make = _maker(unit, catalogue)
-
-    def record(seed: int, **fields: Any) -> RunRecord:
-        return RunRecord(
-            unit=unit,
-            seed=seed,
-            hashes=parts,
-            identity=identity(parts, seed),
-            environment=Environment.current(
-                device=_device_name(device),
-                scan_backend=scan_backend(device),
-                threads=torch.get_num_threads(),
-            ),
-            started=started,
-            rules=RULES_HASH,
-            **fields,
-        )
-
     try:
         results = (
             _fit_control(make(), catalogue, sequences, seeds, record)
             if unit.protocol["control"]
             else _train(make, unit, sequences, seeds, device, store, parts, watch, record)
         )
-    except (ValueError, RuntimeError) as error:  # a model that cannot be built here, or no memory
+    except InputError:
+        raise
+    except Exception as error:
         message = f"{type(error).__name__}: {error}"
         results = [RunResult(record(seed, status="failed", message=message)) for seed in seeds]
     for result in results:
         store.write(result)
     return [result.record for result in results]
+
+
+def store_failure(
+    unit: Unit, seeds: Sequence[int], store: Store, message: str, *, data: Path | None = None
+) -> None:
+    """Store failed runs of seeds whose process died, so that their cells say why."""
+    parts = hashes(unit, load_bundle(unit.dataset, root=data).meta.data_hash)
+    record = _Recorder(unit, parts, torch.device("cpu"))
+    for seed in seeds:
+        store.write(RunResult(record(seed, status="failed", message=message)))
+
+
+class _Recorder:
+    """Fills in what all records of a unit share."""
+
+    def __init__(self, unit: Unit, parts: Hashes, device: torch.device) -> None:
+        self.unit, self.parts, self.device = unit, parts, device
+        self.started = datetime.now(UTC)
+
+    def __call__(self, seed: int, **fields: Any) -> RunRecord:
+        return RunRecord(
+            unit=self.unit,
+            seed=seed,
+            hashes=self.parts,
+            identity=identity(self.parts, seed),
+            environment=Environment.current(
+                device=_device_name(self.device),
+                scan_backend=scan_backend(self.device),
+                threads=torch.get_num_threads(),
+            ),
+            started=self.started,
+            rules=RULES_HASH,
+            **fields,
+        )
 
 
 def _train(
@@ -110,19 +130,34 @@ def _train(
     store: Store,
     parts: Hashes,
     watch: Callable[[Progress], None],
-    record: Callable[..., RunRecord],
+    record: _Recorder,
 ) -> list[RunResult]:
+    """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
+    which changes no result (stack invariance)."""
     name = identity(parts, seeds[0])[:16] + "-" + "-".join(map(str, seeds))
-    trained = train(
-        make,
-        Training(**unit.training),
-        sequences.train,
-        sequences.validation,
-        seeds,
-        device=device,
-        watch=watch,
-        checkpoint=store.root / ".checkpoints" / f"{name}.pt",
-    )
+    try:
+        trained = train(
+            make,
+            Training(**unit.training),
+            sequences.train,
+            sequences.validation,
+            seeds,
+            device=device,
+            watch=watch,
+            checkpoint=store.root / ".checkpoints" / f"{name}.pt",
+        )
+    except torch.OutOfMemoryError:
+        if len(seeds) == 1:
+            raise
+        trained = None
+    if trained is None:  # outside of the handler, whose traceback keeps the tensors alive
+        torch.cuda.empty_cache()
+        half = len(seeds) // 2
+        return [
+            result
+            for part in (seeds[:half], seeds[half:])
+            for result in _train(make, unit, sequences, part, device, store, parts, watch, record)
+        ]
     started = time.perf_counter()
     score = trained.scorer()
     validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
@@ -146,7 +181,7 @@ def _result(
     test: Ranks | NanScores | None,
     length: IntArray,
     ranking_seconds: float,
-    record: Callable[..., RunRecord],
+    record: _Recorder,
 ) -> RunResult:
     seeds = len(trained.curves)
     fields = {
@@ -183,7 +218,7 @@ def _fit_control(
     catalogue: Catalogue,
     sequences: Sequences,
     seeds: Sequence[int],
-    record: Callable[..., RunRecord],
+    record: _Recorder,
 ) -> list[RunResult]:
     """A control has no seeds of its own; each asked for gets the same ranks."""
     started = time.perf_counter()

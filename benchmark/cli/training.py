@@ -42,8 +42,8 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
         raise typer.Exit
     if request.render_only:
         return planned
-    if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
-        console.print(str(parity(theirs, torch.device(request.workers[0]))))
+    for dataset, problem in {p.unit.dataset: p.problem for p in planned if p.problem}.items():
+        console.print(f"[yellow]without {dataset}[/yellow]: {problem}", soft_wrap=True)
     jobs = [
         Job(p.unit, seeds, p.seconds * len(seeds))
         for p in planned
@@ -51,13 +51,25 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
     ]
     if not jobs:
         return planned
+    if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
+        console.print(str(parity(theirs, torch.device(request.workers[0]))))
     board = Board(planned, jobs, request.store, len(request.workers), console)
-    with board as watch:
-        failed = run_jobs(
-            jobs, workers=request.workers, store=request.store.root, data=request.data, watch=watch
-        )
+    try:
+        with board as watch:
+            failed = run_jobs(
+                jobs,
+                workers=request.workers,
+                store=request.store.root,
+                data=request.data,
+                watch=watch,
+            )
+    except KeyboardInterrupt:
+        console.print("interrupted: finished runs are stored, the same command goes on from here")
+        raise typer.Exit(130) from None
     if failed:
         console.print(f"{failed} job(s) failed; their cells say so, and the next call tries again")
+    if failed == len(jobs):
+        raise typer.Exit(1)
     return look()
 
 

@@ -123,6 +123,8 @@ class Board:
     def watch(self, event: Event) -> None:
         """Take note of one event."""
         if event.kind == "start":
+            if event.worker in self.tasks:  # its process died; the job starts again
+                self.bars.remove_task(self.tasks[event.worker])
             self.tasks[event.worker] = self.bars.add_task(
                 escape(str(event.job)), total=None, best="-"
             )
@@ -159,11 +161,13 @@ class Board:
         """Estimated from the jobs' estimates, corrected by how the finished ones compared."""
         elapsed = time.monotonic() - self.started
         under_way = sum(
-            job.seconds - left for job, left in self.remaining.items() if left < job.seconds
+            job.seconds - left
+            for job, left in list(self.remaining.items())  # the drawing thread reads too
+            if left < job.seconds
         )
         done = self.done_estimate + under_way
         pace = elapsed * self.workers / done if done > 0 else 1.0
-        return pace * sum(self.remaining.values()) / self.workers
+        return pace * sum(list(self.remaining.values())) / self.workers
 
     def __rich__(self) -> Group:
         title = f"{METRIC} on {self.split}, mean of the seeds so far"

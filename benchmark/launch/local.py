@@ -2,7 +2,7 @@
 
 Processes are spawned, not forked: a fork after an OpenMP region aborts. Each takes one job at a
 time and writes its own results to the store; the parent hears of progress through a pipe. A worker
-that dies is replaced and its job tried once more, then given up with its reason.
+that dies is replaced and its job tried once more, then stored as failed.
 """
 
 import contextlib
@@ -16,8 +16,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+import torch
+
 from benchmark.errors import InputError
 from benchmark.records import Unit
+from benchmark.run import run_unit, store_failure
+from benchmark.store import Store
+from benchmark.train.engine import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +65,6 @@ def devices(name: str | None) -> list[str]:
     name: None for the best there is, "cpu", "cuda" or "cuda:1". Raises InputError for a device that
     is not there.
     """
-    import torch
-
     gpus = torch.cuda.device_count()
     if name is None:
         name = "cuda" if gpus else "cpu"
@@ -111,8 +114,10 @@ def run_jobs(
                         waiting.appendleft(job)
                     else:
                         failed += 1
-                        code = worker.process.exitcode
-                        watch(Event(job, "failed", at, message=f"its process died twice ({code})"))
+                        message = f"its process died twice (exit code {worker.process.exitcode})"
+                        with contextlib.suppress(InputError):
+                            store_failure(job.unit, job.seeds, Store(store), message, data=data)
+                        watch(Event(job, "failed", at, message=message))
                     pool[at] = _spawn(workers[at], store, data)
                     _assign(at, pool[at], waiting, watch)
                     continue
@@ -132,7 +137,12 @@ def _spawn(device: str, store: Path, data: Path | None) -> _Worker:
     context = mp.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, device, store, data), daemon=True)
-    process.start()
+    # inherited: an interrupt is for the parent to answer, from a worker's first moment on
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     theirs.close()
     return _Worker(process, ours)
 
@@ -148,13 +158,6 @@ def _assign(at: int, worker: _Worker, waiting: deque[Job], watch: Callable[[Even
 
 def _work(connection: Connection, device: str, store: Path, data: Path | None) -> None:
     """A worker's life: one thread on a CPU, where the cores are all taken by workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    import torch
-
-    from benchmark.run import run_unit
-    from benchmark.store import Store
-    from benchmark.train.engine import Progress
-
     if device == "cpu":
         torch.set_num_threads(1)
 

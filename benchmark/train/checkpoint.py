@@ -23,7 +23,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
+        # a file of our own: torch's writer answers a full disk with an error of its own kind
+        with temporary.open("wb") as file:
+            torch.save(state, file)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ queries alone.
 """
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -155,6 +156,8 @@ class TrainingRun:
         self.optimizer = self.make_optimizer()
 
     def run(self) -> Trained:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         if self.checkpoint is not None:
             state = load_checkpoint(self.checkpoint, self.device)
             if state is not None:
@@ -334,7 +337,8 @@ class TrainingRun:
 
     def _targets_per_step(self) -> tuple[float, float]:
         """Targets that a step of this row sees, and one of the causal objective, on average."""
-        causal = float(self.windows.counts.sum(1).mean()) * self.batch_size
+        rows = len(np.unique(self.windows.user)) if self.training.prefixes else len(self.items)
+        causal = float(self.windows.counts.sum()) / rows * self.batch_size
         if self.model.objective == "last" or self.training.prefixes:
             return float(self.batch_size), causal
         if self.model.objective == "cloze":
@@ -362,4 +366,5 @@ def _peak_memory(device: torch.device) -> int:
     """Bytes: of the allocator on CUDA, of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -34,8 +34,8 @@ class Training(BaseModel):
     """Evaluations without a better one that end a run."""
     prefixes: bool = False
     """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
-    stride: int | None = Field(None, ge=1)
-    """Distance of the windows of users longer than the window; None is half the window."""
+    stride: float = Field(0.5, gt=0, le=1)
+    """Distance of the windows of users longer than the window, as a share of the window."""
 
 
 class Budget(BaseModel):
@@ -66,8 +66,10 @@ def budget_in_steps(
 def learning_rates(training: Training, steps: int) -> Tensor:
     """[steps] float64: the rate of each step; a table, so that a device counter can index it."""
     step = torch.arange(steps, dtype=torch.float64)
-    warmup = training.warmup_steps if training.warmup_steps is not None else None
-    warmup = round(training.warmup * steps) if warmup is None else min(warmup, steps)
+    if training.warmup_steps is None:
+        warmup = round(training.warmup * steps)
+    else:
+        warmup = min(training.warmup_steps, steps)
     rise = ((step + 1) / warmup).clamp(max=1) if warmup else torch.ones_like(step)
     if training.schedule == "constant":
         return training.lr * rise

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import functional_call
 
 from findrec.recommender import Recommender
 
@@ -36,12 +36,15 @@ class Stack:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 models.append(build())
+        # Stacked before the first model moves to the device, and parameters alone: buffers are the
+        # same for all seeds, and large.
+        each = [dict(_Method(model).named_parameters()) for model in models]
+        self.parameters: dict[str, Tensor] = {
+            name: torch.stack([own[name].detach() for own in each]).to(device).requires_grad_()
+            for name in each[0]
+        }
         self.model = models[0].to(device)
         self._method = _Method(self.model)
-        stacked, _ = stack_module_state([_Method(model) for model in models])
-        self.parameters: dict[str, Tensor] = {
-            name: value.detach().to(device).requires_grad_() for name, value in stacked.items()
-        }
         self.seeds = list(seeds)
 
     def call(

@@ -32,8 +32,8 @@ def losses(
     recommendation = cross_entropy(states, model.item_table(), targets, weights)
     taps = {name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps}
     terms = model.terms(taps, all_items > 0, key)
-    weight = model.term_weights()
-    loss = recommendation + sum(weight.get(name, 0.0) * value for name, value in terms.items())
+    weighted = [weight * terms[name] for name, weight in model.term_weights().items()]
+    loss = recommendation + sum(weighted)
     return loss, {"recommendation": recommendation, **terms}
 
 
