@@ -29,11 +29,12 @@ ensure() {
     if [[ -f "$stamp" && "$(cat "$stamp")" == "$want" ]]; then
         return
     fi
-    if [[ ! -x "$venv/bin/python" ]]; then
+    # an interrupted creation leaves a Python without pip
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         local python
         python="$(find_python)"
         echo "Creating $venv with $("$python" --version) ..." >&2
-        "$python" -m venv "$venv"
+        "$python" -m venv --clear "$venv"
     fi
     echo "Installing the locked packages${extras:+ with extras $extras} into $venv; the first time takes some minutes ..." >&2
     # torch on its own first, so that its exact build is chosen before anything else asks for it
