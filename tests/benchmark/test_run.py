@@ -1,0 +1,400 @@
+"""One unit from bundle to store: what it sees, what it keeps, how it fails and how it goes on."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import benchmark.run
+from baselines.sasrec import SASRec, SASRecConfig
+from benchmark.analyse.statistics import RULES_HASH
+from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.sequences import leave_one_out
+from benchmark.errors import InputError
+from benchmark.identity import hashes, identity
+from benchmark.plan import plan, unit_of
+from benchmark.records import Ranks, RunResult, Unit
+from benchmark.registry import get_profile
+from benchmark.run import _as_fed, run_unit
+from benchmark.store import Store
+from benchmark.train.engine import Trained
+from benchmark.train.schedule import has_plateaued
+from findrec.recommender import Attribute, Batch, Catalogue, Features, Output
+
+SMOKE = get_profile("smoke")
+ROOT = Path(__file__).resolve().parents[2]
+USERS, STEPS = 150, 12
+
+
+def smoke(model: str, dataset: str = "beauty", variant: str = "base", **training: Any) -> Unit:
+    unit = unit_of(model, dataset, SMOKE, variant)
+    return unit.model_copy(update={"training": unit.training | training})
+
+
+def run(unit: Unit, seeds: list[int], folder: Path, **options: Any) -> list[RunResult]:
+    """What the store gives back."""
+    store = Store(folder)
+    run_unit(unit, seeds, store, **options)
+    return [store.read(unit.key, seed) for seed in seeds]
+
+
+def equal(left: Ranks | None, right: Ranks | None) -> bool:
+    """To the bit, in every field."""
+    assert left is not None
+    assert right is not None
+    return all(
+        np.array_equal(getattr(left, field.name), getattr(right, field.name))
+        for field in dataclasses.fields(Ranks)
+    )
+
+
+# ---- what is kept -------------------------------------------------------------------------------
+
+
+def test_the_record_tells_how_the_run_came_to_be(tmp_path):
+    before = datetime.now(UTC)
+    unit = smoke("SASRec", eval_every=4)
+    results = run(unit, [0, 4], tmp_path)
+    bundle = load_bundle("beauty", root=None)
+    split = leave_one_out(bundle, 20, stride=10).first_users(USERS)
+    parts = hashes(unit, bundle.meta.data_hash)
+    model = SASRec(SASRecConfig(**unit.config), Catalogue(bundle.n_items))
+    for seed, result in zip([0, 4], results, strict=True):
+        record = result.record
+        assert (record.unit, record.seed, record.status, record.message) == (unit, seed, "ok", "")
+        assert (record.hashes, record.identity) == (parts, identity(parts, seed))
+        assert record.rules == RULES_HASH
+        assert record.parameters == sum(p.numel() for p in model.parameters())
+        assert before <= record.started <= datetime.now(UTC)
+        assert record.environment.device == "cpu"
+        assert record.environment.threads == torch.get_num_threads()
+        assert record.environment.packages["numpy"] == np.__version__
+        assert record.curves.validation_steps == record.curves.loss_steps == [4, 8, 12]
+        values = record.curves.validation
+        assert record.steps == STEPS
+        assert record.best_step == [4, 8, 12][int(np.argmax(values))]
+        since = sum(step > record.best_step for step in [4, 8, 12])
+        assert record.plateau == has_plateaued(record.best_step, STEPS, since, patience=2)
+        assert len(record.curves.losses["recommendation"]) == 3
+        per_step = 64 * split.train.counts.sum() / len(split.train.items)
+        assert record.targets_seen == round(STEPS * per_step)
+        assert record.timings.training > 0
+        assert record.timings.evaluation > 0
+        assert record.peak_memory is not None
+        assert result.validation is not None
+        assert result.test is not None
+        assert len(result.validation) == len(result.test) == USERS
+        assert result.validation.top is None
+        assert result.test.top is not None
+        assert np.array_equal(result.length, split.test.length)
+        # The curve's best value is that of the ranks; 1e-12: float64 means in two orders of users.
+        gain = np.where(result.validation.above < 10, 1 / np.log2(result.validation.above + 2), 0)
+        assert not result.validation.equal.any()
+        assert max(values) == pytest.approx(gain.mean(), abs=1e-12)
+    assert not equal(results[0].test, results[1].test)
+    assert not list((tmp_path / ".checkpoints").glob("*"))
+
+
+def test_a_control_has_one_result_for_all_seeds(tmp_path):
+    """Popularity by hand: of the items outside the history, those consumed more often."""
+    unit = smoke("Popularity")
+    first, second = run(unit, [0, 1], tmp_path)
+    split = leave_one_out(load_bundle("beauty", root=None), 20, stride=10).first_users(USERS)
+    counts = np.bincount(split.validation.seen_items, minlength=2424)[1:]
+    for queries, ranks in ((split.validation, first.validation), (split.test, first.test)):
+        assert ranks is not None
+        scores = np.tile(counts.astype(float), (USERS, 1))
+        users, steps = queries.history.nonzero()
+        scores[users, queries.history[users, steps] - 1] = -np.inf
+        own = scores[np.arange(USERS), queries.target - 1][:, None]
+        assert np.array_equal(ranks.above, (scores > own).sum(1))
+        assert np.array_equal(ranks.equal, (scores == own).sum(1) - 1)
+    assert equal(first.validation, second.validation)
+    assert equal(first.test, second.test)
+    assert first.record.plateau
+    assert first.record.identity != second.record.identity
+
+
+# ---- what it sees -------------------------------------------------------------------------------
+
+
+def with_other_test_items(bundle: Bundle) -> Bundle:
+    """The bundle in which every user's last item is another user's."""
+    interactions = bundle.interactions.copy()
+    last = interactions.groupby("user").tail(1).index
+    order = np.random.default_rng(0).permutation(len(last))
+    interactions.loc[last, "item"] = interactions.loc[last, "item"].to_numpy()[order]
+    return dataclasses.replace(bundle, interactions=interactions)
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset"), [("SASRec", "beauty"), ("BERT4Rec", "ml-100k"), ("EASE", "ml-100k")]
+)
+def test_selection_sees_validation_alone(model, dataset, tmp_path, monkeypatch):
+    """With every test target changed, training, selection and validation stay as they are, to the
+    bit, and test ranks do not."""
+    real = load_bundle(dataset, root=None)
+    trained: list[Trained] = []
+
+    def train(*args: Any, **options: Any) -> Trained:
+        trained.append(train_as_it_is(*args, **options))
+        return trained[-1]
+
+    train_as_it_is = benchmark.run.train
+    monkeypatch.setattr(benchmark.run, "train", train)
+    results = []
+    for name, bundle in (("real", real), ("other", with_other_test_items(real))):
+        monkeypatch.setattr(benchmark.run, "load_bundle", lambda *_, bundle=bundle, **__: bundle)
+        results.append(run(smoke(model, dataset, steps=6, eval_every=3), [0, 1], tmp_path / name))
+    targets = [
+        leave_one_out(bundle, 20).test.target for bundle in (real, with_other_test_items(real))
+    ]
+    assert (targets[0] != targets[1]).mean() > 0.9
+    for left, right in zip(*results, strict=True):
+        assert left.record.status == right.record.status == "ok"
+        assert left.record.curves == right.record.curves
+        assert left.record.best_step == right.record.best_step
+        assert equal(left.validation, right.validation)
+        assert not np.array_equal(left.test.above, right.test.above)
+    assert len(trained) == (0 if model == "EASE" else 2)
+    if trained:
+        left, right = (t.parameters for t in trained)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def numbered(items: int = 24) -> Catalogue:
+    """A catalogue whose every value tells its item."""
+    number = torch.arange(items + 1)
+    values = number.float().unsqueeze(1)
+    present = number % 3 > 0
+    return Catalogue(
+        items,
+        Features(values, present, values.unsqueeze(1).repeat(1, 2, 1)),
+        Features(10 * values, present.roll(1) & (number > 0)),
+        {"genre": Attribute(number.unsqueeze(1), items), "brand": Attribute(number[:, None], 99)},
+    )
+
+
+def fed(features: str, *modalities: str) -> Catalogue:
+    unit = Unit(
+        dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
+        modalities=modalities, protocol={"features": features},
+    )  # fmt: skip
+    return _as_fed(numbered(), unit)
+
+
+def test_a_row_is_fed_its_own_modalities():
+    whole = numbered()
+    both, text, image = fed("real", "text", "image"), fed("real", "text"), fed("real", "image")
+    for catalogue in (both, text):
+        assert torch.equal(catalogue.text.values, whole.text.values)
+        assert torch.equal(catalogue.text.layers, whole.text.layers)
+    for catalogue in (both, image):
+        assert torch.equal(catalogue.image.values, whole.image.values)
+    assert text.image is None
+    assert image.text is None
+    for catalogue in (both, text, image):
+        assert catalogue.items == whole.items
+        assert catalogue.attributes.keys() == {"genre", "brand"}
+
+
+def test_without_features_nothing_is_left():
+    assert fed("none", "text", "image") == Catalogue(24)
+
+
+def test_permuted_features_are_one_fixed_permutation_of_the_items():
+    """The same items' texts, layers, images, presence and attributes, under other ids."""
+    whole, catalogue = numbered(), fed("permuted", "text", "image")
+    order = catalogue.text.values[:, 0].long()
+    assert order[0] == 0
+    assert sorted(order.tolist()) == list(range(25))
+    assert (order[1:] != torch.arange(1, 25)).sum() > 12
+    for name in ("text", "image"):
+        left, right = catalogue.features(name), whole.features(name)
+        assert torch.equal(left.values, right.values[order])
+        assert torch.equal(left.present, right.present[order])
+    assert torch.equal(catalogue.text.layers, whole.text.layers[order])
+    assert catalogue.image.layers is None
+    for name, attribute in catalogue.attributes.items():
+        assert torch.equal(attribute.values, whole.attributes[name].values[order])
+        assert attribute.size == whole.attributes[name].size
+    torch.manual_seed(1)  # neither the global generator nor what else is fed plays a part
+    assert torch.equal(fed("permuted", "text").text.values[:, 0].long(), order)
+    assert fed("permuted", "text").image is None
+
+
+def test_all_seeds_are_fed_the_same_permutation(tmp_path, monkeypatch):
+    """The features that the models of two calls, with other seeds, were built from."""
+    seen = []
+
+    def train(make: Any, *args: Any, **options: Any) -> Trained:
+        seen.extend(dict(make().named_buffers()) for _ in range(2))
+        return train_as_it_is(make, *args, **options)
+
+    train_as_it_is = benchmark.run.train
+    monkeypatch.setattr(benchmark.run, "train", train)
+    unit = smoke("SASRec (MM)", "ml-100k", "permuted-features", steps=1)
+    for seed in (0, 5):
+        (result,) = run(unit, [seed], tmp_path)
+        assert result.record.status == "ok"
+    real = load_bundle("ml-100k", root=None).text.values
+    tables = [next(b for b in buffers.values() if b.shape == real.shape) for buffers in seen]
+    assert len(tables) == 4
+    assert all(torch.equal(table, tables[0]) for table in tables)
+    assert not torch.equal(tables[0], real)
+    assert torch.equal(tables[0].sort(0).values, real.sort(0).values)
+
+
+# ---- how it fails -------------------------------------------------------------------------------
+
+
+def test_a_model_that_cannot_be_built_is_a_failed_run(tmp_path, monkeypatch):
+    """IISAN reads an encoder's layers; here are texts without them. Its next try is the whole."""
+    real = load_bundle("beauty", root=None)
+    bare = dataclasses.replace(real, text=dataclasses.replace(real.text, layers=None))
+    unit, store = smoke("IISAN", steps=1), Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark.run, "load_bundle", lambda *_, **__: bare)
+        records = run_unit(unit, [0, 1], store)
+    for seed, record in enumerate(records):
+        stored = store.status(unit.key, seed)
+        assert stored.status == record.status == "failed"
+        assert stored.problem == record.message
+        assert record.message.startswith("ValueError: IISAN adapts the states of an encoder's")
+        assert record.identity == identity(hashes(unit, real.meta.data_hash), seed)
+        assert store.read(unit.key, seed).test is None
+    (planned,) = plan([unit], [0, 1], store)
+    assert planned.to_run() == [0, 1]
+    (record,) = run_unit(unit, [1], store)
+    assert record.status == "ok"
+    (planned,) = plan([unit], [0, 1], store)
+    assert planned.states == {0: "failed", 1: "complete"}
+
+
+def test_settings_that_cannot_work_are_no_failed_run(tmp_path):
+    unit = smoke("SASRec")
+    absent = unit.model_copy(update={"dataset": "beauti"})
+    window = unit.model_copy(update={"protocol": unit.protocol | {"max_length": 0}})
+    for bad, message in ((absent, "did you mean 'beauty'"), (window, "max_length is 0")):
+        with pytest.raises(InputError, match=message):
+            run_unit(bad, [0], Store(tmp_path))
+    assert not list(Store(tmp_path).scan())
+
+
+def test_a_diverged_run_is_a_failed_run_with_its_curve(tmp_path):
+    (result,) = run(smoke("SASRec", lr=1e30, clip=None), [0], tmp_path)
+    assert result.record.status == "failed"
+    assert "stopped being finite by step" in result.record.message
+    assert result.record.curves.validation_steps[-1] == result.record.steps
+    assert result.validation is None
+    assert result.test is None
+
+
+@dataclass(frozen=True)
+class BrittleConfig(SASRecConfig):
+    breaks_after: int = 0
+    """An item."""
+
+
+class Brittle(SASRec):
+    """Scores NaN after one item, outside of training."""
+
+    Config: ClassVar = BrittleConfig
+
+    def forward(self, batch: Batch) -> Output:
+        states = super().forward(batch).states
+        broken = (batch.items == self.config.breaks_after).unsqueeze(-1) & (not batch.training)
+        return Output(states.masked_fill(broken, torch.nan))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_nan_scores_in_either_split_are_a_failed_run(split, tmp_path):
+    """The item ends a history of one split and none of the other."""
+    sequences = leave_one_out(load_bundle("beauty", root=None), 20).first_users(USERS)
+    ends = {
+        name: set(queries.history[np.arange(USERS), (queries.history > 0).sum(1) - 1].tolist())
+        for name, queries in (("validation", sequences.validation), ("test", sequences.test))
+    }
+    item = min(ends.pop(split) - next(iter(ends.values())))
+    unit = smoke("SASRec")
+    unit = unit.model_copy(
+        update={
+            "model": "Brittle",
+            "implementation": f"{__name__}:Brittle",
+            "config": unit.config | {"breaks_after": item},
+        }
+    )
+    results = run(unit, [0, 1], tmp_path)
+    for result in results:
+        assert result.record.status == "failed"
+        assert result.validation is None
+        assert result.test is None
+        expected = "scores NaN for" if split == "test" else "stopped being finite by step 6"
+        assert expected in result.record.message
+
+
+# ---- how it goes on -----------------------------------------------------------------------------
+
+KILLED_AT = 7
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from benchmark.records import Unit
+from benchmark.run import run_unit
+from benchmark.store import Store
+
+torch.set_num_threads(1)
+
+def watch(progress):
+    if progress.step == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run_unit(Unit.model_validate_json(sys.stdin.read()), [0, 3], Store(Path(sys.argv[1])), watch=watch)
+"""
+
+
+def test_a_killed_run_goes_on_where_its_checkpoint_was(tmp_path):
+    """A process that is killed between its first and second of three evaluations; the first writes
+    a checkpoint, since there is none. To the bit, two seeds at once."""
+    unit = smoke("SASRec", eval_every=4)
+    killed = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "killed"), str(KILLED_AT)],
+        input=unit.model_dump_json(),
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    store = Store(tmp_path / "killed")
+    assert not list(store.scan())
+    (checkpoint,) = (store.root / ".checkpoints").glob("*.pt")
+    steps: dict[str, list[int]] = {"killed": [], "whole": []}
+    results = {
+        name: run(unit, [0, 3], tmp_path / name, watch=lambda p, at=at: at.append(p.step))
+        for name, at in steps.items()
+    }
+    assert steps == {"killed": list(range(5, STEPS + 1)), "whole": list(range(1, STEPS + 1))}
+    assert not checkpoint.exists()
+    for left, right in zip(*results.values(), strict=True):
+        assert left.record.status == "ok"
+        assert equal(left.validation, right.validation)
+        assert equal(left.test, right.test)
+        different = {"started", "timings", "peak_memory", "sha256"}
+        kept, whole = (
+            json.loads(r.record.model_dump_json(exclude=different)) for r in (left, right)
+        )
+        assert kept == whole
