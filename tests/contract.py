@@ -211,6 +211,33 @@ class RecommenderContract:
             assert torch.equal(after[:, :position], whole[:, :position])
             assert not torch.equal(after[:, position], whole[:, position])
 
+    def test_causal_losses_are_those_of_the_prefixes(self) -> None:
+        """One loss at every position, from one call, equals one call for each prefix alone: a user
+        with n items is n - 1 training samples. Without dropout, in float64, within 1e-10: only the
+        order of sums over tiny tensors differs."""
+        if self.model.objective != "causal":
+            pytest.skip(f"a {self.model.objective} model has no state for every prefix")
+        model = self.build()
+        step = self.step()
+        whole = self.run(model, step.inputs, training=False)
+        table = model.item_table()
+
+        def losses(states: Tensor, targets: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(states @ table.T, targets - 1, reduction="none")
+
+        counts = step.weights > 0
+        together = losses(whole[counts], step.targets[counts]).sum()
+        apart = together.new_zeros(())
+        for end in range(self.length):
+            users = counts[:, end].nonzero().squeeze(1)
+            prefix = step.inputs[users, : end + 1]
+            if self.model.fixed_length:
+                prefix = nn.functional.pad(prefix, (0, self.length - end - 1))
+            last = self.run(model, prefix, training=False)[:, end]
+            torch.testing.assert_close(last, whole[users, end], rtol=0, atol=1e-10)
+            apart = apart + losses(last, step.targets[users, end]).sum()
+        torch.testing.assert_close(together, apart, rtol=1e-10, atol=0)
+
     # ---- randomness ---------------------------------------------------------------------------
 
     def test_evaluation_is_deterministic(self) -> None:
