@@ -161,8 +161,8 @@ def test_a_trial_never_touches_the_test_targets(tmp_path, sealed):
     assert len(stored.validation) == len(stored.length) == SMOKE.max_users
     (planned,) = plan([unit], [GRID.seed], store)
     assert planned.to_run() == []  # resumed by identity
-    with pytest.raises(AssertionError, match="were looked at"):  # or the seal would prove nothing
-        run_unit(unit_of("GRU4Rec", "beauty", SMOKE), [0], store)
+    (other,) = run_unit(unit_of("GRU4Rec", "beauty", SMOKE), [0], store)
+    assert "the test targets were looked at" in other.message  # or the seal would prove nothing
 
 
 def test_runs_without_test_ranks_are_legal_for_trials_alone():
