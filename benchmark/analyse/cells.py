@@ -92,6 +92,12 @@ class _Loaded:
             columns.append(values)
         return np.stack(columns, axis=1)
 
+    @property
+    def comparable(self) -> bool:
+        """Whether every seed asked for is there, and ended at its plateau."""
+        whole = 0 < len(self.runs) == len(self.spec.seeds)
+        return whole and self.spec.compared and all(run.record.plateau for run in self.runs)
+
 
 def tabulate(
     table: str,
@@ -101,14 +107,14 @@ def tabulate(
     paper_cells: pd.DataFrame | None = None,
     metrics: Sequence[str] = PAPER_METRICS,
     masked: bool = False,
-    hashes: Callable[[Unit], Hashes] | None = None,
+    hashes: Callable[[Unit], Hashes | None] | None = None,
     reuse_stale: bool = False,
     rules: Rules = RULES,
 ) -> Table:
     """Every cell of a table, from stored runs alone.
 
     hashes: what a run made now would depend on; runs that differ are stale and used only where
-    `reuse_stale` asks for it. None takes stored runs as they are (results from elsewhere).
+    `reuse_stale` asks for it. None, of all or of one unit, takes stored runs as they are.
     paper_cells: as `benchmark.paper.load_cells` gives them; printed values of the same table, row,
     bucket, dataset and metric are put beside ours.
     Raises InputError if runs of one dataset were ranked on different users.
@@ -149,7 +155,7 @@ def tabulate(
 def _load(
     spec: CellSpec,
     store: Store,
-    hashes: Callable[[Unit], Hashes] | None,
+    hashes: Callable[[Unit], Hashes | None] | None,
     reuse_stale: bool,
 ) -> tuple[_Loaded, list[str]]:
     expected = hashes(spec.unit) if hashes is not None else None
@@ -219,7 +225,7 @@ def _contests(
 ) -> list[Contest]:
     families: dict[tuple[_Crowd, str], list[CellSpec]] = defaultdict(list)
     for entry in loaded:
-        if entry.spec.compared and entry.runs and entry.status in ("ok", "stale"):
+        if entry.comparable:
             families[_crowd(entry.spec), entry.spec.family].append(entry.spec)
     return [
         Contest(bootstraps[crowd], metric, {spec.place: _name(spec, metric) for spec in specs})

@@ -1,7 +1,6 @@
 """Commands that show results: every table and figure, all of them, the report; and bare runs."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -54,8 +53,17 @@ def _experiment_command(name: str) -> Callable[..., None]:
 def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
     """Render one table or figure and print where it went."""
     from benchmark.render import render
+    from benchmark.render.selection import Selection
 
-    rendered = render(name, planned, request.store, request.profile, request.out, data=request.data)
+    selection = Selection(
+        datasets=tuple(request.datasets) if request.datasets else None,
+        models=tuple(request.models) if request.models else None,
+        seeds=tuple(request.seeds),
+        reuse_stale=request.reuse_stale,
+        source=request.store.root if request.render_only else None,
+        data=request.data,
+    )
+    rendered = render(name, planned, request.store, request.profile, request.out, selection)
     if rendered.terminal is not None:
         console.print(rendered.terminal)
     for path in rendered.paths:
@@ -83,11 +91,18 @@ def everything(
     request = resolve_request(
         profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
     )
+    from benchmark.render.selection import NotDrawn
+
     names = list(planning.experiments())
-    ensure(names, request)
-    trusting = replace(request, dry_run=False, render_only=True, reuse_stale=True)
+    planned = {p.unit.key: p for p in ensure(names, request)}
     for name in names:
-        _show(name, ensure([name], trusting), request)
+        wanted = planning.units(
+            [name], request.profile, datasets=request.datasets, models=request.models
+        )
+        try:
+            _show(name, [planned[unit.key] for unit in wanted], request)
+        except NotDrawn as reason:
+            console.print(f"{name} is left out: {reason}", highlight=False, soft_wrap=True)
     show_audit(None, AUDIT)
     _report(request)
 
@@ -100,11 +115,7 @@ def report(
     data: DataOption = None,
 ) -> None:
     """One self-contained HTML folder of what has been rendered so far, and of the audit."""
-    _report(
-        resolve_request(
-            profile, None, None, None, device, "local", source, False, data, source is None
-        )
-    )
+    _report(resolve_request(profile, None, None, None, device, "local", source, False, data, False))
 
 
 @app.command()
@@ -134,5 +145,12 @@ def run(
 def _report(request: Request) -> None:
     from benchmark.render.site import write_report
 
-    path = write_report(request.profile, request.out, request.store, audit=AUDIT, data=request.data)
+    path = write_report(
+        request.profile,
+        request.out,
+        request.store,
+        audit=AUDIT,
+        data=request.data,
+        trust=request.render_only,
+    )
     console.print(f"wrote {path}")

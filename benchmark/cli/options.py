@@ -9,7 +9,8 @@ from rich.console import Console
 
 from benchmark.errors import InputError, nearest
 from benchmark.launch.local import devices
-from benchmark.registry import Profile, get_profile, pick, rows
+from benchmark.records import slug
+from benchmark.registry import Profile, get_profile, pick, profiles, rows
 from benchmark.store import Store
 
 ROOT = Path.cwd()
@@ -29,7 +30,8 @@ SeedsOption = Annotated[
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
 LauncherOption = Annotated[str, typer.Option(help="Where units run: local.")]
 FromOption = Annotated[
-    Path | None, typer.Option("--from", help="Render this results folder; nothing is trained.")
+    Path | None,
+    typer.Option("--from", help="Render this folder's runs into results/; nothing is trained."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimate.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder of dataset bundles.")]
@@ -77,8 +79,10 @@ def resolve_request(
         raise InputError(f"--from {source}: no such folder")
     render_only = source is not None
     workers = [] if render_only else devices(device)
-    if profile is None:
-        profile = "quick" if render_only or workers[0] == "cpu" else "paper"
+    if profile is None and source is not None:
+        profile = only_profile(source)
+    elif profile is None:
+        profile = "quick" if workers[0] == "cpu" else "paper"
     chosen = get_profile(profile)
     return Request(
         profile=chosen,
@@ -89,9 +93,19 @@ def resolve_request(
         store=Store(source or RUNS),
         render_only=render_only,
         dry_run=dry_run,
-        reuse_stale=reuse_stale or render_only,
+        reuse_stale=reuse_stale,
         data=data,
     )
+
+
+def only_profile(source: Path) -> str:
+    """The profile of the runs in a results folder; InputError if there are several or none."""
+    runs = source.glob("*/*/*/*/seed-*.json")
+    folders = sorted({path.relative_to(source).parts[0] for path in runs})
+    if len(folders) != 1:
+        held = f"runs of several profiles ({', '.join(folders)})" if folders else "no runs"
+        raise InputError(f"--from {source}: holds {held}; choose one with --profile")
+    return next((name for name in profiles() if slug(name) == folders[0]), folders[0])
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,5 +1,6 @@
 """Commands on results that exist: verify, compare, promote, check, audit, list."""
 
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,67 +12,79 @@ from benchmark import plan as planning
 from benchmark.cli.options import (
     AUDIT,
     REFERENCE,
+    RESULTS,
     ROOT,
     RUNS,
     DataOption,
-    DatasetsOption,
     FromOption,
-    ModelsOption,
     ProfileOption,
     SeedsOption,
     console,
     resolve_request,
 )
-from benchmark.cli.training import ensure, train
+from benchmark.cli.training import train
+from benchmark.data.bundle import load_bundle
 from benchmark.data.files import atomic_file
 from benchmark.errors import InputError
-from benchmark.registry import profiles, rows
+from benchmark.identity import hashes
+from benchmark.registry import Profile, get_profile, profiles, rows
 from benchmark.store import Store
-
-CHECKED_MODELS = ("SASRec", "GRU4Rec", "Mamba4Rec", "FindRec")
-"""Rows of the regression check: one of each kind of sequence layer, and the paper's model."""
 
 app = typer.Typer()
 
 
 @app.command()
 def verify(
-    profile: ProfileOption = None,
-    datasets: DatasetsOption = None,
-    models: ModelsOption = None,
-    seeds: SeedsOption = None,
-    source: FromOption = None,
-    data: DataOption = None,
+    profile: ProfileOption = None, source: FromOption = None, data: DataOption = None
 ) -> None:
-    """Derive every number of the rendered tables anew from stored ranks; fail on any difference."""
-    from benchmark.analyse.verify import verify as differences
-    from benchmark.render.tables import TABLES, tabulated
+    """Derive every number of the rendered tables anew from stored ranks; fail on any difference.
 
-    request = resolve_request(
-        profile, datasets, models, seeds, "cpu", "local", None, False, data, True
-    )
-    request = replace(request, store=Store(source or RUNS), render_only=True)
-    wrong: list[str] = []
-    checked = 0
-    for name in TABLES:
-        path = request.out / "tables" / f"{name}.csv"
-        if not path.is_file():
-            continue
-        checked += 1
-        table = tabulated(
-            name, ensure([name], request), request.store, request.profile, data=request.data
-        )
-        wrong += differences(path, table.cells)
-        for suffix, text in table.texts().items():
-            other = path.with_suffix(f".{suffix}")
-            if suffix != "csv" and (not other.is_file() or other.read_text("utf-8") != text):
-                wrong.append(f"{other}: not what the stored ranks render to")
-    if not checked:
-        raise InputError(f"{request.out / 'tables'} holds no table; render one first")
+    Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
+    """
+    from benchmark.render.tables import TABLES
+
+    if source is not None and not source.is_dir():
+        raise InputError(f"--from {source}: no such folder")
+    chosen = [get_profile(profile)] if profile is not None else profiles().values()
+    rendered = [
+        (own, RESULTS / own.name / "tables" / f"{name}.csv") for own in chosen for name in TABLES
+    ]
+    rendered = [(own, path) for own, path in rendered if path.is_file()]
+    if not rendered:
+        where = RESULTS if profile is None else RESULTS / profile / "tables"
+        raise InputError(f"{where} holds no table; render one first")
+    wrong = [line for own, path in rendered for line in _differences(path, own, source, data)]
     for line in wrong:
         console.print(line, style="red", highlight=False, soft_wrap=True)
-    console.print(f"{checked} table(s) checked, {len(wrong)} difference(s)")
+    console.print(f"{len(rendered)} table(s) checked, {len(wrong)} difference(s)")
     raise typer.Exit(1 if wrong else 0)
+
+
+def _differences(path: Path, profile: Profile, source: Path | None, data: Path | None) -> list[str]:
+    """Of a rendered table, in all its files, from what its runs give."""
+    from benchmark.analyse.verify import verify as differences
+    from benchmark.render.selection import read_selection
+    from benchmark.render.tables import tabulated
+
+    selection = read_selection(path.with_suffix(".json"))
+    source = source or selection.source
+    selection = selection.model_copy(update={"data": data or selection.data})
+    store = Store(source or RUNS)
+    table = tabulated(
+        path.stem,
+        selection.planned([path.stem], profile, store, trust=source is not None),
+        store,
+        profile,
+        datasets=selection.datasets,
+        reuse_stale=selection.reuse_stale,
+        data=selection.data,
+    )
+    wrong = differences(path, table.cells)
+    for suffix, text in table.texts().items():
+        other = path.with_suffix(f".{suffix}")
+        if suffix != "csv" and (not other.is_file() or other.read_text("utf-8") != text):
+            wrong.append(f"{other}: not what the stored ranks render to")
+    return wrong
 
 
 @app.command()
@@ -95,17 +108,47 @@ def compare(
 
 @app.command()
 def promote(
-    profile: ProfileOption = None,
+    profile: Annotated[str, typer.Option(help="Whose runs: smoke, quick, paper, ci ...")],
     keep_top: Annotated[
         bool, typer.Option(help="Keep the top lists, most of a run's size.")
     ] = False,
+    data: DataOption = None,
 ) -> None:
-    """Copy finished runs of runs/ into the committed references, results/reference/."""
+    """Copy a profile's finished runs of runs/ into the committed references, results/reference/."""
     from benchmark.store import promote as promote_runs
 
-    done = promote_runs(Store(RUNS), Store(REFERENCE), keep_top=keep_top, profile=profile)
+    chosen, store = get_profile(profile), Store(RUNS)
+    stale = _stale(store, chosen, data)
+    if stale:
+        raise InputError(
+            f"nothing was promoted: {len(stale)} stale run(s), to train anew or delete first: "
+            + "; ".join(stale[:5])
+        )
+    done = promote_runs(store, Store(REFERENCE), keep_top=keep_top, profile=profile)
     for path, what in done.items():
         console.print(f"{what} {path.relative_to(ROOT)}")
+
+
+def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
+    """Finished runs of a profile that would come out otherwise if they were made now."""
+    found, seen = [], {}
+    for run in store.scan():
+        record = run.record
+        if record is None or record.status != "ok" or record.unit.trial:
+            continue
+        unit = record.unit
+        if unit.profile != profile.name:
+            continue
+        if unit.dataset not in seen:
+            seen[unit.dataset] = load_bundle(unit.dataset, root=data).meta.data_hash
+        try:
+            now = planning.unit_of(unit.model, unit.dataset, profile, unit.variant)
+        except InputError as error:  # the row or the variant is no more
+            found.append(f"{run.path}: {error}")
+            continue
+        if differing := record.hashes.differing(hashes(now, seen[unit.dataset])):
+            found.append(f"{run.path}: made with other {' and '.join(differing)}")
+    return found
 
 
 @app.command()
@@ -115,19 +158,28 @@ def check(
     seeds: SeedsOption = "2",
     data: DataOption = None,
 ) -> None:
-    """Train the `ci` profile's units anew and hold them against the references; 1 on a drop."""
+    """Train the `ci` profile's references anew and hold the two against each other; 1 on a drop.
+
+    Whatever runs/ holds plays no part: all is trained in a folder of its own, removed afterwards.
+    """
     from benchmark.analyse.regression import check_stores, write_junit
 
     request = resolve_request("ci", None, None, seeds, "cpu", "local", None, False, data, False)
-    train(
-        [
-            planning.unit_of(model, dataset, request.profile)
-            for dataset in request.profile.run_on
-            for model in CHECKED_MODELS
-        ],
-        request,
-    )
-    verdicts = check_stores(request.store, Store(reference), profile="ci")
+    held = {
+        run.record.unit.key: None
+        for run in Store(reference).scan()
+        if run.record is not None
+        and run.record.unit.profile == request.profile.name
+        and not run.record.unit.trial
+    }
+    wanted = [
+        planning.unit_of(key.model, key.dataset, request.profile, key.variant) for key in held
+    ]
+    with tempfile.TemporaryDirectory(prefix="findrec-check-") as folder:
+        fresh = Store(Path(folder))
+        if wanted:
+            train(wanted, replace(request, store=fresh))
+        verdicts = check_stores(fresh, Store(reference), profile=request.profile.name)
     for verdict in verdicts:
         console.print(f"{verdict.outcome:9} {verdict.name}: {verdict.message}", highlight=False)
     if junit is not None:

@@ -8,9 +8,10 @@ from rich.console import RenderableType
 
 from benchmark.data.files import atomic_file
 from benchmark.errors import InputError, nearest
-from benchmark.plan import Planned
+from benchmark.plan import Planned, experiments
 from benchmark.registry import Profile
 from benchmark.render.figures import FIGURES, draw
+from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables import TABLES, tabulated
 from benchmark.render.writers import to_terminal
 from benchmark.store import Store
@@ -32,28 +33,40 @@ def render(
     store: Store,
     profile: Profile,
     out: Path,
-    *,
-    data: Path | None = None,
+    selection: Selection,
 ) -> Rendered:
-    """Write one table or figure of experiments.yaml under `out`: tables/NAME.{md,csv,tex},
+    """Write one table or figure of experiments.yaml under `out`: tables/NAME.{md,csv,tex,json},
     figures/NAME.{svg,pdf,png}.
 
-    planned: the units that it needs and how their seeds stand. Raises InputError for a name that
-    nothing draws and where `out` cannot be written.
+    planned: the units that it needs and how their seeds stand. selection: what was asked for; kept
+    in the json. Raises InputError for a name that nothing draws and where `out` cannot be written,
+    NotDrawn where nothing can be shown.
     """
     if name not in (*TABLES, *FIGURES):
         raise InputError(f"nothing draws {name!r}{nearest(name, (*TABLES, *FIGURES))}")
+    if experiments()[name].models and not planned:
+        raise NotDrawn(f"none of the rows asked for stands in {name}")
     paths: list[Path] = []
     terminal = None
     if name in TABLES:
-        table = tabulated(name, planned, store, profile, data=data)
+        table = tabulated(
+            name,
+            planned,
+            store,
+            profile,
+            datasets=selection.datasets,
+            reuse_stale=selection.reuse_stale,
+            data=selection.data,
+        )
         paths += [
             _written(out / "tables" / f"{name}.{suffix}", text)
             for suffix, text in table.texts().items()
         ]
+        asked = selection.model_dump_json(indent=1) + "\n"
+        paths.append(_written(out / "tables" / f"{name}.json", asked))
         terminal = to_terminal(table.sheet)
     if name in FIGURES:
-        paths += draw(name, planned, store, profile, out / "figures", data=data)
+        paths += draw(name, planned, store, profile, out / "figures", selection)
     return Rendered(paths, terminal)
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn.functional import layer_norm
 
-from benchmark.data.bundle import load_bundle
+from benchmark.data.bundle import Bundle, load_bundle
 from benchmark.data.files import atomic_file
 from benchmark.data.sequences import Queries, leave_one_out
 from benchmark.identity import hashes
@@ -58,6 +58,16 @@ class Snapshot:
     steps: int
 
 
+def kept(
+    dataset: str, profile: Profile, cache: Path, *, data: Path | None = None
+) -> Snapshot | None:
+    """What an earlier call of `snapshot` left in `cache` (an npz), if it was made with the present
+    settings, code and data."""
+    if not cache.is_file():
+        return None
+    return _read(cache, _made_with(dataset, profile, load_bundle(dataset, root=data)))
+
+
 def snapshot(
     dataset: str,
     profile: Profile,
@@ -66,17 +76,14 @@ def snapshot(
     data: Path | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> Snapshot:
-    """Train FindRec (seed 0) and look at it, or read what an earlier call saw in `cache` (an npz),
-    if it was made with the same settings, code and data.
+    """Train FindRec (seed 0) and look at it, or read what is `kept` in `cache`.
 
     Raises ValueError for a dataset that lacks a modality.
     """
-    unit = unit_of(OWN_MODEL, dataset, profile)
-    bundle = load_bundle(dataset, root=data)
-    made_with = repr((hashes(unit, bundle.meta.data_hash), STEPS, POSITIONS))
-    found = _read(cache, made_with)
+    found = kept(dataset, profile, cache, data=data)
     if found is not None:
         return found
+    bundle = load_bundle(dataset, root=data)
     resolved = resolve(OWN_MODEL, dataset, profile)
     catalogue = bundle.catalogue()
     if catalogue.text is None or catalogue.image is None:
@@ -107,7 +114,7 @@ def snapshot(
     model.load_state_dict(own, strict=False)
     after, gates = look_at(model, sequences.validation)
     seen = Snapshot(before, after, gates, trained.curves[0].best_step)
-    _write(cache, seen, made_with)
+    _write(cache, seen, _made_with(dataset, profile, bundle))
     return seen
 
 
@@ -250,9 +257,12 @@ def _distributions(axes: Axes, seen: Snapshot) -> None:
 # ---------------------------------------------------------------- cache
 
 
+def _made_with(dataset: str, profile: Profile, bundle: Bundle) -> str:
+    unit = unit_of(OWN_MODEL, dataset, profile)
+    return repr((hashes(unit, bundle.meta.data_hash), STEPS, POSITIONS))
+
+
 def _read(cache: Path, made_with: str) -> Snapshot | None:
-    if not cache.is_file():
-        return None
     with np.load(cache, allow_pickle=False) as stored:
         if str(stored["made_with"]) != made_with:
             return None

@@ -82,6 +82,12 @@ def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
     return list(found.values())
 
 
+def usable(planned: Planned, *, reuse_stale: bool) -> tuple[int, ...]:
+    """Seeds whose finished runs a request shows: current ones, and stale ones if it asks so."""
+    wanted = ("complete", "stale") if reuse_stale else ("complete",)
+    return tuple(seed for seed, state in planned.states.items() if state in wanted)
+
+
 def specs(name: str, planned: Sequence[Planned], grades: dict[str, Grade]) -> list[CellSpec]:
     """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
     found = []

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.data.bundle import load_bundle
-from benchmark.data.config import dataset_config, dataset_names
-from benchmark.errors import InputError
 from benchmark.plan import OWN_MODEL, Planned, experiments
 from benchmark.records import RunRecord
 from benchmark.registry import Profile, resolve
@@ -13,6 +11,7 @@ from benchmark.render import alignment, curves, standings
 from benchmark.render.architecture import draw_architecture
 from benchmark.render.exhibits import SWEEPS
 from benchmark.render.notes import DatasetNote, dataset_note, records
+from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.style import save, styled
 from benchmark.render.tables import tabulated
 from benchmark.store import Store
@@ -27,31 +26,33 @@ def draw(
     store: Store,
     profile: Profile,
     folder: Path,
-    *,
-    data: Path | None = None,
+    selection: Selection,
 ) -> list[Path]:
     """Draw one of `FIGURES` into `folder`; `curves` is several pictures. Returns what was written.
 
     Figures 1 and 2 need no stored runs: the first builds a model, the second trains a small one
-    when it is first asked for, and keeps what it saw beside the picture. Raises InputError where
-    none of the profile's datasets has both modalities.
+    when it is first asked for, and keeps what it saw beside the picture. With results from
+    elsewhere nothing is trained. Raises NotDrawn where none of the datasets has both modalities,
+    and where figure 2 would have to be trained and must not be.
     """
+    data = selection.data
     with styled():
         if name == "fig1":
-            dataset = _with_both(profile)
-            config = resolve(OWN_MODEL, dataset, profile).config
-            model = FindRec(config, load_bundle(dataset, root=data).catalogue())
-            return save(draw_architecture(model, dataset_config(dataset).title), folder, name)
+            note = _with_both(profile, selection)
+            config = resolve(OWN_MODEL, note.name, profile).config
+            model = FindRec(config, load_bundle(note.name, root=data).catalogue())
+            return save(draw_architecture(model, note.title), folder, name)
         if name == "fig2":
-            dataset = _with_both(profile)
-            seen = _snapshot(dataset, profile, folder, data)
-            picture = alignment.draw_alignment(seen, dataset_config(dataset).title)
-            return save(picture, folder, name)
+            note = _with_both(profile, selection)
+            seen = _snapshot(note, profile, folder, selection)
+            return save(alignment.draw_alignment(seen, note.title), folder, name)
         notes = {p.unit.dataset: dataset_note(p.unit.dataset, profile, data) for p in planned}
         if name == "fig3":
-            cells = tabulated(name, planned, store, profile, data=data).cells
+            cells = tabulated(
+                name, planned, store, profile, reuse_stale=selection.reuse_stale, data=data
+            ).cells
             return save(curves.draw_sweep(name, cells, notes), folder, name)
-        return _curves(planned, store, profile, folder, notes, data)
+        return _curves(planned, store, profile, folder, notes, selection)
 
 
 def _curves(
@@ -60,17 +61,20 @@ def _curves(
     profile: Profile,
     folder: Path,
     notes: Mapping[str, DatasetNote],
-    data: Path | None,
+    selection: Selection,
 ) -> list[Path]:
+    data, reuse_stale = selection.data, selection.reuse_stale
     cells = {
-        name: tabulated(name, _members(name, planned), store, profile, data=data).cells
+        name: tabulated(
+            name, _members(name, planned), store, profile, reuse_stale=reuse_stale, data=data
+        ).cells
         for name in SWEEPS
     }
     paths = save(curves.draw_all_sweeps(cells, notes), folder, "curves")
     runs: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
     for p in planned:
         if p.unit.variant == "base":
-            runs[p.unit.dataset][p.unit.model] = records(p, store)
+            runs[p.unit.dataset][p.unit.model] = records(p, store, reuse_stale=reuse_stale)
     trained = {
         dataset: {model: r for model, r in own.items() if r and r[0].unit.training}
         for dataset, own in runs.items()
@@ -78,16 +82,16 @@ def _curves(
     paths += save(curves.draw_learning(trained, notes), folder, "curves-learning")
     own = {dataset: found.get(OWN_MODEL, []) for dataset, found in runs.items()}
     paths += save(curves.draw_terms(own, notes), folder, "curves-terms")
-    found = standings.scores(planned, store)
+    found = standings.scores(planned, store, reuse_stale=reuse_stale)
     paths += save(standings.draw_users(found, notes), folder, "curves-users")
     paths += save(standings.draw_cost(found, trained, notes), folder, "curves-cost")
     paths += save(standings.draw_improvement(found, notes), folder, "curves-improvement")
-    cached = folder / _CACHE
-    if cached.is_file():  # made for figure 2; not trained again for this picture alone
-        dataset = _with_both(profile)
-        gates = _snapshot(dataset, profile, folder, data).gates
-        title = dataset_config(dataset).title
-        paths += save(curves.draw_experts(gates, title), folder, "curves-experts")
+    for note in notes.values():  # what figure 2 has left; nothing is trained for this picture alone
+        if len(note.encoders) < 2:
+            continue
+        seen = alignment.kept(note.name, profile, folder / _CACHE, data=data)
+        if seen is not None:
+            paths += save(curves.draw_experts(seen.gates, note.title), folder, "curves-experts")
     return paths
 
 
@@ -95,9 +99,18 @@ _CACHE = "fig2.npz"
 
 
 def _snapshot(
-    dataset: str, profile: Profile, folder: Path, data: Path | None
+    note: DatasetNote, profile: Profile, folder: Path, selection: Selection
 ) -> alignment.Snapshot:
-    return alignment.snapshot(dataset, profile, folder / _CACHE, data=data)
+    cache = folder / _CACHE
+    if selection.source is None:
+        return alignment.snapshot(note.name, profile, cache, data=selection.data)
+    seen = alignment.kept(note.name, profile, cache, data=selection.data)
+    if seen is None:
+        raise NotDrawn(
+            f"figure 2 shows a model that is trained for it, and --from trains nothing; {cache} "
+            "keeps none of the present settings, code and data: draw it once without --from"
+        )
+    return seen
 
 
 def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
@@ -106,11 +119,13 @@ def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
     return [p for p in planned if p.unit.model == OWN_MODEL and p.unit.variant in variants]
 
 
-def _with_both(profile: Profile) -> str:
-    for dataset in profile.run_on:
-        if dataset in dataset_names() and len(dataset_config(dataset).features) == 2:
-            return dataset
-    raise InputError(
-        f"no dataset of profile {profile.name!r} ({', '.join(profile.run_on)}) has both text and "
-        "image features; figures 1 and 2 need one"
+def _with_both(profile: Profile, selection: Selection) -> DatasetNote:
+    datasets = selection.datasets or profile.run_on
+    notes = [dataset_note(dataset, profile, selection.data) for dataset in datasets]
+    for note in notes:
+        if {"text", "image"} <= set(note.encoders):
+            return note
+    raise NotDrawn(
+        f"none of the datasets {', '.join(datasets)} has both text and image features; figures 1 "
+        "and 2 need one"
     )

@@ -36,7 +36,7 @@ ONE_MODALITY = (
     "them is not testable here."
 )
 
-_EMPTY = {"missing": "no runs", "failed": "failed", "stale": "no runs"}
+_EMPTY = {"missing": "no runs", "failed": "failed", "stale": "no current run"}
 
 
 class Layout:
@@ -180,11 +180,13 @@ class Layout:
             change(cell["mean"], paper) if comparable else "",
             bold=line is not None and bool(line["paper_bold"]),
             underline=line is not None and bool(line["paper_underline"]),
-            signs=self._signs(cell, line),
+            signs=self._signs(spec, cell, line),
             key=key,
         )
 
-    def _signs(self, cell: dict[Any, Any], line: dict[Any, Any] | None) -> tuple[Sign, ...]:
+    def _signs(
+        self, spec: CellSpec, cell: dict[Any, Any], line: dict[Any, Any] | None
+    ) -> tuple[Sign, ...]:
         """Stars and corrected marks only where a test was made."""
         signs: list[Sign] = []
         if line is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(line["p"]):
@@ -197,7 +199,7 @@ class Layout:
                 signs.append("next")
         if cell["status"] == "budget":
             signs.append("budget")
-        elif cell["status"] in ("missing", "failed"):
+        elif cell["n"] < len(spec.seeds):
             signs.append("partial")
         elif cell["status"] == "stale":
             signs.append("stale")

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from benchmark.analyse.cells import Grade
 from benchmark.analyse.statistics import RULES
-from benchmark.data.bundle import load_bundle
-from benchmark.data.config import dataset_config, dataset_names
+from benchmark.data.bundle import BundleMeta, default_root
+from benchmark.data.config import dataset_config
+from benchmark.errors import InputError
 from benchmark.plan import Planned
 from benchmark.records import RunRecord, UnitKey
 from benchmark.registry import Profile
-from benchmark.render.exhibits import FEATURE_CONTROLS
-from benchmark.render.sheet import Block, Entry, Line, count, duration
+from benchmark.render.exhibits import FEATURE_CONTROLS, group, usable
+from benchmark.render.sheet import Block, Entry, Line, count, duration, size
 from benchmark.store import Store
 
 GRADES = {
@@ -47,33 +49,47 @@ class DatasetNote:
 
 
 def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
-    """From the dataset's configuration; from its bundle for a dataset of the user's own. A profile
-    that keeps some of the users alone makes other data of it, whatever its grade."""
+    """From the dataset's bundle; before that is built, from its configuration, with the features
+    that come with this package. A profile that keeps some of the users alone makes other data of
+    it, whatever its grade. Raises InputError for an unknown dataset or a damaged bundle."""
     note = _whole_dataset(name, data)
     return note if profile.max_users is None else replace(note, grade="C")
 
 
 def _whole_dataset(name: str, data: Path | None) -> DatasetNote:
-    if name in dataset_names():
+    path = (data or default_root()) / name / "bundle.json"
+    if not path.is_file():
         config = dataset_config(name)
-        encoders: dict[str, str] = {m: f.encoder for m, f in config.features.items()}
-        return DatasetNote(name, config.title, config.grade, encoders)
-    meta = load_bundle(name, root=data).meta
-    encoders = {m: e for m, e in meta.encoders.items() if e is not None}
+        shipped: dict[str, str] = {m: f.encoder for m, f in config.features.items() if f.shipped}
+        return DatasetNote(name, config.title, config.grade, shipped)
+    try:
+        meta = BundleMeta.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged or of another version; build the bundle anew") from error
+    encoders: dict[str, str] = {m: e for m, e in meta.encoders.items() if e is not None}
     return DatasetNote(name, meta.title, meta.grade, encoders)
 
 
-def records(planned: Planned, store: Store) -> list[RunRecord]:
-    """Records of the unit's finished runs, by seed."""
+def records(planned: Planned, store: Store, *, reuse_stale: bool) -> list[RunRecord]:
+    """Records of the unit's finished runs that are shown, by seed."""
     found = []
-    for seed in planned.states:
+    for seed in usable(planned, reuse_stale=reuse_stale):
         record = store.status(planned.unit.key, seed).record
         if record is not None and record.status == "ok":
             found.append(record)
     return found
 
 
+UNEQUAL_TERMS = (
+    "Controls leave out items of the user's own history, which a trained row may rank above the "
+    "target (history is not masked): their numbers are not on equal terms with the trained rows'. "
+    "The stored ranks hold every row's masked numbers as well."
+)
+"""Of tables that show controls beside trained rows."""
+
+
 def facts(
+    name: str,
     planned: Sequence[Planned],
     runs: Mapping[UnitKey, Sequence[RunRecord]],
     profile: Profile,
@@ -119,6 +135,9 @@ def facts(
             f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
             "NDCG@10 under full ranking, whose best parameters are tested."
         )
+    kinds = {group(p.unit) for p in planned if p.unit.variant == "base"}
+    if name == "table2" and "control" in kinds and len(kinds) > 1:
+        lines.append(UNEQUAL_TERMS)
     if found:
         devices = sorted({r.environment.device for r in found})
         backends = sorted({r.environment.scan_backend for r in found})
@@ -159,13 +178,17 @@ def runs_block(
             duration(float(np.mean([r.timings.training for r in own]))),
             duration(float(np.mean([r.timings.evaluation for r in own]))),
             mean([r.parameters for r in own]) if trained else "",
+            size(max((r.peak_memory for r in own if r.peak_memory is not None), default=None)),
         )
         lines.append(Line(name, tuple(Entry(text) for text in texts)))
     headings = (
         *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
-        *("training", "evaluation", "parameters"),
+        *("training", "evaluation", "parameters", "peak memory"),
     )
-    note = "Means over seeds; a seed's time is its own on one worker."
+    note = (
+        "Means over seeds; a seed's time is its own on one worker. Peak memory is the highest of "
+        "any seed, of the whole process on a CPU or of the device; empty where it was not measured."
+    )
     return Block("Runs behind the table", "method", headings, tuple(lines), (note,), detail=True)
 
 

@@ -52,15 +52,16 @@ class Provenance:
                 cell["source"] = "counted from the bundle"
             else:
                 split = "validation" if key.table.endswith("-validation") else "test"
-                cell["unit"] = self._unit(spec)
+                shown = table.shown[spec.unit.key]
+                cell["unit"] = self._unit(spec, shown)
                 cell["split"] = split
-                cell["values"] = self._values(spec, key.metric, split)
+                cell["values"] = self._values(spec, shown, key.metric, split)
             self.cells[cell_id(key)] = cell
 
-    def _unit(self, spec: CellSpec) -> str:
-        name = str(spec.unit.key)
+    def _unit(self, spec: CellSpec, shown: tuple[int, ...]) -> str:
+        name = _name(spec, shown)
         if name not in self.units:
-            runs = self._read(spec)
+            runs = self._read(spec, shown)
             record = runs[0].record if runs else None
             made = {}
             if record is not None:
@@ -95,10 +96,10 @@ class Provenance:
             }
         return name
 
-    def _values(self, spec: CellSpec, metric: str, split: str) -> list[str]:
-        """The metric of every finished seed, in the order of the unit's seeds."""
+    def _values(self, spec: CellSpec, shown: tuple[int, ...], metric: str, split: str) -> list[str]:
+        """The metric of every seed that is shown."""
         found = []
-        for run in self._read(spec):
+        for run in self._read(spec, shown):
             ranks = run.test if split == "test" else run.validation
             assert ranks is not None
             assert run.length is not None
@@ -108,20 +109,20 @@ class Provenance:
             found.append(number(float(np.mean(values))) if len(values) else "no users")
         return found
 
-    def _read(self, spec: CellSpec) -> list[RunResult]:
-        name = str(spec.unit.key)
+    def _read(self, spec: CellSpec, shown: tuple[int, ...]) -> list[RunResult]:
+        name = _name(spec, shown)
         if name not in self._runs:
-            stored = [self.store.status(spec.unit.key, seed) for seed in spec.seeds]
-            self._runs[name] = [
-                self.store.read(spec.unit.key, seed)
-                for seed, found in zip(spec.seeds, stored, strict=True)
-                if found.status == "complete"
-            ]
+            self._runs[name] = [self.store.read(spec.unit.key, seed) for seed in shown]
         return self._runs[name]
 
     def data(self) -> dict[str, Any]:
         """For JSON."""
         return {"metrics": list(PAPER_METRICS), "cells": self.cells, "units": self.units}
+
+
+def _name(spec: CellSpec, shown: tuple[int, ...]) -> str:
+    """Tables may show other seeds of one unit."""
+    return f"{spec.unit.key}, seeds {', '.join(map(str, shown)) or 'none'}"
 
 
 def _interval(low: float, high: float) -> str:

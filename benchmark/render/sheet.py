@@ -185,6 +185,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def size(count: int | None) -> str:
+    """Bytes for people: 312 MiB, 1.4 GiB; "" where unknown."""
+    if count is None:
+        return ""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
 def signed(text: str) -> str:
     """With a true minus sign, and without one before a zero."""
     if text.startswith("-") and not text.strip("-0.%\u00a0"):

@@ -19,11 +19,12 @@ from benchmark.analyse.audit.findings import AuditReport
 from benchmark.analyse.statistics import RULES
 from benchmark.data.files import atomic_folder
 from benchmark.paper import load_claims
-from benchmark.plan import OWN_MODEL, Planned, experiments, plan, units
+from benchmark.plan import OWN_MODEL, experiments
 from benchmark.registry import Profile
 from benchmark.render.exhibits import group
 from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.provenance import Provenance, cell_id
+from benchmark.render.selection import Selection, read_selection
 from benchmark.render.sheet import Key, number, percent
 from benchmark.render.style import look
 from benchmark.render.tables import TABLES, Tabulated, tabulated
@@ -76,18 +77,32 @@ def write_report(
     *,
     audit: Path | None = None,
     data: Path | None = None,
+    trust: bool = False,
 ) -> Path:
     """Write `out`/report from the runs of `store`, the figures already drawn under `out`, and the
     audit in the folder `audit`; returns the path of its first page.
 
-    Runs are taken as they are, whatever code they were made with (the provenance of a number names
-    it). Raises InputError where `out` cannot be written.
+    A table that was rendered under `out` shows the datasets, rows and seeds that it was rendered
+    with; others the profile's. trust: take runs as they are, whatever they were made with (results
+    from elsewhere); otherwise stale ones are shown only in tables that were rendered with them.
+    Raises InputError where `out` cannot be written.
     """
+    whole = Selection(seeds=tuple(range(profile.seeds)), data=data)
     provenance = Provenance(store)
     tables = []
     for name in TABLES:
-        planned = _planned(name, profile, store)
-        table = tabulated(name, planned, store, profile, data=data)
+        rendered = out / "tables" / f"{name}.json"
+        selection = read_selection(rendered) if rendered.is_file() else whole
+        selection = selection.model_copy(update={"data": data or selection.data})
+        table = tabulated(
+            name,
+            selection.planned([name], profile, store, trust=trust),
+            store,
+            profile,
+            datasets=selection.datasets,
+            reuse_stale=selection.reuse_stale,
+            data=selection.data,
+        )
         provenance.add(table)
         tables.append(table)
     figures = _figures(out / "figures")
@@ -103,7 +118,7 @@ def write_report(
         "audit": findings,
         "claims": load_claims().claims,
         "standings": _standings(performance, profile, data),
-        "runs": _count_runs(profile, store),
+        "runs": _count_runs(whole, profile, store, trust),
         "rules": RULES,
         "captions": CAPTIONS,
     }
@@ -137,20 +152,16 @@ def _environment() -> Environment:
     return environment
 
 
-def _planned(name: str, profile: Profile, store: Store) -> list[Planned]:
-    return plan(units([name], profile), range(profile.seeds), store, trust=True)
-
-
 def _figures(folder: Path) -> list[str]:
     """Names of the pictures that are there, in the order of the captions."""
     return [name for name in CAPTIONS if (folder / f"{name}.svg").is_file()]
 
 
-def _count_runs(profile: Profile, store: Store) -> tuple[int, int]:
-    """(finished, planned) over all tables and figures."""
-    planned = plan(units(list(experiments()), profile), range(profile.seeds), store, trust=True)
+def _count_runs(whole: Selection, profile: Profile, store: Store, trust: bool) -> tuple[int, int]:
+    """(finished, planned) over all tables and figures; stale runs are not finished ones."""
+    planned = whole.planned(list(experiments()), profile, store, trust=trust)
     states = [state for p in planned for state in p.states.values()]
-    return sum(state in ("complete", "stale") for state in states), len(states)
+    return states.count("complete"), len(states)
 
 
 def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[Standing]:

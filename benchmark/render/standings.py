@@ -16,7 +16,7 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.records import RunRecord
 from benchmark.render.curves import method_legend
-from benchmark.render.exhibits import group
+from benchmark.render.exhibits import group, usable
 from benchmark.render.notes import DatasetNote
 from benchmark.render.style import INK, QUIET, TWO_COLUMNS, figure, look
 from benchmark.store import Store
@@ -35,14 +35,16 @@ class Scores:
     control: bool
 
 
-def scores(planned: Sequence[Planned], store: Store) -> dict[str, dict[str, Scores]]:
+def scores(
+    planned: Sequence[Planned], store: Store, *, reuse_stale: bool
+) -> dict[str, dict[str, Scores]]:
     """dataset -> method -> scores on test, of base configurations with finished runs."""
     found: dict[str, dict[str, Scores]] = {}
     for p in planned:
         if p.unit.variant != "base":
             continue
         columns, length = [], None
-        for seed in p.states:
+        for seed in usable(p, reuse_stale=reuse_stale):
             if store.status(p.unit.key, seed).status != "complete":
                 continue
             run = store.read(p.unit.key, seed)

@@ -1,8 +1,8 @@
 """Tables from stored runs. `tabulated` is the one path from a plan to numbers: Markdown, CSV and
 LaTeX come from what it returns, so that `verify` can write them anew and compare byte by byte."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,9 @@ from benchmark.data.bundle import load_bundle
 from benchmark.identity import hashes
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
-from benchmark.records import Hashes, Unit
+from benchmark.records import Hashes, Unit, UnitKey
 from benchmark.registry import Profile
-from benchmark.render.exhibits import SWEEPS, distinct, specs
+from benchmark.render.exhibits import SWEEPS, distinct, specs, usable
 from benchmark.render.layout import Layout
 from benchmark.render.notes import dataset_note, facts, records, runs_block
 from benchmark.render.printed_counts import table1, table4
@@ -41,6 +41,8 @@ class Tabulated:
     sheet: Sheet
     places: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""
+    shown: Mapping[UnitKey, tuple[int, ...]] = field(default_factory=dict)
+    """Seeds of each unit whose runs are in the numbers."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
@@ -57,19 +59,22 @@ def tabulated(
     store: Store,
     profile: Profile,
     *,
+    datasets: Sequence[str] | None = None,
+    reuse_stale: bool = False,
     data: Path | None = None,
 ) -> Tabulated:
     """A table by its name in experiments.yaml (one of `TABLES`), from stored runs alone.
 
-    Runs that the plan calls stale are used and marked: whoever planned has decided to show them.
-    Tables 1 and 4 are counts, and come from the bundles of the profile's datasets.
+    Runs that the plan calls stale are used, with a mark, where `reuse_stale` asks for it; otherwise
+    their cells have no value. Tables 1 and 4 are counts, and come from the bundles of `datasets`
+    (None: the profile's). Raises InputError for an unknown dataset.
     """
     title = (
         f"{name.replace('table', 'Table ').replace('fig', 'Figure ')}. {experiments()[name].title}"
     )
     if name in ("table1", "table4"):
         build = table1 if name == "table1" else table4
-        counted = build([load_bundle(dataset, root=data) for dataset in profile.run_on])
+        counted = build([load_bundle(dataset, root=data) for dataset in datasets or profile.run_on])
         sheet = Sheet(name, title, counted.blocks, counted.notes)
         return Tabulated(counted.cells, pd.DataFrame(), sheet)
     planned = distinct(name, planned)
@@ -79,29 +84,38 @@ def tabulated(
     fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
     printed = load_cells()
-    table = tabulate(table_id, places, store, paper_cells=printed, hashes=fresh, reuse_stale=True)
+    table = tabulate(
+        table_id, places, store, paper_cells=printed, hashes=fresh, reuse_stale=reuse_stale
+    )
     cells = table.cells
     if name in SWEEPS:
         on_validation = [replace(spec, split="validation") for spec in places]
         validation = tabulate(
-            f"{table_id}-validation", on_validation, store, hashes=fresh, reuse_stale=True
+            f"{table_id}-validation",
+            on_validation,
+            store,
+            hashes=fresh,
+            reuse_stale=reuse_stale,
         )
         cells = pd.concat([cells, validation.cells], ignore_index=True)
     layout = Layout(name, places, cells, table.comparisons, printed)
-    runs = {p.unit.key: records(p, store) for p in planned}
+    shown = {p.unit.key: usable(p, reuse_stale=reuse_stale) for p in planned}
+    runs = {p.unit.key: records(p, store, reuse_stale=reuse_stale) for p in planned}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
     blocks.append(runs_block(planned, runs, notes))
-    lines = facts(planned, runs, profile, notes)
+    lines = facts(name, planned, runs, profile, notes)
     problems = _problems(table.problems, store)
     sheet = Sheet(name, title, tuple(blocks), tuple(lines), problems)
-    return Tabulated(cells, table.comparisons, sheet, tuple(places))
+    return Tabulated(cells, table.comparisons, sheet, tuple(places), shown)
 
 
-def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[Unit], Hashes] | None:
-    """What runs made now would depend on, where the plan found stale ones; else None."""
-    if not any("stale" in p.states.values() for p in planned):
-        return None
-    return lambda unit: hashes(unit, load_bundle(unit.dataset, root=data).meta.data_hash)
+def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[Unit], Hashes | None]:
+    """What runs made now would depend on, of units of which the plan found stale ones."""
+    stale = [p.unit for p in planned if "stale" in p.states.values()]
+    datasets = {unit.dataset for unit in stale}
+    seen = {d: load_bundle(d, root=data).meta.data_hash for d in datasets}
+    found = {unit.key: hashes(unit, seen[unit.dataset]) for unit in stale}
+    return lambda unit: found.get(unit.key)
 
 
 def _problems(problems: Sequence[str], store: Store) -> tuple[str, ...]:

@@ -1,0 +1,63 @@
+"""What a table was asked to show, kept beside it as tables/NAME.json.
+
+So `verify` derives the same cells anew, and the report shows each table as it was rendered.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.errors import InputError
+from benchmark.plan import Planned, plan, units
+from benchmark.registry import Profile
+from benchmark.store import Store
+
+
+class NotDrawn(InputError):
+    """A table or figure that what was asked for, or what is there, leaves empty."""
+
+
+class Selection(BaseModel):
+    """Datasets, rows and seeds of one request, and which of their runs it shows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: tuple[str, ...] | None = None
+    """None: the profile's."""
+    models: tuple[str, ...] | None = None
+    """None: all of the experiment's."""
+    seeds: tuple[int, ...]
+    reuse_stale: bool = False
+    """Whether runs of other code, settings or data are shown, with a mark."""
+    source: Path | None = None
+    """Results folder from elsewhere, whose runs are taken as they are; None: this folder's runs."""
+    data: Path | None = None
+    """Folder of bundles, if not the usual one."""
+
+    def planned(
+        self, names: Sequence[str], profile: Profile, store: Store, *, trust: bool
+    ) -> list[Planned]:
+        """The units of the named experiments and how they stand in `store`; nothing is trained.
+
+        trust: take runs as they are, whatever they were made with.
+        """
+        return plan(
+            units(names, profile, datasets=self.datasets, models=self.models),
+            self.seeds,
+            store,
+            data=self.data,
+            trust=trust,
+            feature_control_seeds=profile.feature_control_seeds,
+        )
+
+
+def read_selection(path: Path) -> Selection:
+    """Raises InputError, with the remedy, where the file is missing or damaged."""
+    try:
+        return Selection.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(
+            f"{path}: does not say what its table shows ({type(error).__name__}); render the table "
+            "again"
+        ) from error
