@@ -3,13 +3,22 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from benchmark.cli.options import parse_seeds
+from benchmark.cli import app, exhibits, main, options, results
+from benchmark.cli.options import only_profile, parse_seeds
 from benchmark.errors import InputError
+from benchmark.plan import plan, unit_of, units
+from benchmark.registry import get_profile
+from benchmark.run import run_unit
+from benchmark.store import Store
+from tests.benchmark.results import make_result
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec,Popularity")
@@ -66,8 +75,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(folder):
 
 
 def test_verify_passes_and_names_an_edited_cell(folder):
-    options = [*SMALL]
-    assert call(folder, "verify", *options).returncode == 0
+    assert call(folder, "verify").returncode == 0
     path = folder / "results" / "smoke" / "tables" / "table2.csv"
     whole = path.read_text()
     cells = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -75,7 +83,7 @@ def test_verify_passes_and_names_an_edited_cell(folder):
     digit = "1" if value[-1] != "1" else "2"
     path.write_text(whole.replace(value, value[:-1] + digit))
     try:
-        found = call(folder, "verify", *options)
+        found = call(folder, "verify")
         assert found.returncode == 1
         assert "GRU4Rec" in found.stdout
         assert "MRR@5" in found.stdout
@@ -88,7 +96,7 @@ def test_verify_notices_one_byte_of_a_rank_file(folder):
     whole = path.read_bytes()
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     try:
-        found = call(folder, "verify", *SMALL)
+        found = call(folder, "verify", "--profile", "smoke")
         assert found.returncode == 1
         assert "GRU4Rec" in found.stdout
     finally:
@@ -96,19 +104,110 @@ def test_verify_notices_one_byte_of_a_rank_file(folder):
 
 
 def test_another_results_folder_renders_without_training(folder, tmp_path):
-    done = call(tmp_path, "table2", *SMALL, "--from", str(folder / "runs"))
+    options = [*SMALL[2:], "--from", str(folder / "runs")]  # it holds one profile
+    done = call(tmp_path, "table2", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     there = folder / "results" / "smoke" / "tables" / "table2.csv"
     assert (tmp_path / "results" / "smoke" / "tables" / "table2.csv").read_text() == (
         there.read_text()
     )
     assert not (tmp_path / "runs").exists()
+    assert call(tmp_path, "verify").returncode == 0
+    assert "0 difference(s)" in call(tmp_path, "verify", "--from", str(folder / "runs")).stdout
 
 
 def test_a_folder_equals_itself(folder):
     done = call(folder, "compare", "runs", "runs")
     assert done.returncode == 0
     assert "GRU4Rec" in done.stdout
+
+
+def test_several_profiles_are_not_guessed_among(tmp_path):
+    for profile in ("quick", "smoke"):
+        (tmp_path / profile / "beauty" / "fpmc" / "base").mkdir(parents=True)
+        (tmp_path / profile / "beauty" / "fpmc" / "base" / "seed-0.json").touch()
+    with pytest.raises(InputError, match=r"several profiles \(quick, smoke\).*--profile"):
+        only_profile(tmp_path)
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """The commands in this process, in a folder of their own."""
+    for module in (options, exhibits, results):
+        for name, path in (("ROOT", ""), ("RUNS", "runs"), ("RESULTS", "results")):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, tmp_path / path)
+        for name in ("reference", "audit"):
+            if hasattr(module, name.upper()):
+                monkeypatch.setattr(module, name.upper(), tmp_path / "results" / name)
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def write_stale(store, profile):
+    """A run of Popularity on beauty with ranks and hashes that nothing ever had."""
+    unit = unit_of("Popularity", "beauty", get_profile(profile))
+    made = make_result(unit, 0, np.full(943, 400))
+    store.write(made)
+    return unit, made
+
+
+def test_check_trains_anew_whatever_is_stored(work):
+    """A stored run of the same unit, worse by far and of other code, plays no part and stays."""
+    store, reference = Store(work / "runs"), Store(work / "results" / "reference")
+    unit, made = write_stale(store, "ci")
+    run_unit(unit, [0, 1], reference)
+    done = invoke("check", "--reference", str(reference.root), "--seeds", "1")
+    assert done.exit_code == 0, done.output
+    assert "passed" in done.output
+    assert store.read(unit.key, 0).record.hashes == made.record.hashes
+    assert len(list(store.scan())) == 1
+    worse = reference.read(unit.key, 0)
+    for seed in (0, 1):
+        better = replace(worse.test, above=worse.test.above // 2)
+        record = worse.record.model_copy(update={"seed": seed})
+        reference.write(replace(worse, record=record, test=better))
+    done = invoke("check", "--reference", str(reference.root), "--seeds", "1")
+    assert (done.exit_code, "unjudged" in done.output) == (1, True)
+
+
+def test_promote_refuses_stale_runs_of_its_profile_alone(work):
+    store, reference = Store(work / "runs"), Store(work / "results" / "reference")
+    write_stale(store, "ci")
+    run_unit(unit_of("Popularity", "beauty", get_profile("smoke")), [0], store)
+    done = invoke("promote", "--profile", "ci")
+    assert isinstance(done.exception, InputError)
+    assert "1 stale run(s)" in str(done.exception)
+    assert "made with other config and code and data" in str(done.exception)
+    assert invoke("promote", "--profile", "smoke").exit_code == 0
+    assert [run.record.unit.profile for run in reference.scan()] == ["smoke"]
+
+
+def test_all_shows_no_stale_number_as_current(work, monkeypatch):
+    """With training switched off, `all` and `verify` meet a stale run and show it nowhere."""
+    write_stale(Store(work / "runs"), "smoke")
+    monkeypatch.setattr(exhibits, "ensure", plan_alone)
+    small = ("--profile", "smoke", "--datasets", "beauty", "--models", "Popularity")
+    done = invoke("all", *small, "--seeds", "1")
+    assert done.exit_code == 0, done.output
+    assert "fig2 is left out" in done.output
+    assert "table5 is left out: none of the rows" in done.output
+    table = work / "results" / "smoke" / "tables" / "table2.csv"
+    assert set(pd.read_csv(table)["status"]) == {"stale"}
+    assert pd.read_csv(table)["mean"].isna().all()
+    verified = invoke("verify")
+    assert (verified.exit_code, "0 difference(s)" in verified.output) == (0, True), verified.output
+    assert invoke("table2", *small, "--reuse-stale").exit_code == 0
+    assert pd.read_csv(table)["mean"].notna().all()
+    assert invoke("verify").exit_code == 0
+
+
+def plan_alone(names, request):
+    wanted = units(names, request.profile, datasets=request.datasets, models=request.models)
+    return plan(wanted, request.seeds, request.store, data=request.data)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +220,14 @@ def test_a_folder_equals_itself(folder):
         (("table2", "--device", "cuda:9"), "--device cuda:9: not here"),
         (("table2", "--launcher", "slurm"), "unknown launcher 'slurm'"),
         (("table2", "--from", "nowhere"), "--from nowhere: no such folder"),
+        (("table2", "--from", "."), "--from .: holds no runs"),
+        (("verify", "--from", "nowhere"), "--from nowhere: no such folder"),
+        (("table1", "--datasets", "beuty"), "did you mean 'beauty'"),
+        (("fig1", "--datasets", "beuty"), "did you mean 'beauty'"),
+        (("fig2", "--datasets", "beauty"), "none of the datasets beauty"),
+        (("promote",), "--profile"),
+        (("promote", "--profile", "smok"), "did you mean 'smoke'"),
+        (("check",), "holds no finished run of the profile 'ci'"),
         (("data", "ml100k"), "did you mean 'ml-100k'"),
         (("features", "beauty", "--modality", "texts"), "did you mean 'text'"),
         (("audit", "missing.csv"), "missing.csv"),
@@ -128,11 +235,17 @@ def test_a_folder_equals_itself(folder):
         (("verify",), "holds no table"),
     ],
 )
-def test_a_mistake_is_answered_with_the_remedy_and_status_2(tmp_path, arguments, message):
-    done = call(tmp_path, *arguments)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+def test_a_mistake_is_answered_with_the_remedy_and_status_2(
+    work, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert message in " ".join(said.split())
+    assert "Traceback" not in said
 
 
 def test_an_unknown_command_or_option_is_refused(tmp_path):

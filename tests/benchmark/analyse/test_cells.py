@@ -199,6 +199,28 @@ def test_stale_runs_are_used_only_when_asked(store):
     assert set(fresh.cells["status"]) == {"ok"}
 
 
+def test_stale_runs_take_part_in_comparisons_only_when_asked(store):
+    edited = HASHES.model_copy(update={"code": "edited"})
+
+    def current(unit):
+        return edited if unit.model == "Good" else HASHES
+
+    ignored = make_table(store, ROWS, hashes=current)
+    assert set(ignored.cells.query("row == 'Good'")["status"]) == {"stale"}
+    assert "Good" not in {*ignored.comparisons["row"], *ignored.comparisons["versus"]}
+    reused = make_table(store, ROWS, hashes=current, reuse_stale=True)
+    assert "Good" in set(reused.comparisons["row"])
+
+
+def test_stale_runs_that_the_budget_ended_are_not_compared(store):
+    for seed in SEEDS:
+        run = store.read(make_unit("Good").key, seed)
+        store.write(replace(run, record=run.record.model_copy(update={"plateau": False})))
+    current = HASHES.model_copy(update={"code": "edited"})
+    table = make_table(store, ROWS, hashes=lambda unit: current, reuse_stale=True)
+    assert "Good" not in set(table.comparisons["row"])
+
+
 def test_failed_runs_stay_failed_when_they_are_stale_too(store):
     store.write(failed_result(make_unit("Good"), 0))
     current = HASHES.model_copy(update={"code": "edited"})

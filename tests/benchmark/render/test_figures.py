@@ -3,10 +3,14 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from benchmark.data.bundle import load_bundle
+from benchmark.data.own import import_dataset
+from benchmark.errors import InputError
+from benchmark.registry import get_profile
 from benchmark.render import render
 from benchmark.render.alignment import (
     Snapshot,
@@ -17,8 +21,10 @@ from benchmark.render.alignment import (
     principal_plane,
 )
 from benchmark.render.architecture import draw_architecture, parts
+from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.standings import improvement
 from benchmark.render.style import FORMATS, LOOKS, look, save, styled
+from benchmark.store import Store
 from findrec.config import FindRecConfig
 from findrec.coordination import mean_kernel
 from findrec.model import FindRec
@@ -127,14 +133,15 @@ def test_files_are_fit_for_print(tmp_path):
 def test_curves_and_figure_3(synthetic, profile, tmp_path):
     store, planned = synthetic
     own = [p for p in planned if p.unit.variant == "base" or "=" in p.unit.variant]
-    rendered = render("curves", own, store, profile, tmp_path)
+    asked = Selection(seeds=(0, 1, 2))
+    rendered = render("curves", own, store, profile, tmp_path, asked)
     names = {path.stem for path in rendered.paths}
     assert names == {
         "curves",
         *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
     }
     experts = [p for p in own if p.unit.model == "FindRec" and "lambda" not in p.unit.variant]
-    rendered = render("fig3", experts, store, profile, tmp_path)
+    rendered = render("fig3", experts, store, profile, tmp_path, asked)
     assert {p.name for p in rendered.paths} >= {"fig3.csv", "fig3.svg", "fig3.pdf", "fig3.png"}
 
 
@@ -142,3 +149,54 @@ def test_figure_1_of_beauty_leaves_out_images():
     model = FindRec(FindRecConfig(), load_bundle("beauty").catalogue())
     assert not any("image" in part.path for part in parts(model))
     assert any(part.path == "features.text" for part in parts(model))
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2"])
+def test_figures_1_and_2_are_of_the_datasets_asked_for(name, profile, tmp_path):
+    both = profile.model_copy(update={"run_on": ("ml-100k",)})
+    asked = Selection(seeds=(0,), datasets=("beauty",))
+    with pytest.raises(NotDrawn, match="none of the datasets beauty"):
+        render(name, [], Store(tmp_path), both, tmp_path, asked)
+    with pytest.raises(InputError, match="did you mean 'beauty'"):
+        render(
+            name, [], Store(tmp_path), both, tmp_path, Selection(seeds=(0,), datasets=("beuty",))
+        )
+
+
+@pytest.fixture(scope="module")
+def with_both(tmp_path_factory):
+    """(folder of bundles, profile): a dataset of random interactions and features, trained for the
+    12 steps of `smoke`."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("data")
+    users, items = np.repeat(np.arange(60), 12), rng.integers(0, 40, 720)
+    frame = pd.DataFrame({"user": users, "item": items, "timestamp": np.arange(720)})
+    frame.to_csv(folder / "own.csv", index=False)
+    pd.DataFrame({"id": np.arange(40)}).to_csv(folder / "items.csv", index=False)
+    for modality in ("text", "image"):
+        np.save(folder / f"{modality}.npy", rng.normal(size=(40, 6)).astype(np.float32))
+    import_dataset(
+        "own",
+        folder / "own.csv",
+        items=folder / "items.csv",
+        features={"text": folder / "text.npy", "image": folder / "image.npy"},
+        core=None,
+        root=folder,
+    )
+    return folder, get_profile("smoke")
+
+
+def test_figure_2_of_results_from_elsewhere_trains_nothing(tmp_path, with_both):
+    """Without what an earlier call has kept it says so; with it, it is drawn from that."""
+    data, profile = with_both
+    elsewhere = Selection(seeds=(0,), datasets=("own",), data=data, source=tmp_path)
+    with pytest.raises(NotDrawn, match="trains nothing"):
+        render("fig2", [], Store(tmp_path), profile, tmp_path, elsewhere)
+    assert not (tmp_path / "figures").exists()
+    here = elsewhere.model_copy(update={"source": None})
+    render("fig2", [], Store(tmp_path), profile, tmp_path, here)
+    picture = tmp_path / "figures" / "fig2.svg"
+    drawn = picture.read_bytes()
+    picture.unlink()
+    render("fig2", [], Store(tmp_path), profile, tmp_path, elsewhere)
+    assert picture.read_bytes() == drawn

@@ -7,6 +7,8 @@ import re
 import pytest
 
 from benchmark.evaluate.metrics import per_user
+from benchmark.render import render
+from benchmark.render.selection import Selection
 from benchmark.render.sheet import number
 from benchmark.render.site import write_report
 
@@ -14,7 +16,7 @@ from benchmark.render.site import write_report
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store)
+    return write_report(profile, tmp_path_factory.mktemp("results"), store, trust=True)
 
 
 class Elements(html.parser.HTMLParser):
@@ -100,6 +102,19 @@ def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
     assert not (report.parent / "audit.html").exists()
     found = run_audit(None, tmp_path / "audit")
     store, _ = synthetic
-    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit")
+    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", trust=True)
     text = (again.parent / "audit.html").read_text(encoding="utf-8")
     assert text.count('<article class="finding') == len(found.findings)
+
+
+def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp_path):
+    """Made-up hashes are stale. A table that was rendered with them keeps its rows and seeds."""
+    store, planned = synthetic
+    asked = Selection(seeds=(0, 1), models=("SASRec",), reuse_stale=True)
+    shown = [p for p in planned if p.unit.model == "SASRec"]
+    render("table2", shown, store, profile, tmp_path, asked)
+    cells = data(write_report(profile, tmp_path, store))["cells"]
+    assert len(cells["2|SASRec||beauty|MRR@5"]["values"]) == 2
+    assert "2|FindRec||beauty|MRR@5" not in cells
+    other = cells["6|FindRec|0.01|beauty|MRR@5"]
+    assert (other["status"], other["values"]) == ("stale", [])

@@ -13,12 +13,16 @@ import pytest
 
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
+from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
+from benchmark.identity import hashes
 from benchmark.paper import load_cells
 from benchmark.plan import experiments, plan, units
 from benchmark.registry import get_profile
 from benchmark.render import render
-from benchmark.render.sheet import change, count, number, percent, signed
+from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
+from benchmark.render.selection import Selection, read_selection
+from benchmark.render.sheet import change, count, number, percent, signed, size
 from benchmark.render.tables import TABLES, tabulated
 from benchmark.render.writers import to_latex, to_markdown
 from benchmark.store import Store
@@ -126,6 +130,7 @@ def test_missing_failed_budget_and_partial(tmp_path, profile):
         record = run.record.model_copy(update={"plateau": seed > 0})
         store.write(type(run)(record, run.validation, run.test, run.length))
     store.write(synthetic_run(unit["MMMLP"], 0, 80))
+    plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
     table = tabulated("table2", plans, store, profile)
     assert entries(table, "SASRec")[0].text == "no runs"
     assert entries(table, "Mamba4Rec")[0].text == "failed"
@@ -205,12 +210,15 @@ def test_latex_escapes_and_balances(synthetic, profile):
 
 def test_render_writes_three_files(synthetic, profile, tmp_path):
     store, _ = synthetic
-    rendered = render("table6", planned(store, profile, "table6"), store, profile, tmp_path)
+    asked = Selection(seeds=(0, 1, 2), datasets=("beauty",), source=Path("elsewhere"))
+    rendered = render("table6", planned(store, profile, "table6"), store, profile, tmp_path, asked)
     assert [p.relative_to(tmp_path).as_posix() for p in rendered.paths] == [
         "tables/table6.md",
         "tables/table6.csv",
         "tables/table6.tex",
+        "tables/table6.json",
     ]
+    assert read_selection(tmp_path / "tables" / "table6.json") == asked
     assert rendered.terminal is not None
     assert all(path.read_text(encoding="utf-8") for path in rendered.paths)
 
@@ -218,7 +226,7 @@ def test_render_writes_three_files(synthetic, profile, tmp_path):
 def test_unknown_name(synthetic, profile, tmp_path):
     store, _ = synthetic
     with pytest.raises(InputError, match="table2"):
-        render("tabel2", [], store, profile, tmp_path)
+        render("tabel2", [], store, profile, tmp_path, Selection(seeds=(0,)))
 
 
 def test_every_experiment_is_drawn():
@@ -254,3 +262,97 @@ def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
             store.write(type(run)(record, run.validation, run.test, run.length))
     table = tabulated("table6", plans, store, profile)
     assert table.sheet.blocks[0].notes[0].startswith("Every setting gives the same numbers")
+
+
+def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
+    """Synthetic runs carry made-up hashes: stale, to a plan that does not take them as they are."""
+    store, _ = synthetic
+    models = ("SASRec", "MMMLP")
+    plans = plan(units(["table2"], profile, models=models), range(3), store)
+    assert {state for p in plans for state in p.states.values()} == {"stale"}
+    table = tabulated("table2", plans, store, profile)
+    assert (set(table.cells["status"]), table.cells["n"].sum()) == ({"stale"}, 0)
+    assert table.comparisons.empty
+    assert entries(table, "SASRec")[0].text == "no current run"
+    assert set(table.shown.values()) == {()}
+    assert not table.sheet.blocks[-1].lines
+    reused = tabulated("table2", plans, store, profile, reuse_stale=True)
+    assert set(reused.cells["status"]) == {"stale"}
+    assert entries(reused, "SASRec")[0].signs[-1] == "stale"
+    assert len(reused.sheet.blocks[-1].lines) == len(plans)
+
+
+def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
+    store = Store(tmp_path)
+    plans = plan(units(["table2"], profile, models=("SASRec",)), range(3), store)
+    current = hashes(plans[0].unit, load_bundle("beauty").meta.data_hash)
+    for seed in range(3):
+        run = synthetic_run(plans[0].unit, seed, 60)
+        own = run.record.model_copy(update={"hashes": current} if seed else {})
+        store.write(type(run)(own, run.validation, run.test, run.length))
+    plans = plan([plans[0].unit], range(3), store)
+    assert plans[0].states == {0: "stale", 1: "complete", 2: "complete"}
+    table = tabulated("table2", plans, store, profile)
+    assert set(table.cells["n"]) == {2}
+    assert entries(table, "SASRec")[0].signs == ("partial",)
+    assert table.shown[plans[0].unit.key] == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["table1", "table4"])
+def test_counts_of_the_datasets_asked_for(profile, name):
+    both = profile.model_copy(update={"run_on": ("ml-100k", "microlens")})
+    table = tabulated(name, [], Store(Path("nowhere")), both, datasets=["beauty"])
+    assert set(table.cells["dataset"]) == {"beauty"}
+    with pytest.raises(InputError, match="did you mean 'beauty'"):
+        tabulated(name, [], Store(Path("nowhere")), profile, datasets=["beuty"])
+
+
+def test_features_are_the_bundle_s(tmp_path, profile):
+    """Before the bundle is built those that are shipped, and none that the configuration only
+    names; then what the bundle holds."""
+    assert dataset_note("microlens-50k", profile, tmp_path).encoders == {}
+    assert dataset_note("ml-100k", profile, tmp_path).encoders == {
+        "text": "minilm",
+        "image": "efficientnet-lite0",
+    }
+    assert dataset_note("beauty", profile, tmp_path).encoders == {"text": "minilm"}
+    meta = load_bundle("beauty").meta
+    (tmp_path / "beauty").mkdir()
+    built = tmp_path / "beauty" / "bundle.json"
+    own = meta.model_copy(update={"encoders": {"text": None, "image": "own.npy"}})
+    built.write_text(own.model_dump_json())
+    assert dataset_note("beauty", profile, tmp_path).encoders == {"image": "own.npy"}
+    built.write_text("{}")
+    with pytest.raises(InputError, match=r"bundle\.json: damaged"):
+        dataset_note("beauty", profile, tmp_path)
+
+
+def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
+    store = Store(tmp_path)
+    plans = planned(store, profile, models=("SASRec", "Popularity"))
+    for p in plans:
+        for seed in p.states:
+            run = synthetic_run(p.unit, seed, 60)
+            peak = (300 + seed) * 2**20 if p.unit.model == "SASRec" else None
+            record = run.record.model_copy(update={"peak_memory": peak})
+            store.write(type(run)(record, run.validation, run.test, run.length))
+    plans = planned(store, profile, models=("SASRec", "Popularity"))
+    table = tabulated("table2", plans, store, profile)
+    block = table.sheet.blocks[-1]
+    at = block.headings.index("peak memory")
+    assert {line.label: line.entries[at].text for line in block.lines} == {
+        "SASRec": "302 MiB",
+        "Popularity": "",
+    }
+    assert UNEQUAL_TERMS in table.sheet.notes
+    alone = [p for p in plans if p.unit.model == "SASRec"]
+    assert UNEQUAL_TERMS not in tabulated("table2", alone, store, profile).sheet.notes
+    assert size(3 * 2**29) == "1.5 GiB"
+
+
+def test_a_selection_that_is_missing_or_damaged_says_so(tmp_path):
+    for text in (None, "{}", "no json"):
+        if text is not None:
+            (tmp_path / "table2.json").write_text(text)
+        with pytest.raises(InputError, match=r"table2\.json.*render the table again"):
+            read_selection(tmp_path / "table2.json")
