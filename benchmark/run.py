@@ -19,7 +19,7 @@ from benchmark.analyse.statistics import RULES_HASH
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Sequences, leave_one_out
 from benchmark.errors import InputError
-from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
+from benchmark.evaluate.ranks import NanScores, rank_targets, rank_targets_stacked
 from benchmark.identity import hashes, identity
 from benchmark.records import (
     Curves,
@@ -135,6 +135,7 @@ def _train(
     """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
     which changes no result (stack invariance)."""
     name = identity(parts, seeds[0])[:16] + "-" + "-".join(map(str, seeds))
+    checkpoint = store.root / ".checkpoints" / f"{name}.pt"
     try:
         trained = train(
             make,
@@ -144,11 +145,12 @@ def _train(
             seeds,
             device=device,
             watch=watch,
-            checkpoint=store.root / ".checkpoints" / f"{name}.pt",
+            checkpoint=checkpoint,
         )
     except torch.OutOfMemoryError:
         if len(seeds) == 1:
             raise
+        checkpoint.unlink(missing_ok=True)
         trained = None
     if trained is None:  # outside of the handler, whose traceback keeps the tensors alive
         torch.cuda.empty_cache()
@@ -226,12 +228,10 @@ def _fit_control(
     fitting = time.perf_counter() - started
 
     def score(history: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(control.score(history)).unsqueeze(0)
+        return torch.as_tensor(control.score(history))
 
-    (validation,) = rank_targets_stacked(score, sequences.validation, top=0)
-    (test,) = rank_targets_stacked(score, sequences.test)
-    assert isinstance(validation, Ranks)
-    assert isinstance(test, Ranks)
+    validation = rank_targets(score, sequences.validation, top=0)
+    test = rank_targets(score, sequences.test)
     timings = Timings(training=fitting, evaluation=time.perf_counter() - started - fitting)
     length = sequences.test.length.astype(np.int32)
     return [
