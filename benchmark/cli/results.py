@@ -155,12 +155,13 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
 def check(
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML.")] = None,
     reference: Annotated[Path, typer.Option(help="Folder of reference runs.")] = REFERENCE,
-    seeds: SeedsOption = "2",
+    seeds: SeedsOption = "10,11",
     data: DataOption = None,
 ) -> None:
     """Train the `ci` profile's references anew and hold the two against each other; 1 on a drop.
 
     Whatever runs/ holds plays no part: all is trained in a folder of its own, removed afterwards.
+    The seeds are by default none of the references': the rule takes the two for independent.
     """
     from benchmark.analyse.regression import check_stores, write_junit
 
