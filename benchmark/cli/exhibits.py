@@ -29,7 +29,9 @@ from benchmark.cli.training import ensure, train
 app = typer.Typer()
 
 
-def _experiment_command(name: str) -> Callable[..., None]:
+def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
+    """A command that takes the options of all exhibits and acts on what they resolve to."""
+
     def command(
         profile: ProfileOption = None,
         datasets: DatasetsOption = None,
@@ -45,9 +47,13 @@ def _experiment_command(name: str) -> Callable[..., None]:
         request = resolve_request(
             profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
         )
-        _show(name, ensure([name], request), request)
+        action(request)
 
     return command
+
+
+def _exhibit(name: str) -> Callable[[Request], None]:
+    return lambda request: _show(name, ensure([name], request), request)
 
 
 def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
@@ -70,27 +76,7 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
         console.print(f"wrote {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
-for _name, _experiment in planning.experiments().items():
-    app.command(_name, help=_experiment.title)(_experiment_command(_name))
-
-
-@app.command(name="all")
-def everything(
-    profile: ProfileOption = None,
-    datasets: DatasetsOption = None,
-    models: ModelsOption = None,
-    seeds: SeedsOption = None,
-    device: DeviceOption = None,
-    launcher: LauncherOption = "local",
-    source: FromOption = None,
-    dry_run: DryRunOption = False,
-    data: DataOption = None,
-    reuse_stale: StaleOption = False,
-) -> None:
-    """Every table and figure, the audit, and the report."""
-    request = resolve_request(
-        profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
-    )
+def _everything(request: Request) -> None:
     from benchmark.render.selection import NotDrawn
 
     names = list(planning.experiments())
@@ -105,6 +91,13 @@ def everything(
             console.print(f"{name} is left out: {reason}", highlight=False, soft_wrap=True)
     show_audit(None, AUDIT)
     _report(request)
+
+
+for _name, _experiment in planning.experiments().items():
+    app.command(_name, help=_experiment.title)(_with_options(_exhibit(_name)))
+app.command("all", help="Every table and figure, the audit, and the report.")(
+    _with_options(_everything)
+)
 
 
 @app.command()

@@ -227,7 +227,7 @@ def plan_alone(names, request):
         (("fig2", "--datasets", "beauty"), "none of the datasets beauty"),
         (("promote",), "--profile"),
         (("promote", "--profile", "smok"), "did you mean 'smoke'"),
-        (("check",), "holds no finished run of the profile 'ci'"),
+        (("check", "--reference", "empty"), "holds no finished run of the profile 'ci'"),
         (("data", "ml100k"), "did you mean 'ml-100k'"),
         (("features", "beauty", "--modality", "texts"), "did you mean 'text'"),
         (("audit", "missing.csv"), "missing.csv"),
