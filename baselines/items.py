@@ -1,6 +1,6 @@
-"""Item embedding of the "(MM)" rows: an embedding per item plus its projected features.
+"""Item embedding of the "(MM)" rows, and which items have the same features.
 
-The paper's section 3.2 says no more than that SASRec (MM) "directly mixes modal features into ID
+"(MM)" is an embedding per item plus its projected features. The paper's section 3.2 says no more than that SASRec (MM) "directly mixes modal features into ID
 embeddings" and feeds them "into the original SASRec network as additional features". SASRec has one
 item embedding, used at the input and for scoring (Kang and McAuley 2018, section III-D), so the
 mixed embedding takes both places here: an item's features then also say what it is scored by, which
@@ -10,6 +10,7 @@ is what they can do for a rare item. Features at the input alone are a reading
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from findrec.layers import FeatureProjection, ItemEmbedding
@@ -48,3 +49,36 @@ class MixedItemEmbedding(nn.Module):
                 assert isinstance(projection, FeatureProjection)
                 x = x + projection.table()
         return x
+
+
+class DistinctItems:
+    """Items of which no two have the same features, so that what follows from features alone is
+    computed once for all items that share them.
+
+    Beauty's 2,423 items have 999 different texts.
+    """
+
+    ids: Tensor
+    """[U] in ascending order, each the first of its kind, beginning with 0, the padding"""
+    place: Tensor
+    """[N + 1]: item i has the features of item ids[place[i]]"""
+
+    def __init__(self, *features: tuple[Tensor, Tensor]) -> None:
+        """features: for each modality, values [N + 1, ...] and where they are present [N + 1];
+        items that lack a modality are the same in it whatever their values."""
+        arrays = [(values.numpy(), present.tolist()) for values, present in features]
+        seen: dict[tuple[bytes | None, ...], int] = {}
+        ids, place = [], []
+        for item in range(len(arrays[0][1])):
+            key = tuple(
+                values[item].tobytes() if present[item] else None for values, present in arrays
+            )
+            if key not in seen:
+                seen[key] = len(ids)
+                ids.append(item)
+            place.append(seen[key])
+        self.ids, self.place = torch.tensor(ids), torch.tensor(place)
+
+    def select(self, values: Tensor) -> Tensor:
+        """The rows of `ids`; without a copy where these are all, for features are large."""
+        return values if len(self.ids) == len(values) else values[self.ids]

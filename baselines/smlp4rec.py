@@ -111,14 +111,22 @@ class SMLP4Rec(Recommender):
         init_normal(self)
 
     def forward(self, batch: Batch) -> Output:
-        ids = self.items(batch.items)
-        x = torch.stack([ids, *(attribute(batch.items) for attribute in self.attributes)], 1)
-        final = self.config.layers - 1
-        for layer in range(final):
-            x = self.layer(x, batch, layer)
         last = last_position(batch)
-        state = self.final_norm(self.last_layer(x, last, batch, final))
+        final = self.config.layers - 1
+        ids = self.items(batch.items)
+        if final == 0:  # reads attributes at the last position alone
+            column = self.block(pick(ids, last), batch.items.gather(1, last.unsqueeze(1)))
+        else:
+            x = self.block(ids, batch.items)
+            for layer in range(final):
+                x = self.layer(x, batch, layer)
+            ids, column = x[:, 0], pick(x, last)
+        state = self.final_norm(self.last_layer(ids, column, last, batch, final))
         return Output(place(state, last, batch.items.shape[1]))
+
+    def block(self, ids: Tensor, items: Tensor) -> Tensor:
+        """Item vectors [B, L, D] and their ids [B, L] -> with the attributes', [B, F, L, D]."""
+        return torch.stack([ids, *(attribute(items) for attribute in self.attributes)], 1)
 
     def layer(self, x: Tensor, batch: Batch, use: int) -> Tensor:
         """[B, F, L, D] -> [B, F, L, D]"""
@@ -128,14 +136,18 @@ class SMLP4Rec(Recommender):
             y = y + self.feature(n.flatten(-2), batch, use).unflatten(-1, n.shape[-2:])
         return x + y if self.config.residual else y
 
-    def last_layer(self, x: Tensor, last: Tensor, batch: Batch, use: int) -> Tensor:
-        """The same at the id and the last position alone, [B, F, L, D] and [B] -> [B, 1, D]."""
-        n = self.norm(x)
-        column = pick(n, last)
-        y = self.sequence.at(last, n[:, :1], batch, use) + self.channel(column[:, :1], batch, use)
+    def last_layer(
+        self, ids: Tensor, column: Tensor, last: Tensor, batch: Batch, use: int
+    ) -> Tensor:
+        """The same at the id and the last position alone, from what that reads of the block: the
+        ids at all positions, [B, L, D], and the last position's column, [B, F, 1, D] -> [B, 1, D].
+        """
+        n = self.norm(column)
+        y = self.sequence.at(last, self.norm(ids).unsqueeze(1), batch, use)
+        y = y + self.channel(n[:, :1], batch, use)
         if self.feature is not None:
-            y = y + self.feature(column.flatten(-2), batch, use)[:, :1].unsqueeze(-2)
-        return (pick(x[:, :1], last) + y if self.config.residual else y)[:, 0]
+            y = y + self.feature(n.flatten(-2), batch, use)[:, :1].unsqueeze(-2)
+        return (column[:, :1] + y if self.config.residual else y)[:, 0]
 
     def item_table(self) -> Tensor:
         return self.items.table()

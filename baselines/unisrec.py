@@ -35,8 +35,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import embedding, linear, normalize, softplus
 
+from baselines.items import DistinctItems
 from baselines.transformer import EPS, PositionEmbedding, TransformerEncoder
 from findrec.layers import Dropout, ItemEmbedding, init_normal
 from findrec.ops import normal, uniform
@@ -132,7 +133,7 @@ class UniSRec(Recommender):
         parts = [adaptor(batch) for adaptor in self.adaptors.values()]
         if self.ids is not None:
             parts.append(self.ids(batch.items))
-        items = torch.stack(parts).sum(0)
+        items = sum(parts[1:], parts[0])
         x = self.dropout(self.norm(items + self.positions(batch.items)), batch)
         return items, normalize(self.encoder(x, batch), dim=-1)
 
@@ -144,7 +145,7 @@ class UniSRec(Recommender):
             parts.append(adaptor.table())
         if self.ids is not None:
             parts.append(self.ids.table())
-        return normalize(torch.stack(parts).sum(0), dim=-1)
+        return normalize(sum(parts[1:], parts[0]), dim=-1)
 
     # ---- contrastive tasks, eqs. 8-10 ------------------------------------------------------
 
@@ -206,15 +207,24 @@ class UniSRec(Recommender):
 
 
 class Adaptor(nn.Module):
-    """Whitening and experts of one modality: sum_k g_k (x - b_k) W_k (eqs. 2-5)."""
+    """Whitening and experts of one modality: sum_k g_k (x - b_k) W_k (eqs. 2-5).
+
+    What does not depend on the position is computed for the items, and once for items with the
+    same features, wherever there are fewer of those than positions.
+    """
 
     values: Tensor
+    """[U, F], of the items with different features"""
     present: Tensor
+    place: Tensor
+    """[N + 1], each item's row in `values`"""
 
     def __init__(self, features: Features, config: UniSRecConfig, site: str) -> None:
         super().__init__()
-        self.register_buffer("values", features.values, persistent=False)
-        self.register_buffer("present", features.present, persistent=False)
+        distinct = DistinctItems((features.values, features.present))
+        self.register_buffer("values", distinct.select(features.values), persistent=False)
+        self.register_buffer("present", distinct.select(features.present), persistent=False)
+        self.register_buffer("place", distinct.place, persistent=False)
         width, experts = features.values.shape[1], config.experts
         self.site = site
         self.experts = nn.Linear(width, experts * config.dim, bias=False)
@@ -226,31 +236,54 @@ class Adaptor(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding."""
-        x = self.values[batch.items]
-        logits = x @ self.gate.T
-        if batch.training:
-            spread = softplus(x @ self.noise.T)
-            draws = normal(batch.key, f"{self.site}.gate", batch.rows, *logits.shape[1:])
-            logits = logits + draws.to(x.dtype) * spread  # eq. 5
-        mixed = self.mix(self.dropout(x, batch), logits.softmax(-1))
-        mixed = torch.where(self.present[batch.items].unsqueeze(-1), mixed, self.missing)
-        return mixed * batch.valid.unsqueeze(-1)
+        place = self.place[batch.items]
+        vectors = self.noisy(place, batch) if batch.training else self.clean(place)
+        return vectors * batch.valid.unsqueeze(-1)
 
     def table(self) -> Tensor:
         """[N, D] of all items, with clean gates."""
-        x = self.values[1:]
-        mixed = self.mix(x, (x @ self.gate.T).softmax(-1))
-        return torch.where(self.present[1:].unsqueeze(-1), mixed, self.missing)
+        return self.clean(self.place[1:])
 
-    def mix(self, x: Tensor, gates: Tensor) -> Tensor:
-        """Features [..., F] and gates [..., K] -> [..., D] (eqs. 2 and 3).
+    def clean(self, place: Tensor) -> Tensor:
+        """Rows [...] of `values` -> [..., D], without noise and dropout."""
+        if place.numel() < len(self.values):
+            return self.mixed(self.values[place], self.present[place])
+        return embedding(place, self.mixed(self.values, self.present))
 
-        (x - b_k) W_k is computed as x W_k - b_k W_k: one product for all experts.
+    def mixed(self, x: Tensor, present: Tensor) -> Tensor:
+        """Features [..., F] -> [..., D] with clean gates."""
+        experts = len(self.experts.weight)
+        # One product for experts and gates: a product with so few columns as gates is a slow one.
+        product = linear(x, torch.cat([self.experts.weight, self.gate]))
+        outputs, logits = product.split([experts, len(self.gate)], dim=-1)
+        return self.mix(outputs, logits.softmax(-1), present)
+
+    def noisy(self, place: Tensor, batch: Batch) -> Tensor:
+        """Rows [B, L] of `values` -> [B, L, D] in training."""
+        logits, spread = self.gates(place).unflatten(-1, (2, -1)).unbind(-2)
+        draws = normal(batch.key, f"{self.site}.gate", batch.rows, *logits.shape[1:])
+        logits = logits + draws.to(logits.dtype) * softplus(spread)  # eq. 5
+        outputs = self.experts(self.dropout(self.values[place], batch))
+        return self.mix(outputs, logits.softmax(-1), self.present[place])
+
+    def gates(self, place: Tensor) -> Tensor:
+        """Rows [...] of `values` -> [..., 2 K]: x W_g and x W_noise, which dropout leaves alone."""
+        weight = torch.cat([self.gate, self.noise])
+        if place.numel() < len(self.values):
+            return linear(self.values[place], weight)
+        return embedding(place, linear(self.values, weight))
+
+    def mix(self, outputs: Tensor, gates: Tensor, present: Tensor) -> Tensor:
+        """Products x W_k [..., K D] and gates [..., K] -> [..., D] (eqs. 2 and 3).
+
+        sum_k g_k (x - b_k) W_k is computed as sum_k g_k x W_k - sum_k g_k b_k W_k: one product for
+        all experts, and the whitening on D numbers instead of K D.
         """
-        weight = self.experts.weight.unflatten(0, (len(self.whitening), -1))
+        shape = (len(self.whitening), -1)
+        weight = self.experts.weight.unflatten(0, shape)
         shift = (weight @ self.whitening.unsqueeze(-1)).squeeze(-1)
-        outputs = self.experts(x).unflatten(-1, shift.shape) - shift
-        return (gates.unsqueeze(-2) @ outputs).squeeze(-2)
+        mixed = (gates.unsqueeze(-2) @ outputs.unflatten(-1, shape)).squeeze(-2) - gates @ shift
+        return torch.where(present.unsqueeze(-1), mixed, self.missing)
 
 
 def _at(x: Tensor, position: Tensor) -> Tensor:

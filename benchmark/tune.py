@@ -87,6 +87,8 @@ class Tuning(BaseModel):
     """Of every row on every dataset; stated so that growing the grid is a decision."""
     seed: int = Field(ge=0)
     """Of every trial."""
+    budget: float = Field(1.0, gt=0, le=1)
+    """Share of the profile's steps that a trial gets at most."""
     grid: Grid
 
     @cached_property
@@ -172,14 +174,15 @@ def trial_units(pairs: Sequence[tuple[str, str]], profile: Profile, tuning: Tuni
     Raises InputError naming the field and the row where a row lacks a field of the grid.
     """
     return [
-        _trial(model, dataset, profile, setting)
+        _trial(model, dataset, profile, setting, tuning.budget)
         for dataset, model in pairs
         for setting in tuning.settings
     ]
 
 
-def _trial(model: str, dataset: str, profile: Profile, setting: Setting) -> Unit:
+def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget: float) -> Unit:
     resolved = resolve(model, dataset, profile)
+    steps = math.ceil(budget * resolved.training.steps)
     fields = [field.name for field in dataclasses.fields(resolved.config)]
     for name in setting.model:
         if name not in fields:
@@ -191,7 +194,9 @@ def _trial(model: str, dataset: str, profile: Profile, setting: Setting) -> Unit
         changed = dataclasses.replace(
             resolved,
             config=dataclasses.replace(resolved.config, **setting.model),
-            training=Training(**(resolved.training.model_dump() | setting.training)),
+            training=Training(
+                **(resolved.training.model_dump() | {"steps": steps} | setting.training)
+            ),
         )
     except ValueError as error:
         raise InputError(f"{FILE}: {model!r} cannot be tried with {setting.label}: {error}") from (

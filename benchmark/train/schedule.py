@@ -48,7 +48,7 @@ class Budget(BaseModel):
 
 
 def budget_in_steps(
-    training: Training, causal_targets: float, own_targets: float, *, max_factor: float = 8.0
+    training: Training, causal_targets: float, own_targets: float, *, max_factor: float = 4.0
 ) -> Budget:
     """Translate the common budget into steps of an objective that sees fewer targets a step.
 
