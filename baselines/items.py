@@ -1,11 +1,11 @@
 """Item embedding of the "(MM)" rows, and which items have the same features.
 
-"(MM)" is an embedding per item plus its projected features. The paper's section 3.2 says no more than that SASRec (MM) "directly mixes modal features into ID
-embeddings" and feeds them "into the original SASRec network as additional features". SASRec has one
-item embedding, used at the input and for scoring (Kang and McAuley 2018, section III-D), so the
-mixed embedding takes both places here: an item's features then also say what it is scored by, which
-is what they can do for a rare item. Features at the input alone are a reading
-(`mixed_table = False`).
+"(MM)" is an embedding per item plus its projected features. The paper's section 3.2 says no more
+than that SASRec (MM) "directly mixes modal features into ID embeddings" and feeds them "into the
+original SASRec network as additional features". SASRec has one item embedding, used at the input
+and for scoring (Kang and McAuley 2018, section III-D), so the mixed embedding takes both places
+here: an item's features then also say what it is scored by, which is what they can do for a rare
+item. Features at the input alone are a reading (`mixed_table = False`).
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,8 @@ class DistinctItems:
         items that lack a modality are the same in it whatever their values."""
         arrays = [(values.numpy(), present.tolist()) for values, present in features]
         seen: dict[tuple[bytes | None, ...], int] = {}
-        ids, place = [], []
+        ids: list[int] = []
+        place: list[int] = []
         for item in range(len(arrays[0][1])):
             key = tuple(
                 values[item].tobytes() if present[item] else None for values, present in arrays

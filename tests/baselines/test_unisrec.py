@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from baselines.unisrec import Adaptor, UniSRec, UniSRecConfig
+from findrec.ops import dropout, normal
 from findrec.recommender import Batch
 from tests.catalogues import ITEMS, TEXT_WIDTH, catalogue, sequences
-from tests.contract import RecommenderContract
+from tests.contract import RecommenderContract, with_features
 
 TINY = UniSRecConfig(dim=8, max_length=7, heads=2, dropout=0.2, experts=8)
 CONTRAST = dataclasses.replace(TINY, contrast=0.5, contrast_views=0.25)
@@ -81,6 +82,45 @@ def test_adaptor_is_the_paper_in_numpy() -> None:
     items = torch.arange(1, ITEMS + 1).reshape(4, 6)
     seen = adaptor(Batch(items, torch.arange(4), KEY)).detach().numpy().reshape(ITEMS, TINY.dim)
     np.testing.assert_allclose(seen, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("users", [1, 9])
+def test_adaptor_in_training_is_the_paper_position_by_position(users: int) -> None:
+    """With noise and dropout, of few positions and of more than there are items, some of which
+    share their features. Float64, its sums in another order."""
+    data = catalogue(missing=0.25)
+    assert data.text is not None
+    assert data.text.layers is not None
+    shared = torch.arange(ITEMS + 1)
+    shared[10:16] = 4
+    data = with_features(data, "text", data.text.values[shared].double(), data.text.layers)
+    assert data.text is not None
+    present = data.text.present[shared]
+    torch.manual_seed(0)
+    adaptor = Adaptor(dataclasses.replace(data.text, present=present), TINY, "text").double()
+    with torch.no_grad():
+        for parameter in adaptor.parameters():
+            parameter.normal_()
+    items = sequences(users, 7)
+    rows = torch.arange(users)
+    x = data.text.values[items]
+    noise = normal(KEY, "text.gate", rows, 7, TINY.experts).double()
+    seen = dropout(x, TINY.adaptor_dropout, KEY, "text.features", rows)
+    weight = adaptor.experts.weight.unflatten(0, (TINY.experts, TINY.dim))
+    expected = torch.zeros(users, 7, TINY.dim).double()
+    for user, t in (items > 0).nonzero().tolist():
+        expected[user, t] = adaptor.missing
+        if present[items[user, t]]:
+            spread = torch.log1p(torch.exp(adaptor.noise @ x[user, t]))
+            g = (adaptor.gate @ x[user, t] + noise[user, t] * spread).softmax(-1)
+            expected[user, t] = torch.stack(
+                [
+                    g[k] * (weight[k] @ (seen[user, t] - adaptor.whitening[k]))
+                    for k in range(TINY.experts)
+                ]
+            ).sum(0)
+    found = adaptor(Batch(items, rows, KEY, training=True))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_gates_are_noisy_in_training_alone() -> None:
