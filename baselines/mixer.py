@@ -9,13 +9,13 @@ Shapes: B users, L positions, D width.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding, gelu
+from torch.nn.functional import embedding
 
 from findrec.layers import Dropout
 from findrec.ops import dropout
@@ -23,8 +23,7 @@ from findrec.ops.stacking import define
 from findrec.recommender import Batch
 
 CHUNK_BYTES = 2**19
-"""Hidden layer of the users that `_contract` takes at a time, so that it stays in a core's cache.
-128 users of 200 x 64, forward and backward on one core: 19 ms; with all users at once 28."""
+"""Hidden layer of the users that `_contract` takes at a time, so that it stays in a core's cache."""
 
 
 class AxisMLP(nn.Module):
@@ -53,16 +52,34 @@ class AxisMLP(nn.Module):
         mixed: Tensor = self.outer_dropout[use](y, batch)
         return mixed
 
-    def at(self, index: Tensor, x: Tensor, batch: Batch, use: int = 0) -> Tensor:
-        """One output row of axis -2 for each user: [B] and [B, ..., size, D] -> [B, ..., 1, D]."""
+    def at(
+        self,
+        index: Tensor,
+        x: Tensor,
+        batch: Batch,
+        use: int = 0,
+        offset: Tensor | None = None,
+    ) -> Tensor:
+        """One output row of axis -2 for each user: [B] and [B, ..., size, D] -> [B, ..., 1, D].
+
+        offset: [D], what the padding behind `index` holds in every user's input. x is then given
+        less the offset, and its padding is not multiplied, only the offset is, once.
+        """
         row = self.second.weight[index].reshape(-1, *[1] * (x.dim() - 2), self.second.in_features)
         if x.device.type == "cpu":
-            drop = self.inner_dropout[use]
+            weight, drop = self.first.weight, self.inner_dropout[use]
+            bias = weight.new_zeros(len(weight)) if self.first.bias is None else self.first.bias
+            shift = bias.unsqueeze(-1).expand(-1, x.shape[-1])
+            if offset is None:
+                lengths = torch.full_like(index, x.shape[-2])
+            else:
+                lengths = index + 1
+                shift = shift + weight.sum(-1, keepdim=True) * offset
             p = drop.p if batch.training else 0.0
-            first = self.first.weight, self.first.bias
-            y = _contract(x, *first, row, p, batch.key, drop.site, batch.rows)
+            row = row.expand(*x.shape[:-2], 1, -1)
+            y = _contract(x, weight, shift, row, lengths, p, batch.key, drop.site, batch.rows)
         else:
-            y = row @ self._hidden(x, batch, use)
+            y = row @ self._hidden(x if offset is None else x + offset, batch, use)
         if self.second.bias is not None:
             y = y + self.second.bias[index].reshape(-1, *[1] * (x.dim() - 1))
         mixed: Tensor = self.outer_dropout[use](y, batch)
@@ -74,96 +91,129 @@ class AxisMLP(nn.Module):
         return kept
 
     def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
-        if self.axis == -1:
-            return layer(x)
+        if self.axis == -1:  # as one product; under vmap a linear layer flattens fewer dimensions
+            y: Tensor = layer(x.flatten(0, -2))
+            return y.unflatten(0, x.shape[:-1])
         y = layer.weight @ x  # no transposed copies
         return y if layer.bias is None else y + layer.bias.unsqueeze(-1)
 
 
-def _kernel(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    row: Tensor,
-    p: float,
-    key: Tensor,
-    site: str,
-    rows: Tensor,
-) -> Tensor:
-    leaves = (x, weight, row) if bias is None else (x, weight, row, bias)
-    differentiate = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    output: Tensor = _Contract.apply(x, weight, bias, row, p, key, site, rows, differentiate)
-    return output
-
-
 class _Contract(torch.autograd.Function):
-    """row @ dropout(gelu(weight @ x + bias)) for one row a user, without the hidden layer's tensors.
+    """row @ dropout(gelu(weight @ x + shift)) with one row for each user, on a CPU.
 
-    x: [*G, B, ..., L, D]; weight: [*G, H, L]; bias: [*G, H]; row: [*G, B, ..., 1, H];
-    key: [*G, 2]; rows: [*G, B] -> [*G, B, ..., 1, D], with *G the group dimensions.
-    The hidden layer is L D expansion wide and its output D, so what costs is to write it out six
-    times; here it is made a few users at a time. Kept for backward are its values h and its slopes
-    s, both after dropout: for an upstream gradient g, row's is g h^T and h's, s (row^T g).
+    x: [*G, B, ..., L, D], constant zero at positions past `lengths`, [*G, B], which are mostly
+    left out, and without a gradient then; weight: [*G, H, L]; shift: [*G, H, D];
+    row: [*G, B, ..., 1, H]; key: [*G, 2]; rows: [*G, B] -> [*G, B, ..., 1, D], with *G the group
+    dimensions.
+
+    The hidden layer has many times the elements of input and output, so what costs is less the
+    product than to write the layer out and read it again. It is made for some users of like length
+    at a time, in the cache, and made again for backward.
     """
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        x, weight, bias, row, p, key, site, rows, differentiate = arguments
-        hidden = (*x.shape[:-2], weight.shape[-2], x.shape[-1])
-        y = x.new_empty(*x.shape[:-2], 1, x.shape[-1])
-        values = x.new_empty(hidden if differentiate else 0)
-        slopes = torch.empty_like(values)
-        for group, users in _chunks(weight, hidden):
-            h = weight[group] @ x[group][users]
-            if bias is not None:
-                h += bias[group].unsqueeze(-1)
-            active = gelu(h)
-            kept = torch.ones_like(h)
-            if p:
-                kept = dropout(kept, p, key[group], site, rows[group][users])
-                active *= kept
-            torch.matmul(row[group][users], active, out=y[group][users])
-            if differentiate:
-                values[group][users] = active
-                slopes[group][users] = torch.ops.aten.gelu_backward(kept, h)
-        if differentiate:
-            ctx.save_for_backward(x, weight, row, values, slopes)
-            ctx.biased = bias is not None
+        x, weight, shift, row, lengths, p, key, site, rows = arguments
+        ctx.save_for_backward(x, weight, shift, row, lengths, key, rows)
+        ctx.constants = p, site
+        y = x.new_empty(*row.shape[:-1], x.shape[-1])
+        buffers = _buffers(x, shift, lengths, 2)
+        for group, users, longest in _chunks(x, shift, lengths):
+            draw = p, key[group], site, rows[group][users]
+            _, _, h, kept = _hidden_layer(x, weight, shift, group, users, longest, draw, buffers)
+            active = torch.ops.aten.gelu.out(h, out=h).mul_(kept)
+            each = y.shape[weight.dim() - 1 :]
+            y[group][users] = torch.bmm(_matrices(row[group][users]), active).view(-1, *each)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight, row, values, slopes = ctx.saved_tensors
-        grad_x, grad_row, grad_weight = (torch.empty_like(t) for t in (x, row, weight))
-        grad_weight.zero_()
-        grad_bias = weight.new_zeros(weight.shape[:-1]) if ctx.biased else None
-        for group, users in _chunks(weight, values.shape):
-            g = grad[group][users]
-            torch.matmul(g, values[group][users].mT, out=grad_row[group][users])
-            h = (row[group][users].mT * g).mul_(slopes[group][users])
-            torch.matmul(weight[group].T, h, out=grad_x[group][users])
-            grad_weight[group].addbmm_(h.flatten(0, -3), x[group][users].flatten(0, -3).mT)
-            if grad_bias is not None:
-                grad_bias[group] += h.sum((*range(h.dim() - 2), -1))
-        return grad_x, grad_weight, grad_bias, grad_row, None, None, None, None, None
+        x, weight, shift, row, lengths, key, rows = ctx.saved_tensors
+        p, site = ctx.constants
+        grad_x, grad_row = torch.zeros_like(x), torch.empty_like(row)
+        grad_weight, grad_shift = torch.zeros_like(weight), torch.zeros_like(shift)
+        buffers = _buffers(x, shift, lengths, 3)
+        for group, users, longest in _chunks(x, shift, lengths):
+            draw = p, key[group], site, rows[group][users]
+            inputs, w, h, kept = _hidden_layer(
+                x, weight, shift, group, users, longest, draw, buffers
+            )
+            active = torch.ops.aten.gelu.out(h, out=buffers[2][: len(h)]).mul_(kept)
+            g = _matrices(grad[group][users])
+            by_row = torch.bmm(g, active.mT)
+            grad_row[group][users] = by_row.view(-1, *row.shape[weight.dim() - 1 :])
+            # In place: kept becomes the gradient of what is dropped out, then that of h.
+            kept.mul_(g).mul_(_matrices(row[group][users]).mT)
+            torch.ops.aten.gelu_backward.grad_input(kept, h, grad_input=kept)
+            by_x = torch.bmm(w.mT, kept)
+            each = *x.shape[weight.dim() - 1 : -2], longest, x.shape[-1]
+            grad_x[group][users, ..., :longest, :] = by_x.view(-1, *each)
+            grad_weight[group][:, :longest].addbmm_(kept, inputs.mT)
+            grad_shift[group].add_(kept.sum(0))
+        return grad_x, grad_weight, grad_shift, grad_row, *[None] * 5
 
 
-def _chunks(weight: Tensor, hidden: Sequence[int]) -> Iterator[tuple[tuple[int, ...], slice]]:
-    """(group, users): one group after the other, so that what one gives depends on no other."""
-    leading = weight.shape[:-2]
-    users = hidden[len(leading)]
-    each = math.prod(hidden[len(leading) + 1 :]) * weight.dtype.itemsize
-    size = max(1, CHUNK_BYTES // each)
-    for group in itertools.product(*map(range, leading)):
-        for start in range(0, users, size):
-            yield group, slice(start, start + size)
+def _hidden_layer(
+    x: Tensor,
+    weight: Tensor,
+    shift: Tensor,
+    group: tuple[int, ...],
+    users: Tensor,
+    longest: int,
+    draw: tuple[float, Tensor, str, Tensor],
+    buffers: list[Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Inputs [n, l, D], the weight for each [n, H, l], the layer before GELU and the factors of its
+    dropout, each [n, H, D]."""
+    inputs = _matrices(x[group][users, ..., :longest, :])
+    w = weight[group][:, :longest].expand(len(inputs), -1, -1)
+    h, kept = (buffer[: len(inputs)] for buffer in buffers[:2])
+    torch.baddbmm(shift[group], w, inputs, out=h)
+    p, key, site, rows = draw
+    kept.fill_(1)
+    if p:
+        each = *x.shape[weight.dim() - 1 : -2], *h.shape[1:]
+        kept = dropout(kept.view(-1, *each), p, key, site, rows).view_as(h)
+    return inputs, w, h, kept
+
+
+def _users(x: Tensor, shift: Tensor, lengths: Tensor) -> tuple[int, int]:
+    """Users in a chunk, matrices of each user."""
+    matrices = math.prod(x.shape[lengths.dim() : -2])
+    each = matrices * shift.shape[-2:].numel() * x.itemsize
+    return min(max(1, CHUNK_BYTES // each), lengths.shape[-1]), matrices
+
+
+def _buffers(x: Tensor, shift: Tensor, lengths: Tensor, count: int) -> list[Tensor]:
+    """Hidden layers of a chunk; fresh ones for each would cost page faults."""
+    users, matrices = _users(x, shift, lengths)
+    return [x.new_empty(users * matrices, *shift.shape[-2:]) for _ in range(count)]
+
+
+def _chunks(
+    x: Tensor, shift: Tensor, lengths: Tensor
+) -> Iterator[tuple[tuple[int, ...], Tensor, int]]:
+    """Group, some of its users, the longest length among them.
+
+    One group after the other, so that what one gives depends on no other.
+    """
+    size, _ = _users(x, shift, lengths)
+    for group in itertools.product(*map(range, lengths.shape[:-1])):
+        ascending, order = lengths[group].sort(stable=True)
+        for users, own in zip(order.split(size), ascending.split(size), strict=True):
+            yield group, users, int(own[-1])
+
+
+def _matrices(x: Tensor) -> Tensor:
+    """[..., R, C] -> [n, R, C]"""
+    return x.reshape(-1, *x.shape[-2:])
 
 
 _contract = define(
-    "mix_to_one(Tensor x, Tensor weight, Tensor? bias, Tensor row, float p, Tensor key, str site, "
-    "Tensor rows) -> Tensor",
-    _kernel,
+    "mix_to_one(Tensor x, Tensor weight, Tensor shift, Tensor row, Tensor lengths, float p, "
+    "Tensor key, str site, Tensor rows) -> Tensor",
+    _Contract.apply,
 )
 
 
@@ -186,9 +236,3 @@ def pick(x: Tensor, index: Tensor) -> Tensor:
     """One position of each user: [B, ..., L, D] and [B] -> [B, ..., 1, D]."""
     index = index.reshape(-1, *[1] * (x.dim() - 1))
     return x.gather(-2, index.expand(*x.shape[:-2], 1, x.shape[-1]))
-
-
-def place(state: Tensor, index: Tensor, length: int) -> Tensor:
-    """Inverse of `pick` with zeros elsewhere: [B, 1, D] and [B] -> [B, L, D]."""
-    here = torch.arange(length, device=index.device) == index.unsqueeze(-1)
-    return state * here.unsqueeze(-1)

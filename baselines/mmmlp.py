@@ -26,13 +26,14 @@ mixers, which are convolutions of width 1 in that code and so escape its initial
 torch's default.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, pick, place
+from baselines.mixer import AxisMLP, last_position, of_items, pick
 from findrec.layers import FeatureProjection, ItemEmbedding, init_normal
 from findrec.recommender import (
     Batch,
@@ -79,9 +80,21 @@ class MixerLayer(nn.Module):
         x = x + self.sequence(self.sequence_norm(x), batch, use)
         return x + self.channel(self.channel_norm(x), batch, use)
 
-    def at(self, last: Tensor, x: Tensor, batch: Batch, use: int = 0) -> Tensor:
-        """The same at one position of each user: [B] and [B, L, D] -> [B, 1, D]."""
-        x = pick(x, last) + self.sequence.at(last, self.sequence_norm(x), batch, use)
+    def at(
+        self,
+        last: Tensor,
+        x: Tensor,
+        normed: Tensor,
+        batch: Batch,
+        use: int = 0,
+        offset: Tensor | None = None,
+    ) -> Tensor:
+        """The same at one position of each user, -> [B, 1, D].
+
+        last: [B]; x: [B, 1, D], the input there; normed: [B, L, D], the input everywhere after
+        `sequence_norm`; offset: as for `AxisMLP.at`.
+        """
+        x = x + self.sequence.at(last, normed, batch, use, offset)
         return x + self.channel(self.channel_norm(x), batch, use)
 
 
@@ -91,8 +104,11 @@ class FeatureMixer(nn.Module):
     shared: every layer has the weights of the first, as in the released code.
     """
 
-    def __init__(self, config: MMMLPConfig, site: str, *, layers: int, shared: bool) -> None:
+    def __init__(
+        self, config: MMMLPConfig, n_items: int, site: str, *, layers: int, shared: bool
+    ) -> None:
         super().__init__()
+        self.n_items = n_items
         self.rounds = layers if shared else 1
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.layers = nn.ModuleList(
@@ -100,15 +116,30 @@ class FeatureMixer(nn.Module):
             for layer in range(1 if shared else layers)
         )
 
-    def forward(self, x: Tensor, last: Tensor, batch: Batch) -> Tensor:
-        """The mixed state at the last position: [B, L, D] and [B] -> [B, 1, D]."""
-        x = self.norm(x)
+    def forward(self, vectors: Callable[[Tensor], Tensor], last: Tensor, batch: Batch) -> Tensor:
+        """The mixed state at the last position, [B, 1, D].
+
+        vectors: item ids [...] -> [..., D], zero at padding; last: [B].
+        """
+
+        def start(items: Tensor) -> Tensor:
+            return self.norm(vectors(items))
+
         *before, final = [(layer, use) for use in range(self.rounds) for layer in self.layers]
-        for layer, use in before:
-            x = layer(x, batch, use)
         layer, use = final
         assert isinstance(layer, MixerLayer)
-        return layer.at(last, x, batch, use)
+        if not before:  # nothing was mixed yet: what is normed is a function of the item
+            norm = layer.sequence_norm
+            offset = norm(start(torch.zeros_like(last[:1]))).squeeze(0)
+            relative = of_items(
+                lambda items: norm(start(items)) - offset, batch.items, self.n_items
+            )
+            x = start(batch.items.gather(1, last.unsqueeze(1)))
+            return layer.at(last, x, relative, batch, use, offset)
+        x = of_items(start, batch.items, self.n_items)
+        for earlier, earlier_use in before:
+            x = earlier(x, batch, earlier_use)
+        return layer.at(last, pick(x, last), layer.sequence_norm(x), batch, use)
 
 
 class MMMLP(Recommender):
@@ -124,14 +155,20 @@ class MMMLP(Recommender):
         super().__init__(config, catalogue)
         released = config.released
         self.items = ItemEmbedding(catalogue.items, config.dim)
-        self.item_mixer = FeatureMixer(config, "items", layers=config.layers, shared=released)
+        self.item_mixer = FeatureMixer(
+            config, catalogue.items, "items", layers=config.layers, shared=released
+        )
         self.features = nn.ModuleDict()
         self.mixers = nn.ModuleDict()
         for modality in self.modalities:
             if (features := catalogue.features(modality)) is not None:
                 self.features[modality] = FeatureProjection(features, config.dim)
                 self.mixers[modality] = FeatureMixer(
-                    config, modality, layers=1 if released else config.layers, shared=False
+                    config,
+                    catalogue.items,
+                    modality,
+                    layers=1 if released else config.layers,
+                    shared=False,
                 )
         width = (1 + len(self.features)) * config.dim
         self.fusion_norm = nn.LayerNorm(width, eps=1e-12)
@@ -142,11 +179,11 @@ class MMMLP(Recommender):
 
     def forward(self, batch: Batch) -> Output:
         last = last_position(batch)
-        mixed = [self.item_mixer(self.items(batch.items), last, batch)]
+        mixed = [self.item_mixer(self.items, last, batch)]
         for modality, features in self.features.items():
-            mixed.append(self.mixers[modality](features(batch.items), last, batch))
+            mixed.append(self.mixers[modality](features, last, batch))
         state = self.final_norm(self.fusion(self.fusion_norm(torch.cat(mixed, -1))))
-        return Output(place(state, last, batch.items.shape[1]))
+        return Output(state.expand(-1, batch.items.shape[1], -1))  # the last position is read
 
     def item_table(self) -> Tensor:
         return self.items.table()

@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, pick, place
+from baselines.mixer import AxisMLP, last_position, of_items, pick
 from findrec.layers import ItemEmbedding, init_normal
 from findrec.recommender import (
     Attribute,
@@ -113,20 +113,27 @@ class SMLP4Rec(Recommender):
     def forward(self, batch: Batch) -> Output:
         last = last_position(batch)
         final = self.config.layers - 1
-        ids = self.items(batch.items)
-        if final == 0:  # reads attributes at the last position alone
-            column = self.block(pick(ids, last), batch.items.gather(1, last.unsqueeze(1)))
+        if final == 0:
+            # Nothing was mixed yet: what is normed is a function of the item, and the attributes
+            # are read at the last position alone.
+            offset = self.norm(self.items(torch.zeros_like(last[:1]))).squeeze(0)
+            normed = of_items(
+                lambda items: self.norm(self.items(items)) - offset, batch.items, self.n_items
+            )
+            column = self.block(batch.items.gather(1, last.unsqueeze(1)))
+            y = self.last_layer(normed, column, last, batch, final, offset)
         else:
-            x = self.block(ids, batch.items)
+            x = self.block(batch.items)
             for layer in range(final):
                 x = self.layer(x, batch, layer)
-            ids, column = x[:, 0], pick(x, last)
-        state = self.final_norm(self.last_layer(ids, column, last, batch, final))
-        return Output(place(state, last, batch.items.shape[1]))
+            y = self.last_layer(self.norm(x[:, 0]), pick(x, last), last, batch, final)
+        state = self.final_norm(y)
+        return Output(state.expand(-1, batch.items.shape[1], -1))  # the last position is read
 
-    def block(self, ids: Tensor, items: Tensor) -> Tensor:
-        """Item vectors [B, L, D] and their ids [B, L] -> with the attributes', [B, F, L, D]."""
-        return torch.stack([ids, *(attribute(items) for attribute in self.attributes)], 1)
+    def block(self, items: Tensor) -> Tensor:
+        """[B, L] ids -> vectors of ids and attributes, [B, F, L, D]"""
+        vectors = [self.items(items), *(attribute(items) for attribute in self.attributes)]
+        return torch.stack(vectors, 1)
 
     def layer(self, x: Tensor, batch: Batch, use: int) -> Tensor:
         """[B, F, L, D] -> [B, F, L, D]"""
@@ -137,13 +144,21 @@ class SMLP4Rec(Recommender):
         return x + y if self.config.residual else y
 
     def last_layer(
-        self, ids: Tensor, column: Tensor, last: Tensor, batch: Batch, use: int
+        self,
+        normed: Tensor,
+        column: Tensor,
+        last: Tensor,
+        batch: Batch,
+        use: int,
+        offset: Tensor | None = None,
     ) -> Tensor:
-        """The same at the id and the last position alone, from what that reads of the block: the
-        ids at all positions, [B, L, D], and the last position's column, [B, F, 1, D] -> [B, 1, D].
+        """The same at the id and the last position alone, [B, 1, D], from what that reads.
+
+        normed: [B, L, D], the ids' rows after the norm; column: [B, F, 1, D], the last position
+        before it; last: [B]; offset: as for `AxisMLP.at`.
         """
         n = self.norm(column)
-        y = self.sequence.at(last, self.norm(ids).unsqueeze(1), batch, use)
+        y = self.sequence.at(last, normed.unsqueeze(1), batch, use, offset)
         y = y + self.channel(n[:, :1], batch, use)
         if self.feature is not None:
             y = y + self.feature(n.flatten(-2), batch, use)[:, :1].unsqueeze(-2)

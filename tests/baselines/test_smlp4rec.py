@@ -8,6 +8,7 @@ from torch import Tensor
 
 from baselines.smlp4rec import AttributeEmbedding, SMLP4Rec, SMLP4RecConfig
 from findrec.recommender import Attribute, Batch, Catalogue
+from tests.baselines.test_mixer import randomise_norms
 from tests.catalogues import ITEMS, catalogue, sequences
 from tests.contract import RecommenderContract
 
@@ -19,6 +20,13 @@ class TestSMLP4Rec(RecommenderContract):
 
     def config(self) -> SMLP4RecConfig:
         return CONFIG
+
+
+class TestSMLP4RecOneLayer(RecommenderContract):
+    model = SMLP4Rec
+
+    def config(self) -> SMLP4RecConfig:
+        return dataclasses.replace(CONFIG, layers=1)
 
 
 class TestSMLP4RecResidual(RecommenderContract):
@@ -42,14 +50,18 @@ def build(data: Catalogue, **changes: object) -> SMLP4Rec:
 
 
 @pytest.mark.parametrize("residual", [False, True])
-def test_last_layer_equals_a_whole_layer_read_at_the_last_position(residual: bool) -> None:
-    """The shortcut of the last layer; 1e-12: the same float64 sums in another order."""
-    model = build(catalogue(), residual=residual)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_last_layer_equals_a_whole_layer_read_at_the_last_position(
+    layers: int, residual: bool
+) -> None:
+    """The shortcuts of the last layer, and of one that is also the first; 1e-12: the same float64
+    sums in another order."""
+    model = build(catalogue(), layers=layers, residual=residual)
+    randomise_norms(model)
     items = sequences(6, 7)
     batch = Batch(items, torch.arange(6), torch.tensor([0, 0]))
-    vectors = [model.items(items), *(attribute(items) for attribute in model.attributes)]
-    x = torch.stack(vectors, 1)
-    for use in range(CONFIG.layers):
+    x = model.block(items)
+    for use in range(layers):
         x = model.layer(x, batch, use)
     whole = model.final_norm(x[torch.arange(6), 0, (items > 0).sum(1) - 1])
     torch.testing.assert_close(state(model, items), whole, rtol=0, atol=1e-12)
