@@ -35,8 +35,9 @@ An item that lacks a modality has a learned state in the place of each of its la
 modality that the dataset lacks leaves its networks out, and the inter-modal one with it. With
 neither, items have their id embedding alone: the released code's branch without modalities.
 
-The item vectors are needed for all items in every step, since the softmax is over all of them; a
-part of the batch with fewer positions than there are items computes its own alone.
+The item vectors are needed for all items in every step, since the softmax is over all of them, and
+are computed once for items with the same states; a part of the batch with fewer positions than
+there are different items computes its own alone.
 """
 
 import math
@@ -45,7 +46,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
 
+from baselines.items import DistinctItems
 from baselines.transformer import PositionEmbedding, TransformerEncoder
 from findrec.layers import Dropout, ItemEmbedding
 from findrec.recommender import (
@@ -81,54 +84,84 @@ class IISANConfig(ModelConfig):
     """Whether an item's vector has an id embedding added; always so without modalities."""
 
 
+@dataclass(frozen=True)
+class State:
+    """One layer's state of M items, of which some lack the modality."""
+
+    values: Tensor
+    """[M, F]"""
+    present: Tensor
+    """[M]; the others have `missing` as their state."""
+    missing: Tensor
+    """[F]"""
+
+    def times(self, weight: Tensor) -> Tensor:
+        """Products with the rows of weight [R, F] -> [M, R].
+
+        `missing` takes its place after the product, so that backward needs no gradient of the
+        values, which are constants.
+        """
+        product = linear(self.values.to(weight.dtype), weight)
+        return torch.where(self.present.unsqueeze(-1), product, weight @ self.missing)
+
+
+def kept_layers(features: Features, modality: str, every: int) -> Tensor:
+    """[N + 1, K, F], every so many layers from the last down.
+
+    A view: the states of a large catalogue are the largest thing in memory. Raises ValueError where
+    the features have no layer states.
+    """
+    if features.layers is None:
+        raise ValueError(
+            f"IISAN adapts the states of an encoder's layers, and the {modality} features of "
+            "this dataset hold the pooled output alone: build them with layer states, or leave "
+            f"{modality} out"
+        )
+    return features.layers[:, (features.layers.shape[1] - 1) % every :: every]
+
+
 class LayerStates(nn.Module):
-    """A modality's layer states; an item that lacks it has a learned state in place of each."""
+    """A modality's layer states; an item that lacks it has a learned state in place of each.
+
+    layers: [U, K, F]; present: [U].
+    """
 
     layers: Tensor
-    """[K, N + 1, F], only the layers that are kept"""
     present: Tensor
 
-    def __init__(self, features: Features, modality: str, every: int) -> None:
+    def __init__(self, layers: Tensor, present: Tensor) -> None:
         super().__init__()
-        if features.layers is None:
-            raise ValueError(
-                f"IISAN adapts the states of an encoder's layers, and the {modality} features of "
-                "this dataset hold the pooled output alone: build them with layer states, or leave "
-                f"{modality} out"
-            )
-        depth = features.layers.shape[1]
-        kept = features.layers[:, (depth - 1) % every :: every]
-        # A view: the states of a large catalogue are the largest thing in memory.
-        self.register_buffer("layers", kept.transpose(0, 1), persistent=False)
-        self.register_buffer("present", features.present, persistent=False)
-        self.depth, self.width = kept.shape[1:]
+        self.register_buffer("layers", layers, persistent=False)
+        self.register_buffer("present", present, persistent=False)
+        self.depth, self.width = layers.shape[1:]
         self.missing = nn.Parameter(torch.zeros(self.width))
 
-    def forward(self, rows: Tensor | slice) -> list[Tensor]:
-        """The kept layers from the lowest to the last, each [M, F], of M items."""
-        present = self.present[rows].unsqueeze(-1)
-        dtype = self.missing.dtype
-        return [torch.where(present, layer[rows].to(dtype), self.missing) for layer in self.layers]
+    def forward(self, rows: Tensor | slice) -> list[State]:
+        """The layers from the lowest to the last, of M rows."""
+        present = self.present[rows]
+        return [State(self.layers[rows, k], present, self.missing) for k in range(self.depth)]
 
 
 class Adapter(nn.Module):
-    """The block: down, ReLU, up, and a skip connection."""
+    """The weights of a block: x + up(ReLU(down(x)))."""
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
         self.down = nn.Linear(width, bottleneck)
         self.up = nn.Linear(bottleneck, width)
-        for linear in (self.down, self.up):
-            nn.init.normal_(linear.weight, std=0.01)
-            nn.init.zeros_(linear.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[M, F] -> [M, F]"""
-        return x + self.up(torch.relu(self.down(x)))
+        for layer in (self.down, self.up):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
 
 
 class SideNetwork(nn.Module):
-    """What both networks have: an adapter and a gate for each layer, and a projection to D."""
+    """What both networks have: an adapter and a gate for each layer, and a projection to D.
+
+    The state h of F numbers is never built. Nothing reads it but the adapters' down-projections and
+    the last projection, all of them linear, so what is carried from layer to layer is what those
+    that still come will read of it. Only the frozen states meet a matrix of width F then, and
+    backward goes through their weights alone, not through F numbers of every item.
+    """
 
     def __init__(self, width: int, depth: int, config: IISANConfig) -> None:
         super().__init__()
@@ -140,17 +173,37 @@ class SideNetwork(nn.Module):
         """g_k of each layer."""
         return torch.sigmoid(self.gates / TEMPERATURE).unbind()
 
+    def readers(self, k: int) -> Tensor:
+        """[R, F]: the down-projections from adapter k on and the last projection."""
+        downs = [self.adapter(later).down.weight for later in range(k, len(self.adapters))]
+        return torch.cat([*downs, self.projection.weight])
+
+    def adapter(self, k: int) -> Adapter:
+        adapter = self.adapters[k]
+        assert isinstance(adapter, Adapter)
+        return adapter
+
+    def adapt(self, k: int, read: Tensor) -> Tensor:
+        """What readers(k) read of adapter k's input -> what readers(k + 1) read of its output."""
+        down, up = self.adapter(k).down, self.adapter(k).up
+        own, rest = read.tensor_split([len(down.weight)], dim=-1)
+        hidden = torch.relu(own + down.bias)
+        later = self.readers(k + 1)
+        return rest + linear(hidden, later @ up.weight, later @ up.bias)
+
 
 class IntraModal(SideNetwork):
     """One modality's layers, each gated against the adapted state so far."""
 
-    def forward(self, states: list[Tensor]) -> Tensor:
-        """K states [M, F] -> [M, D]"""
+    def forward(self, states: list[State]) -> Tensor:
+        """K states of M items -> [M, D]"""
         h: Tensor | None = None
-        for state, gate, adapter in zip(states, self.opening(), self.adapters, strict=True):
-            h = adapter(gate * state if h is None else gate * state + (1 - gate) * h)
-        projected: Tensor = self.projection(h)
-        return projected
+        for k, (state, gate) in enumerate(zip(states, self.opening(), strict=True)):
+            # A gate on the readers costs less than one on what they read of every item.
+            s = state.times(gate * self.readers(k))
+            h = self.adapt(k, s if h is None else s + (1 - gate) * h)
+        assert h is not None
+        return h + self.projection.bias
 
 
 class InterModal(SideNetwork):
@@ -168,16 +221,30 @@ class InterModal(SideNetwork):
 
         self.align_image, self.align_text = alignment(image), alignment(text)
 
-    def forward(self, image: list[Tensor], text: list[Tensor]) -> Tensor:
-        """Layers are paired from the last down; each [M, F] -> [M, D]."""
+    def forward(self, image: list[State], text: list[State]) -> Tensor:
+        """Layers are paired from the last down; states of M items -> [M, D]."""
         depth = len(self.adapters)
         pairs = zip(image[-depth:], text[-depth:], strict=True)
         m: Tensor | None = None
-        for k, ((v, t), gate) in enumerate(zip(pairs, self.opening(), strict=True)):
-            mixed = gate * self.align_image[k](v) + (1 - gate) * self.align_text[k](t)
-            m = self.adapters[k](mixed if m is None else m + mixed)
-        projected: Tensor = self.projection(m)
-        return projected
+        for k, ((image_state, text_state), gate) in enumerate(
+            zip(pairs, self.opening(), strict=True)
+        ):
+            readers = self.readers(k)
+            v = aligned(image_state, self.align_image[k], gate * readers)
+            t = aligned(text_state, self.align_text[k], (1 - gate) * readers)
+            m = self.adapt(k, v + t if m is None else m + v + t)
+        assert m is not None
+        return m + self.projection.bias
+
+
+def aligned(state: State, alignment: nn.Module, readers: Tensor) -> Tensor:
+    """What readers [R, F] read of M aligned states, [M, R].
+
+    The alignment is multiplied into the readers, which are fewer than items.
+    """
+    if isinstance(alignment, nn.Linear):
+        return state.times(readers @ alignment.weight) + readers @ alignment.bias
+    return state.times(readers)
 
 
 class IISAN(Recommender):
@@ -187,16 +254,22 @@ class IISAN(Recommender):
     objective: ClassVar[Objective] = "causal"
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "text")
     config: IISANConfig
+    place: Tensor
+    """[N + 1], each item's row in the layer states, where items with the same states have one"""
 
     def __init__(self, config: IISANConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
         found = {name: catalogue.features(name) for name in self.modalities}
-        states: dict[str, LayerStates] = {
-            name: LayerStates(features, name, config.every)
-            for name, features in found.items()
-            if features is not None
+        features = {name: x for name, x in found.items() if x is not None}
+        layers = {name: kept_layers(x, name, config.every) for name, x in features.items()}
+        distinct = DistinctItems(*((layers[name], x.present) for name, x in features.items()))
+        self.register_buffer("place", distinct.place, persistent=False)
+        self.different = len(distinct.ids)
+        states = {
+            name: LayerStates(distinct.select(layers[name]), distinct.select(x.present))
+            for name, x in features.items()
         }
-        self.states = nn.ModuleDict({**states})
+        self.states = nn.ModuleDict(dict[str, nn.Module](states.items()))
         self.intra = nn.ModuleDict(
             {name: IntraModal(state.width, state.depth, config) for name, state in states.items()}
         )
@@ -235,24 +308,30 @@ class IISAN(Recommender):
 
     def items(self, items: Tensor) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding."""
-        if self.fusion is None or items.numel() >= self.n_items:
-            vectors = nn.functional.embedding((items - 1).clamp(min=0), self.item_table())
-            return vectors * (items > 0).unsqueeze(-1)
-        vectors = self.fused(items.flatten()).unflatten(0, items.shape)
+        if self.fusion is None:
+            assert self.ids is not None
+            return self.ids(items)
+        place = self.place[items]
+        if items.numel() < self.different:
+            vectors = self.fused(place.flatten()).unflatten(0, items.shape)
+        else:
+            vectors = embedding(place, self.fused(slice(None)))
         vectors = vectors * (items > 0).unsqueeze(-1)
         return vectors if self.ids is None else vectors + self.ids(items)
 
+    def item_table(self) -> Tensor:
+        """[N, D]"""
+        if self.fusion is None:
+            assert self.ids is not None
+            return self.ids.table()
+        vectors = embedding(self.place[1:], self.fused(slice(None)))
+        return vectors if self.ids is None else vectors + self.ids.table()
+
     def fused(self, rows: Tensor | slice) -> Tensor:
-        """[M, D] from the modalities of M rows of the catalogue."""
+        """[M, D] of M rows of the layer states."""
         assert self.fusion is not None
         states = {modality: states(rows) for modality, states in self.states.items()}
         streams = [network(states[modality]) for modality, network in self.intra.items()]
         if self.inter is not None:
             streams.append(self.inter(states["image"], states["text"]))
         return self.fusion(torch.cat(streams, -1))
-
-    def item_table(self) -> Tensor:
-        if self.ids is None:
-            return self.fused(slice(1, None))
-        ids = self.ids.table()
-        return ids if self.fusion is None else ids + self.fused(slice(1, None))

@@ -65,12 +65,13 @@ class DistinctItems:
 
     def __init__(self, *features: tuple[Tensor, Tensor]) -> None:
         """features: for each modality, values [N + 1, ...] and where they are present [N + 1];
-        items that lack a modality are the same in it whatever their values."""
+        items that lack a modality are the same in it whatever their values. Without modalities
+        there are no items to tell apart, and both are empty."""
         arrays = [(values.numpy(), present.tolist()) for values, present in features]
         seen: dict[tuple[bytes | None, ...], int] = {}
         ids: list[int] = []
         place: list[int] = []
-        for item in range(len(arrays[0][1])):
+        for item in range(len(arrays[0][1]) if arrays else 0):
             key = tuple(
                 values[item].tobytes() if present[item] else None for values, present in arrays
             )

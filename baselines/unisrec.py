@@ -242,7 +242,7 @@ class Adaptor(nn.Module):
 
     def table(self) -> Tensor:
         """[N, D] of all items, with clean gates."""
-        return self.clean(self.place[1:])
+        return embedding(self.place[1:], self.mixed(self.values, self.present))
 
     def clean(self, place: Tensor) -> Tensor:
         """Rows [...] of `values` -> [..., D], without noise and dropout."""
