@@ -23,7 +23,7 @@ from findrec.ops.stacking import define
 from findrec.recommender import Batch
 
 CHUNK_BYTES = 2**19
-"""Hidden layer of the users that `_contract` takes at a time, so that it stays in a core's cache."""
+"""Hidden layer of the users that `_contract` takes at a time, so that a core's cache holds it."""
 
 
 class AxisMLP(nn.Module):
@@ -106,76 +106,64 @@ class _Contract(torch.autograd.Function):
     row: [*G, B, ..., 1, H]; key: [*G, 2]; rows: [*G, B] -> [*G, B, ..., 1, D], with *G the group
     dimensions.
 
-    The hidden layer has many times the elements of input and output, so what costs is less the
-    product than to write the layer out and read it again. It is made for some users of like length
-    at a time, in the cache, and made again for backward.
+    The hidden layer has many times the elements of input and output, so what costs beside the
+    products is every pass over it: it is made for some users of like length at a time. Kept for
+    backward are its values v and slopes s, both after dropout: an upstream gradient g gives row the
+    gradient g v^T and weight @ x + shift the gradient s (row^T g).
     """
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        x, weight, shift, row, lengths, p, key, site, rows = arguments
-        ctx.save_for_backward(x, weight, shift, row, lengths, key, rows)
-        ctx.constants = p, site
+        x, weight, shift, row, lengths, p, key, site, rows, differentiate = arguments
+        groups = weight.dim() - 2
+        hidden = *x.shape[groups + 1 : -2], *shift.shape[-2:]  # of one user
         y = x.new_empty(*row.shape[:-1], x.shape[-1])
-        buffers = _buffers(x, shift, lengths, 2)
-        for group, users, longest in _chunks(x, shift, lengths):
-            draw = p, key[group], site, rows[group][users]
-            _, _, h, kept = _hidden_layer(x, weight, shift, group, users, longest, draw, buffers)
-            active = torch.ops.aten.gelu.out(h, out=h).mul_(kept)
-            each = y.shape[weight.dim() - 1 :]
-            y[group][users] = torch.bmm(_matrices(row[group][users]), active).view(-1, *each)
+        state = x.new_empty(2, *lengths.shape, *hidden) if differentiate else None
+        buffers = _buffers(x, shift, lengths)
+        ones = torch.ones_like(buffers[0])
+        for group, at, users, longest in _chunks(x, shift, lengths):
+            inputs = _matrices(x[group][users, ..., :longest, :])
+            w = weight[group][:, :longest].expand(len(inputs), -1, -1)
+            h, active = (buffer[: len(inputs)] for buffer in buffers)
+            kept = ones[: len(inputs)]
+            if state is not None:
+                active, slopes = (_matrices(saved[group][at]) for saved in state)
+            torch.baddbmm(shift[group], w, inputs, out=h)
+            torch.ops.aten.gelu.out(h, out=active)
+            if p:
+                each = kept.view(-1, *hidden)
+                kept = dropout(each, p, key[group], site, rows[group][users]).view_as(h)
+                active.mul_(kept)
+            by_user = torch.bmm(_matrices(row[group][users]), active)
+            y[group][users] = by_user.view(-1, *y.shape[groups + 1 :])
+            if state is not None:
+                torch.ops.aten.gelu_backward.grad_input(kept, h, grad_input=slopes)
+        if differentiate:
+            ctx.save_for_backward(x, weight, row, lengths, state)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight, shift, row, lengths, key, rows = ctx.saved_tensors
-        p, site = ctx.constants
+        x, weight, row, lengths, saved = ctx.saved_tensors
+        groups = weight.dim() - 2
+        values, slopes = saved
         grad_x, grad_row = torch.zeros_like(x), torch.empty_like(row)
-        grad_weight, grad_shift = torch.zeros_like(weight), torch.zeros_like(shift)
-        buffers = _buffers(x, shift, lengths, 3)
-        for group, users, longest in _chunks(x, shift, lengths):
-            draw = p, key[group], site, rows[group][users]
-            inputs, w, h, kept = _hidden_layer(
-                x, weight, shift, group, users, longest, draw, buffers
-            )
-            active = torch.ops.aten.gelu.out(h, out=buffers[2][: len(h)]).mul_(kept)
+        grad_weight = torch.zeros_like(weight)
+        grad_shift = weight.new_zeros(*weight.shape[:-1], x.shape[-1])
+        for group, at, users, longest in _chunks(x, grad_shift, lengths):
+            inputs = _matrices(x[group][users, ..., :longest, :])
+            w = weight[group][:, :longest].expand(len(inputs), -1, -1)
             g = _matrices(grad[group][users])
-            by_row = torch.bmm(g, active.mT)
-            grad_row[group][users] = by_row.view(-1, *row.shape[weight.dim() - 1 :])
-            # In place: kept becomes the gradient of what is dropped out, then that of h.
-            kept.mul_(g).mul_(_matrices(row[group][users]).mT)
-            torch.ops.aten.gelu_backward.grad_input(kept, h, grad_input=kept)
-            by_x = torch.bmm(w.mT, kept)
-            each = *x.shape[weight.dim() - 1 : -2], longest, x.shape[-1]
+            by_row = torch.bmm(g, _matrices(values[group][at]).mT)
+            grad_row[group][users] = by_row.view(-1, *row.shape[groups + 1 :])
+            h = (_matrices(row[group][users]).mT * g).mul_(_matrices(slopes[group][at]))
+            by_x = torch.bmm(w.mT, h)
+            each = *x.shape[groups + 1 : -2], longest, x.shape[-1]
             grad_x[group][users, ..., :longest, :] = by_x.view(-1, *each)
-            grad_weight[group][:, :longest].addbmm_(kept, inputs.mT)
-            grad_shift[group].add_(kept.sum(0))
-        return grad_x, grad_weight, grad_shift, grad_row, *[None] * 5
-
-
-def _hidden_layer(
-    x: Tensor,
-    weight: Tensor,
-    shift: Tensor,
-    group: tuple[int, ...],
-    users: Tensor,
-    longest: int,
-    draw: tuple[float, Tensor, str, Tensor],
-    buffers: list[Tensor],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Inputs [n, l, D], the weight for each [n, H, l], the layer before GELU and the factors of its
-    dropout, each [n, H, D]."""
-    inputs = _matrices(x[group][users, ..., :longest, :])
-    w = weight[group][:, :longest].expand(len(inputs), -1, -1)
-    h, kept = (buffer[: len(inputs)] for buffer in buffers[:2])
-    torch.baddbmm(shift[group], w, inputs, out=h)
-    p, key, site, rows = draw
-    kept.fill_(1)
-    if p:
-        each = *x.shape[weight.dim() - 1 : -2], *h.shape[1:]
-        kept = dropout(kept.view(-1, *each), p, key, site, rows).view_as(h)
-    return inputs, w, h, kept
+            grad_weight[group][:, :longest].addbmm_(h, inputs.mT)
+            grad_shift[group].add_(h.sum(0))
+        return grad_x, grad_weight, grad_shift, grad_row, *[None] * 6
 
 
 def _users(x: Tensor, shift: Tensor, lengths: Tensor) -> tuple[int, int]:
@@ -185,24 +173,26 @@ def _users(x: Tensor, shift: Tensor, lengths: Tensor) -> tuple[int, int]:
     return min(max(1, CHUNK_BYTES // each), lengths.shape[-1]), matrices
 
 
-def _buffers(x: Tensor, shift: Tensor, lengths: Tensor, count: int) -> list[Tensor]:
-    """Hidden layers of a chunk; fresh ones for each would cost page faults."""
+def _buffers(x: Tensor, shift: Tensor, lengths: Tensor) -> list[Tensor]:
+    """Two hidden layers of a chunk; fresh ones for each chunk would cost page faults."""
     users, matrices = _users(x, shift, lengths)
-    return [x.new_empty(users * matrices, *shift.shape[-2:]) for _ in range(count)]
+    return [x.new_empty(users * matrices, *shift.shape[-2:]) for _ in range(2)]
 
 
 def _chunks(
     x: Tensor, shift: Tensor, lengths: Tensor
-) -> Iterator[tuple[tuple[int, ...], Tensor, int]]:
-    """Group, some of its users, the longest length among them.
+) -> Iterator[tuple[tuple[int, ...], slice, Tensor, int]]:
+    """Group, place in the order of its lengths, the users there, the longest length of them.
 
     One group after the other, so that what one gives depends on no other.
     """
     size, _ = _users(x, shift, lengths)
     for group in itertools.product(*map(range, lengths.shape[:-1])):
         ascending, order = lengths[group].sort(stable=True)
+        start = 0
         for users, own in zip(order.split(size), ascending.split(size), strict=True):
-            yield group, users, int(own[-1])
+            yield group, slice(start, start + len(users)), users, int(own[-1])
+            start += len(users)
 
 
 def _matrices(x: Tensor) -> Tensor:
@@ -210,10 +200,16 @@ def _matrices(x: Tensor) -> Tensor:
     return x.reshape(-1, *x.shape[-2:])
 
 
+def _kernel(*arguments: Any) -> Tensor:
+    wanted = any(argument.requires_grad for argument in arguments[:4])
+    output: Tensor = _Contract.apply(*arguments, torch.is_grad_enabled() and wanted)
+    return output
+
+
 _contract = define(
     "mix_to_one(Tensor x, Tensor weight, Tensor shift, Tensor row, Tensor lengths, float p, "
     "Tensor key, str site, Tensor rows) -> Tensor",
-    _Contract.apply,
+    _kernel,
 )
 
 
