@@ -303,11 +303,14 @@ class IISAN(Recommender):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, batch: Batch) -> Output:
-        x = self.items(batch.items) + self.positions(batch.items)
+        x = self.items(batch.items, batch.table) + self.positions(batch.items)
         return Output(self.encoder(self.dropout(self.norm(x), batch), batch))
 
-    def items(self, items: Tensor) -> Tensor:
-        """[B, L] ids -> [B, L, D], zero at padding."""
+    def items(self, items: Tensor, table: Tensor | None) -> Tensor:
+        """[B, L] ids -> [B, L, D], zero at padding; looked up in the item table if there is one."""
+        if table is not None:
+            vectors = embedding((items - 1).clamp(min=0), table)
+            return vectors * (items > 0).unsqueeze(-1)
         if self.fusion is None:
             assert self.ids is not None
             return self.ids(items)

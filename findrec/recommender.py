@@ -97,6 +97,9 @@ class Batch:
     """[2] int64: seed and step."""
     training: bool = False
     """Whether dropout, noise and sampling are on."""
+    table: Tensor | None = None
+    """[N, D'] the model's `item_table()`, where the caller has it, so that a model whose inputs are
+    the vectors it scores does not compute them again. It changes no result."""
 
     @property
     def valid(self) -> Tensor:

@@ -122,6 +122,16 @@ class RecommenderContract:
         assert states.shape == (USERS, self.length, table.shape[1])
         assert states.isfinite().all()
 
+    @pytest.mark.parametrize("training", [False, True])
+    def test_a_table_at_hand_changes_no_state(self, training: bool) -> None:
+        model = self.build()
+        items = self.step().inputs
+        with torch.no_grad():
+            batch = Batch(items, torch.arange(USERS), torch.tensor([0, 0]), training)
+            given = dataclasses.replace(batch, table=model.item_table())
+            # The same vectors, looked up instead of computed: rounding of float64 alone.
+            assert_close(model(given).states, model(batch).states)
+
     def test_state_dict_round_trip(self) -> None:
         model, other = self.build(0), self.build(1)
         items = self.step().inputs

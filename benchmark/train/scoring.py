@@ -20,9 +20,9 @@ def scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Te
     with torch.no_grad():
         table = stack.call(lambda m: m.item_table(), in_dims=(), parameters=parameters)
 
-    def states(m: Recommender, items: Tensor, end: Tensor) -> Tensor:
+    def states(m: Recommender, items: Tensor, end: Tensor, table: Tensor) -> Tensor:
         rows = torch.arange(len(items), device=items.device)
-        output = m(Batch(items, rows, key)).states
+        output = m(Batch(items, rows, key, table=table)).states
         return output.gather(1, end.view(-1, 1, 1).expand(-1, 1, output.shape[-1])).squeeze(1)
 
     @torch.no_grad()
@@ -30,7 +30,9 @@ def scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Te
         items, end = query(model.objective, history, model.n_items + 1)
         if not model.fixed_length:
             items = items[:, : int(end.max()) + 1]
-        found = stack.call(states, items, end, in_dims=(None, None), parameters=parameters)
+        found = stack.call(
+            states, items, end, table, in_dims=(None, None, 0), parameters=parameters
+        )
         if seeds == 1:
             return (found[0] @ table[0].T).unsqueeze(0)
         return found @ table.transpose(1, 2)

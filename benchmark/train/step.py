@@ -20,8 +20,10 @@ def losses(
     items: per group [b, l]; rows: per group [b]; layout: [B, L] flat index of a position among the
     groups' joined ones; task: all items [B, L], then user, position, targets and weights [M].
     """
+    table = model.item_table()
     outputs = [
-        model(Batch(part, row, key, training=True)) for part, row in zip(items, rows, strict=True)
+        model(Batch(part, row, key, training=True, table=table))
+        for part, row in zip(items, rows, strict=True)
     ]
 
     def joined(tensors: list[Tensor]) -> Tensor:
@@ -29,7 +31,7 @@ def losses(
 
     all_items, user, position, targets, weights = task
     states = joined([o.states for o in outputs])[layout[user, position]]
-    recommendation = cross_entropy(states, model.item_table(), targets, weights)
+    recommendation = cross_entropy(states, table, targets, weights)
     taps = {name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps}
     terms = model.terms(taps, all_items > 0, key)
     weighted = [weight * terms[name] for name, weight in model.term_weights().items()]
