@@ -28,6 +28,8 @@ class Training(BaseModel):
     """Largest norm of a seed's gradient; None clips nothing."""
     steps: int = Field(600, ge=1)
     """Budget in steps that see as many targets as the causal objective does (`budget_in_steps`)."""
+    max_factor: float = Field(8.0, ge=1)
+    """Largest multiple of `steps` that an objective with fewer targets a step gets."""
     eval_every: int = Field(50, ge=1)
     """Evaluations come after every so many causal-equivalent steps."""
     patience: int = Field(5, ge=1)
@@ -47,16 +49,15 @@ class Budget(BaseModel):
     eval_every: int
 
 
-def budget_in_steps(
-    training: Training, causal_targets: float, own_targets: float, *, max_factor: float = 4.0
-) -> Budget:
+def budget_in_steps(training: Training, causal_targets: float, own_targets: float) -> Budget:
     """Translate the common budget into steps of an objective that sees fewer targets a step.
 
     causal_targets, own_targets: mean number of targets in a step of the causal objective and of the
     row's own. Cloze and one-prefix-a-user objectives see far fewer, and get as many more steps, at
-    most `max_factor` times as many: past that the network, not the targets, is what a step costs.
+    most `training.max_factor` times as many: past that the network, not the targets, is what a step
+    costs.
     """
-    factor = min(max(causal_targets / own_targets, 1.0), max_factor)
+    factor = min(max(causal_targets / own_targets, 1.0), training.max_factor)
     return Budget(
         steps=math.ceil(training.steps * factor),
         eval_every=math.ceil(training.eval_every * factor),

@@ -220,13 +220,13 @@ def test_a_stack_is_built_before_it_moves():
 
 
 def test_prefix_training_gets_the_same_targets_as_the_causal_objective():
-    windows, queries = sequences()
+    windows, queries = sequences(length=6)
     prefixes = [
         (row[: end + 1], user)
         for user, row in enumerate(windows.items)
         for end in range(1, np.count_nonzero(row))
     ]
-    items = np.zeros((len(prefixes), LENGTH + 1), dtype=np.int64)
+    items = np.zeros((len(prefixes), windows.items.shape[1]), dtype=np.int64)
     for at, (prefix, _) in enumerate(prefixes):
         items[at, : len(prefix)] = prefix
     first = np.array([len(prefix) - 2 for prefix, _ in prefixes])
