@@ -89,6 +89,8 @@ class Tuning(BaseModel):
     """Of every trial."""
     budget: float = Field(1.0, gt=0, le=1)
     """Share of the profile's steps that a trial gets at most."""
+    tolerance: float = Field(0.0, ge=0, lt=1)
+    """Settings this close to the best, as a share of it, count as equally good."""
     grid: Grid
 
     @cached_property
@@ -144,15 +146,18 @@ class Group:
     model: str
     trials: tuple[Trial, ...]
     usable: tuple[Status, ...]
+    tolerance: float
 
     @property
     def chosen(self) -> Trial | None:
-        """The best on validation, ties to the earlier one; None until every trial has ended, since
-        a row that chooses among fewer has had another number of trials. Failed ones have ended."""
+        """The earliest in the grid that is as good as the best on validation, but for the
+        tolerance; None until every trial has ended, since a row that chooses among fewer has had
+        another number of trials. Failed ones have ended."""
         if any(trial.status not in (*self.usable, "failed") for trial in self.trials):
             return None
         finished = [trial for trial in self.trials if trial.status != "failed"]
-        return max(finished, key=lambda trial: trial.value, default=None)
+        enough = max((t.value for t in finished), default=math.nan) * (1 - self.tolerance)
+        return next((trial for trial in finished if trial.value >= enough), None)
 
 
 def tuning(path: Path = FILE) -> Tuning:
@@ -232,7 +237,7 @@ def groups(
             found.setdefault((p.unit.dataset, p.unit.model), []).append(trial)
     usable: tuple[Status, ...] = ("complete", "stale") if reuse_stale else ("complete",)
     return [
-        Group(dataset, model, tuple(trials), usable)
+        Group(dataset, model, tuple(trials), usable, tuning.tolerance)
         for (dataset, model), trials in found.items()
         if any(trial.status != "missing" for trial in trials)
     ]

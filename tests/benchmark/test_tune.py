@@ -284,6 +284,19 @@ def test_a_tie_goes_to_the_earlier_setting(tmp_path):
     assert group.chosen.setting == GRID.settings[0]
 
 
+@pytest.mark.parametrize(("better", "chosen"), [(1, 0), (5, 3)])
+def test_what_is_within_the_tolerance_is_as_good(tmp_path, better, chosen):
+    """One user of 50 at rank 2 instead of 3 is half a per cent of the mean, five are 2.6 %."""
+    store = Store(tmp_path)
+    for at, unit in enumerate(trial_units([("beauty", "SASRec")], QUICK, GRID)):
+        above = np.full(50, 2)
+        if at == 3:
+            above[:better] = 1
+        store.write(make_trial(unit, above))
+    (group,) = read_groups(store)
+    assert group.chosen.setting == GRID.settings[chosen]
+
+
 def test_nothing_is_chosen_before_every_trial_has_ended(tried):
     other, best = (
         unit.key
