@@ -60,8 +60,8 @@ class Row(Settings):
     modalities: tuple[Modality, ...] = ()
     """What the row is fed, where a dataset has it."""
     cost: float = Field(0.1, gt=0)
-    """Milliseconds that a training position takes on one core at width 64, evaluation included; for
-    estimates alone."""
+    """Milliseconds that a position of the causal objective takes on one core at width 64, all the
+    row's own steps and evaluations for it included (measured on Beauty); for estimates alone."""
     profiles: dict[str, Settings] = {}
     variants: dict[str, Settings] = {}
     """Named changes: ablations, swept values, readings."""
