@@ -189,7 +189,7 @@ def _rich_grid(block: Block) -> RichTable:
         box=None,
         padding=(0, 2, 0, 0),
     )
-    table.add_column(block.stub, no_wrap=True)
+    table.add_column(block.stub)  # labels wrap before numbers are cut
     for heading in block.headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for index, line in enumerate(block.lines):

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
@@ -24,7 +25,7 @@ from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.sheet import change, count, number, percent, signed, size
 from benchmark.render.tables import TABLES, tabulated
-from benchmark.render.writers import to_latex, to_markdown
+from benchmark.render.writers import to_latex, to_markdown, to_terminal
 from benchmark.store import Store
 from tests.benchmark.render.synthetic import fill, synthetic_run
 from tests.benchmark.results import failed_result
@@ -221,6 +222,18 @@ def test_render_writes_three_files(synthetic, profile, tmp_path):
     assert read_selection(tmp_path / "tables" / "table6.json") == asked
     assert rendered.terminal is not None
     assert all(path.read_text(encoding="utf-8") for path in rendered.paths)
+
+
+def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
+    store, _ = synthetic
+    sheet = tabulated("table2", planned(store, profile, "table2"), store, profile).sheet
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(to_terminal(sheet))
+    text = console.export_text()
+    spreads = [e.spread for b in sheet.blocks for line in b.lines for e in line.entries if e.spread]
+    assert spreads
+    assert all(f"±{spread.removeprefix('0')}" in text for spread in spreads)
+    assert "…" not in text
 
 
 def test_unknown_name(synthetic, profile, tmp_path):
