@@ -1,7 +1,7 @@
 """Draws bert4rec-long.svg: BERT4Rec's validation curve far past its plateau.
 
-    ./reproduce.sh run --models BERT4Rec --variant long --seeds 1 --profile quick
-    .venv/bin/python docs/images/bert4rec_long.py runs
+./reproduce.sh run --models BERT4Rec --variant long --seeds 1 --profile quick
+.venv/bin/python docs/images/bert4rec_long.py runs
 """
 
 import sys
