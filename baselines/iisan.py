@@ -46,7 +46,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import linear
 
 from baselines.items import DistinctItems
 from baselines.transformer import PositionEmbedding, TransformerEncoder
@@ -309,7 +309,7 @@ class IISAN(Recommender):
     def items(self, items: Tensor, table: Tensor | None) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding; looked up in the item table if there is one."""
         if table is not None:
-            vectors = embedding((items - 1).clamp(min=0), table)
+            vectors = table[(items - 1).clamp(min=0)]
             return vectors * (items > 0).unsqueeze(-1)
         if self.fusion is None:
             assert self.ids is not None
@@ -318,7 +318,7 @@ class IISAN(Recommender):
         if items.numel() < self.different:
             vectors = self.fused(place.flatten()).unflatten(0, items.shape)
         else:
-            vectors = embedding(place, self.fused(slice(None)))
+            vectors = self.fused(slice(None))[place]
         vectors = vectors * (items > 0).unsqueeze(-1)
         return vectors if self.ids is None else vectors + self.ids(items)
 
@@ -327,7 +327,7 @@ class IISAN(Recommender):
         if self.fusion is None:
             assert self.ids is not None
             return self.ids.table()
-        vectors = embedding(self.place[1:], self.fused(slice(None)))
+        vectors = self.fused(slice(None))[self.place[1:]]
         return vectors if self.ids is None else vectors + self.ids.table()
 
     def fused(self, rows: Tensor | slice) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding
 
 from findrec.layers import Dropout
 from findrec.ops import dropout
@@ -220,7 +219,7 @@ def of_items(function: Callable[[Tensor], Tensor], items: Tensor, n_items: int) 
     """
     if items.numel() <= n_items + 1:
         return function(items)
-    return embedding(items, function(torch.arange(n_items + 1, device=items.device)))
+    return function(torch.arange(n_items + 1, device=items.device))[items]
 
 
 def last_position(batch: Batch) -> Tensor:

@@ -35,7 +35,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear, normalize, softplus
+from torch.nn.functional import linear, normalize, softplus
 
 from baselines.items import DistinctItems
 from baselines.transformer import EPS, PositionEmbedding, TransformerEncoder
@@ -242,13 +242,13 @@ class Adaptor(nn.Module):
 
     def table(self) -> Tensor:
         """[N, D] of all items, with clean gates."""
-        return embedding(self.place[1:], self.mixed(self.values, self.present))
+        return self.mixed(self.values, self.present)[self.place[1:]]
 
     def clean(self, place: Tensor) -> Tensor:
         """Rows [...] of `values` -> [..., D], without noise and dropout."""
         if place.numel() < len(self.values):
             return self.mixed(self.values[place], self.present[place])
-        return embedding(place, self.mixed(self.values, self.present))
+        return self.mixed(self.values, self.present)[place]
 
     def mixed(self, x: Tensor, present: Tensor) -> Tensor:
         """Features [..., F] -> [..., D] with clean gates."""
@@ -271,7 +271,7 @@ class Adaptor(nn.Module):
         weight = torch.cat([self.gate, self.noise])
         if place.numel() < len(self.values):
             return linear(self.values[place], weight)
-        return embedding(place, linear(self.values, weight))
+        return linear(self.values, weight)[place]
 
     def mix(self, outputs: Tensor, gates: Tensor, present: Tensor) -> Tensor:
         """Products x W_k [..., K D] and gates [..., K] -> [..., D] (eqs. 2 and 3).

@@ -1,4 +1,9 @@
-"""S seeds of one model as one stack: parameters [S, ...], shared buffers, calls under vmap."""
+"""S seeds of one model as one stack: parameters [S, ...], shared buffers, calls for all of them.
+
+On a GPU all seeds are computed at once, under vmap. A CPU gains nothing from that, and rounds a
+product or a sum over [1, n] otherwise than one over [S, n]; there one seed is computed after the
+other, so that what a seed gives depends on no neighbour, to the bit.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from findrec.recommender import Recommender
 
@@ -26,10 +32,17 @@ class Stack:
 
     Each seed is initialised as it would be alone, on the CPU, so that neither its neighbours nor
     the device change where it starts.
+
+    vectorised: whether calls run under vmap; None leaves it to the device.
     """
 
     def __init__(
-        self, build: Callable[[], Recommender], seeds: Sequence[int], device: torch.device
+        self,
+        build: Callable[[], Recommender],
+        seeds: Sequence[int],
+        device: torch.device,
+        *,
+        vectorised: bool | None = None,
     ) -> None:
         models = []
         for seed in seeds:
@@ -46,6 +59,7 @@ class Stack:
         self.model = models[0].to(device)
         self._method = _Method(self.model)
         self.seeds = list(seeds)
+        self.vectorised = device.type != "cpu" if vectorised is None else vectorised
 
     def call(
         self,
@@ -63,9 +77,22 @@ class Stack:
         def one_seed(own: dict[str, Tensor], *own_args: Any) -> Any:
             return functional_call(self._method, own, (function, *own_args))
 
-        return torch.vmap(one_seed, in_dims=(0, *in_dims))(
-            self.parameters if parameters is None else parameters, *args
-        )
+        stacked = self.parameters if parameters is None else parameters
+        if self.vectorised:
+            return torch.vmap(one_seed, in_dims=(0, *in_dims))(stacked, *args)
+        by_seed = zip(*(p.unbind() for p in stacked.values()), strict=True)
+        results = [
+            one_seed(
+                dict(zip(stacked, own, strict=True)),
+                *(
+                    argument if dim is None else tree_map(lambda t, at=at: t[at], argument)
+                    for argument, dim in zip(args, in_dims, strict=True)
+                ),
+            )
+            for at, own in enumerate(by_seed)
+        ]
+        leaves = zip(*(tree_flatten(result)[0] for result in results), strict=True)
+        return tree_unflatten([torch.stack(leaf) for leaf in leaves], tree_flatten(results[0])[1])
 
     @property
     def parameters_per_seed(self) -> int:
