@@ -1,7 +1,7 @@
 """Seed-stacked training: S seeds of one model in one loop, each exactly as it would be alone.
 
-The story of a step: gather each seed's windows -> the objective's task -> `forward` under vmap,
-in length groups on a CPU -> cross-entropy over all items and the model's own terms -> backward ->
+The story of a step: gather each seed's windows -> the objective's task -> `forward` (of all seeds at
+once on a GPU, in length groups on a CPU) -> cross-entropy over all items and the model's own terms -> backward ->
 per-seed clipping -> AdamW over the stacked leaves. At fixed intervals every seed is ranked on
 validation; its best parameters are kept, and it leaves the stack when it has plateaued.
 
