@@ -1,9 +1,10 @@
 """Seed-stacked training: S seeds of one model in one loop, each exactly as it would be alone.
 
-The story of a step: gather each seed's windows -> the objective's task -> `forward` (of all seeds at
-once on a GPU, in length groups on a CPU) -> cross-entropy over all items and the model's own terms -> backward ->
-per-seed clipping -> AdamW over the stacked leaves. At fixed intervals every seed is ranked on
-validation; its best parameters are kept, and it leaves the stack when it has plateaued.
+The story of a step: gather each seed's windows -> the objective's task -> `forward` (of all seeds
+at once on a GPU, in length groups on a CPU) -> cross-entropy over all items and the model's own
+terms -> backward -> per-seed clipping -> AdamW over the stacked leaves. At fixed intervals every
+seed is ranked on validation; its best parameters are kept, and it leaves the stack when it has
+plateaued.
 
 Nothing here has access to test targets: `train` is given the training windows and the validation
 queries alone.
