@@ -77,8 +77,8 @@ class FeatureProjection(nn.Module):
         if items.numel() < self.values.shape[0]:
             projected = self._project(self.values[inside], self.present[inside])
         else:
-            # By indexing: the gradient of `embedding` is laid out by the number of stacked seeds, and
-            # with it the order in which the bias's gradient is summed.
+            # By indexing: the gradient of `embedding` is laid out by the number of stacked seeds,
+            # and with it the order in which the bias's gradient is summed.
             projected = self._project(self.values, self.present)[inside]
         return projected * (items > 0).unsqueeze(-1)
 
