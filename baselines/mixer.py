@@ -222,6 +222,14 @@ def of_items(function: Callable[[Tensor], Tensor], items: Tensor, n_items: int) 
     return function(torch.arange(n_items + 1, device=items.device))[items]
 
 
+def less_padding(
+    function: Callable[[Tensor], Tensor], items: Tensor, n_items: int
+) -> tuple[Tensor, Tensor]:
+    """`of_items` less what `function` gives the padding, and that, [D]; both for `AxisMLP.at`."""
+    offset = function(torch.zeros_like(items[:1, 0])).squeeze(0)
+    return of_items(lambda ids: function(ids) - offset, items, n_items), offset
+
+
 def last_position(batch: Batch) -> Tensor:
     """[B] index of each user's last item; sequences are padded at the right."""
     return (batch.valid.sum(-1) - 1).clamp(min=0)

@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, of_items, pick
+from baselines.mixer import AxisMLP, last_position, less_padding, of_items, pick
 from findrec.layers import FeatureProjection, ItemEmbedding, init_normal
 from findrec.recommender import (
     Batch,
@@ -130,9 +130,8 @@ class FeatureMixer(nn.Module):
         assert isinstance(layer, MixerLayer)
         if not before:  # nothing was mixed yet: what is normed is a function of the item
             norm = layer.sequence_norm
-            offset = norm(start(torch.zeros_like(last[:1]))).squeeze(0)
-            relative = of_items(
-                lambda items: norm(start(items)) - offset, batch.items, self.n_items
+            relative, offset = less_padding(
+                lambda items: norm(start(items)), batch.items, self.n_items
             )
             x = start(batch.items.gather(1, last.unsqueeze(1)))
             return layer.at(last, x, relative, batch, use, offset)

@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, of_items, pick
+from baselines.mixer import AxisMLP, last_position, less_padding, pick
 from findrec.layers import ItemEmbedding, init_normal
 from findrec.recommender import (
     Attribute,
@@ -116,9 +116,8 @@ class SMLP4Rec(Recommender):
         if final == 0:
             # Nothing was mixed yet: what is normed is a function of the item, and the attributes
             # are read at the last position alone.
-            offset = self.norm(self.items(torch.zeros_like(last[:1]))).squeeze(0)
-            normed = of_items(
-                lambda items: self.norm(self.items(items)) - offset, batch.items, self.n_items
+            normed, offset = less_padding(
+                lambda items: self.norm(self.items(items)), batch.items, self.n_items
             )
             column = self.block(batch.items.gather(1, last.unsqueeze(1)))
             y = self.last_layer(normed, column, last, batch, final, offset)

@@ -32,17 +32,13 @@ class Stack:
 
     Each seed is initialised as it would be alone, on the CPU, so that neither its neighbours nor
     the device change where it starts.
-
-    vectorised: whether calls run under vmap; None leaves it to the device.
     """
 
+    vectorised: bool
+    """Whether calls run under vmap: everywhere but on a CPU."""
+
     def __init__(
-        self,
-        build: Callable[[], Recommender],
-        seeds: Sequence[int],
-        device: torch.device,
-        *,
-        vectorised: bool | None = None,
+        self, build: Callable[[], Recommender], seeds: Sequence[int], device: torch.device
     ) -> None:
         models = []
         for seed in seeds:
@@ -59,7 +55,7 @@ class Stack:
         self.model = models[0].to(device)
         self._method = _Method(self.model)
         self.seeds = list(seeds)
-        self.vectorised = device.type != "cpu" if vectorised is None else vectorised
+        self.vectorised = device.type != "cpu"
 
     def call(
         self,
