@@ -212,8 +212,11 @@ def _estimate(unit: Unit, counts: Counts, records: Sequence[RunRecord]) -> float
         return sum(timed) / len(timed)
     length = int(unit.protocol["max_length"])
     users = min(unit.protocol["max_users"] or counts.users, counts.users)
+    row = rows()[unit.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
+    if row.cls.fixed_length:
+        positions = length
     batch = min(unit.training["batch_size"], users)
     width = max(unit.config.get("align_dim", 0), unit.config.get("dim", 64)) / 64
     steps = unit.training["steps"]
-    return 1e-3 * rows()[unit.model].cost * positions * batch * steps * width
+    return 1e-3 * row.cost * positions * batch * steps * width

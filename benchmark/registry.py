@@ -61,7 +61,8 @@ class Row(Settings):
     """What the row is fed, where a dataset has it."""
     cost: float = Field(0.1, gt=0)
     """Milliseconds that a position of the causal objective takes on one core at width 64, all the
-    row's own steps and evaluations for it included (measured on Beauty); for estimates alone."""
+    row's own steps and evaluations for it included (measured on Beauty); padding counts as a
+    position where the model has a fixed length. For estimates alone."""
     profiles: dict[str, Settings] = {}
     variants: dict[str, Settings] = {}
     """Named changes: ablations, swept values, readings."""

@@ -1,7 +1,7 @@
 """Combine RecBole's figures with ours: time to quality, and quality at the plateau.
 
     python compare.py                     RecBole's side alone, from figures/
-    python compare.py --ours ours.json    beside it ours, with the ratio and the verdict
+    python compare.py --ours ours.json    beside it ours: the ratio, and how strong every row is
 
 Standard library only. Time to quality = steps x seconds per step + evaluations x seconds per
 evaluation: steps and evaluations from the training runs, seconds from the alternated windows of
@@ -9,7 +9,7 @@ throughput.py (the median over the windows with the run's allocator settings; wi
 run's own seconds). `--ours` names
 a file written from our engine's records, one entry per seed:
 
-    {"runs": [{"dataset": "beauty", "model": "SASRec", "seed": 1,
+    {"runs": [{"dataset": "beauty", "model": "SASRec", "variant": "base", "seed": 1,
                "steps_to_threshold": 420, "evaluations_to_threshold": 21,
                "valid_ndcg@10": 0.1044}],
      "windows": [{"dataset": "beauty", "model": "SASRec",
@@ -31,6 +31,17 @@ from typing import Any
 FIGURES = Path(__file__).resolve().parent / "figures"
 LIMIT_MINUTES = 45.0  # a threshold reached later counts as not reached
 Record = dict[str, Any]
+
+COUNTERPART = {
+    "SASRec (MM)": "SASRec",
+    "Mamba4Rec (MM)": "Mamba4Rec",
+    "NOVA": "BERT4Rec",
+    "UniSRec": "SASRec",
+    "IISAN": "SASRec",
+    "MMMLP": "SMLP4Rec",
+    "FindRec": "Mamba4Rec",
+}
+"""The row with the same encoder and objective that knows ids alone."""
 
 
 def recbole_runs() -> list[Record]:
@@ -79,46 +90,39 @@ def print_runs(records: list[Record]) -> None:
     print("| run | ended by | steps | best valid NDCG@10 | test NDCG@10 there | to threshold |")
     print("|---|---|---|---|---|---|")
     for record in records:
-        best = max(row["ndcg@10"] for row in record["curve"])
         test = record["test_at_best"]
         reached = time_to_threshold(record)
         cells = (
             record["run"],
             record["status"],
             str(record["curve"][-1]["step"]),
-            f"{best:.4f}",
+            f"{best_value(record):.4f}",
             "" if test is None else f"{test['ndcg@10']:.4f}",
             "" if reached is None else f"{reached[0]} steps, {reached[1]:.0f} s ({reached[2]})",
         )
         print(f"| {' | '.join(cells)} |")
 
 
-def print_comparison(records: list[Record], ours: Record) -> None:
-    """Ratio of times to the threshold and difference of plateaus, per dataset and model."""
+def best_value(record: Record) -> float:
+    return max(row["ndcg@10"] for row in record["curve"])
+
+
+def of(records: list[Record], dataset: str, model: str) -> list[Record]:
+    """RecBole's runs of a model on a dataset, or our windows."""
+    places = (record.get("settings", record) for record in records)
+    return [
+        record
+        for record, place in zip(records, places, strict=True)
+        if (place["dataset"], place["model"]) == (dataset, model)
+    ]
+
+
+def print_ratios(records: list[Record], ours: Record) -> None:
+    """Ratio of times to the threshold, where both sides have one."""
     for dataset, model in sorted({(run["dataset"], run["model"]) for run in ours["runs"]}):
-        mine = [run for run in ours["runs"] if (run["dataset"], run["model"]) == (dataset, model)]
-        theirs = [
-            record
-            for record in records
-            if (record["settings"]["dataset"], record["settings"]["model"]) == (dataset, model)
-        ]
-        if not theirs:
-            print(f"{dataset} {model}: no RecBole run")
-            continue
-        quality = statistics.fmean(run["valid_ndcg@10"] for run in mine)
-        best = max(theirs, key=lambda record: max(row["ndcg@10"] for row in record["curve"]))
-        plateau = max(row["ndcg@10"] for row in best["curve"])
-        print(
-            f"{dataset} {model}: valid NDCG@10 {quality:.4f} (ours, mean of {len(mine)} seeds), "
-            f"{plateau:.4f} (best of {len(theirs)} RecBole runs, {best['run']}, "
-            f"ended by {best['status']})"
-        )
-        windows = [
-            window
-            for window in ours["windows"]
-            if (window["dataset"], window["model"]) == (dataset, model)
-        ]
-        reached = [time for time in map(time_to_threshold, theirs) if time is not None]
+        windows = of(ours["windows"], dataset, model)
+        theirs = map(time_to_threshold, of(records, dataset, model))
+        reached = [time for time in theirs if time is not None]
         if not windows or not reached:
             continue
         fastest = min(seconds for _, seconds, _ in reached)
@@ -128,14 +132,61 @@ def print_comparison(records: list[Record], ours: Record) -> None:
             if run["steps_to_threshold"] is None
             else run["steps_to_threshold"] * per_step
             + run["evaluations_to_threshold"] * per_evaluation
-            for run in mine
+            for run in of(ours["runs"], dataset, model)
+            if run["variant"] == "base"
         ]
         median = statistics.median(times)
         print(
-            f"  to the threshold: {median:.1f} s (ours, median of {len(mine)} seeds), "
-            f"{fastest:.1f} s (RecBole's fastest of {len(reached)} that reached it), "
+            f"{dataset} {model}, to the threshold: {median:.1f} s (ours, median of {len(times)} "
+            f"seeds), {fastest:.1f} s (RecBole's fastest of {len(reached)} that reached it), "
             f"ratio {fastest / median:.1f}"
         )
+
+
+def print_strength(records: list[Record], ours: Record) -> None:
+    """Every row's validation NDCG@10 beside RecBole's best, its ID counterpart and popularity."""
+    values: dict[tuple[str, str, str], list[float]] = {}
+    short = set()
+    for run in ours["runs"]:
+        row = run["dataset"], run["model"], run["variant"]
+        values.setdefault(row, []).append(run["valid_ndcg@10"])
+        if run["plateau"] is False:
+            short.add(row)
+    print("| dataset | row | valid NDCG@10 | RecBole's best | ID counterpart | popularity |")
+    print("|---|---|---|---|---|---|")
+    for row, own in values.items():
+        dataset, model, variant = row
+        mean = statistics.fmean(own)
+        cells = [dataset, model if variant == "base" else f"{model} [{variant}]"]
+        cells.append(spread(own) + (" †" if row in short else ""))
+        runs = of(records, dataset, model) if variant == "base" else []
+        best = max(runs, key=best_value, default=None)
+        cells.append("" if best is None else verdict(mean, best_value(best)) + ended(best))
+        counterpart = values.get((dataset, COUNTERPART.get(model, ""), "base"), [])
+        floor = statistics.fmean(counterpart) - deviation(counterpart) if counterpart else None
+        cells.append("" if floor is None else verdict(mean, floor))
+        popularity = values.get((dataset, "Popularity", "base"))
+        cells.append("" if popularity is None else verdict(mean, popularity[0]))
+        print(f"| {' | '.join(cells)} |")
+    print("\nMean ± sd over seeds. RecBole: one seed a setting, * its time limit ended the run.")
+    print("ID counterpart: its mean less one sd. † some seed was ended by its budget.")
+
+
+def spread(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    return f"{mean:.4f}" + (f" ± {deviation(values):.4f}" if len(values) > 1 else "")
+
+
+def deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def verdict(own: float, floor: float) -> str:
+    return f"{floor:.4f} {'ok' if own >= floor else 'BELOW'}"
+
+
+def ended(record: Record) -> str:
+    return "" if record["status"] == "plateau" else " *"
 
 
 def main() -> None:
@@ -145,8 +196,11 @@ def main() -> None:
     records = recbole_runs()
     print_runs(records)
     if arguments.ours is not None:
+        ours = json.loads(arguments.ours.read_text())
         print()
-        print_comparison(records, json.loads(arguments.ours.read_text()))
+        print_ratios(records, ours)
+        print()
+        print_strength(records, ours)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our side of the comparison: steps to the threshold and quality, and seconds in short windows.
+"""Our side of the comparison: quality and steps to the threshold, and seconds in short windows.
 
     python docs/comparison/ours.py runs --store runs     from the stored `quick` runs of Table 2
     python docs/comparison/ours.py window                one window, to alternate with throughput.py
@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ import torch
 from benchmark.data.bundle import load_bundle
 from benchmark.data.files import atomic_file
 from benchmark.data.sequences import leave_one_out
-from benchmark.records import RunRecord, UnitKey
+from benchmark.evaluate.metrics import per_user
+from benchmark.plan import unit_of, units
+from benchmark.records import RunResult
 from benchmark.registry import get_profile, resolve
 from benchmark.store import Store
 from benchmark.train.engine import TrainingRun
@@ -28,36 +31,37 @@ OURS = Path(__file__).resolve().parent / "figures" / "ours.json"
 THRESHOLD = 0.10
 
 
-def summary(record: RunRecord) -> dict[str, Any]:
+def summary(result: RunResult) -> dict[str, Any]:
     """One stored run; the threshold is the first of two evaluations in a row that reach it."""
-    steps, values = record.curves.validation_steps, record.curves.validation
-    reached = next(
-        (i for i in range(len(values) - 1) if min(values[i], values[i + 1]) >= THRESHOLD), None
-    )
+    record, curves = result.record, result.record.curves
+    assert result.validation is not None
+    steps, values = curves.validation_steps, curves.validation
+    reached = next((i for i, pair in enumerate(pairwise(values)) if min(pair) >= THRESHOLD), None)
     return {
         "dataset": record.unit.dataset,
         "model": record.unit.model,
+        "variant": record.unit.variant,
         "seed": record.seed,
-        "steps_to_threshold": None if reached is None else steps[reached],
-        "evaluations_to_threshold": None if reached is None else reached + 1,
-        "valid_ndcg@10": max(values),
+        "valid_ndcg@10": float(per_user(result.validation, "NDCG@10").mean()),
         "best_step": record.best_step,
         "steps": record.steps,
         "plateau": record.plateau,
+        "steps_to_threshold": None if reached is None else steps[reached],
+        "evaluations_to_threshold": None if reached is None else reached + 1,
         "code": record.hashes.code[:12],
-        "curve": [list(point) for point in zip(steps, values, strict=True)],
     }
 
 
 def runs(store: Store) -> list[dict[str, Any]]:
-    """Every finished base run of SASRec and GRU4Rec under the `quick` profile."""
+    """Every finished run of Table 2 under the `quick` profile, and IISAN's with ids."""
+    profile = get_profile("quick")
+    wanted = [unit for unit in units(["table2"], profile) if unit.variant == "base"]
+    wanted += [unit_of("IISAN", dataset, profile, "with-ids") for dataset in profile.run_on]
     found = []
-    for dataset in ("beauty", "ml-100k"):
-        for model in ("SASRec", "GRU4Rec"):
-            for seed in range(get_profile("quick").seeds):
-                stored = store.status(UnitKey("quick", dataset, model, "base"), seed)
-                if stored.status == "complete" and stored.record is not None:
-                    found.append(summary(stored.record))
+    for unit in wanted:
+        for seed in range(profile.seeds):
+            if store.status(unit.key, seed).status == "complete":
+                found.append(summary(store.read(unit.key, seed)))
     return found
 
 
