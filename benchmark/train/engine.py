@@ -289,7 +289,8 @@ class TrainingRun:
                 for name, p in self.stack.parameters.items():
                     self.best[name][i] = p.detach()[at]
             since = sum(step > curve.best_step for step in curve.steps)
-            if has_plateaued(curve.best_step, self.step, since, self.training.patience):
+            plateaued = has_plateaued(curve.best_step, self.step, since, self.training.patience)
+            if plateaued and self.step >= self.budget.min_steps:
                 curve.plateau = True
                 leaving.append(at)
         if leaving:

@@ -34,6 +34,9 @@ class Training(BaseModel):
     """Evaluations come after every so many causal-equivalent steps."""
     patience: int = Field(5, ge=1)
     """Evaluations without a better one that end a run."""
+    min_steps: int = Field(0, ge=0)
+    """Causal-equivalent steps before which no run ends: attention has to find a position's
+    neighbours first, and until it does, validation stays where popularity would have it."""
     prefixes: bool = False
     """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
     stride: float = Field(0.5, gt=0, le=1)
@@ -41,12 +44,13 @@ class Training(BaseModel):
 
 
 class Budget(BaseModel):
-    """A row's own budget: `Training.steps` and `eval_every` in steps of its own objective."""
+    """A row's own budget: these fields of `Training` in steps of its own objective."""
 
     model_config = ConfigDict(frozen=True)
 
     steps: int
     eval_every: int
+    min_steps: int
 
 
 def budget_in_steps(training: Training, causal_targets: float, own_targets: float) -> Budget:
@@ -61,6 +65,7 @@ def budget_in_steps(training: Training, causal_targets: float, own_targets: floa
     return Budget(
         steps=math.ceil(training.steps * factor),
         eval_every=math.ceil(training.eval_every * factor),
+        min_steps=math.ceil(training.min_steps * factor),
     )
 
 

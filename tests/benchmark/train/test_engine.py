@@ -66,6 +66,15 @@ def test_a_seed_that_leaves_the_stack_disturbs_nobody():
             assert torch.equal(value[0], stacked.parameters[name][at]), name
 
 
+def test_no_run_ends_before_its_least_number_of_steps():
+    """With the rate at 0 nothing ever improves, so that patience alone would end it at 12."""
+    settings = SETTINGS.model_copy(update={"lr": 0.0, "eval_every": 4, "patience": 2})
+    (free,) = run([0], settings).curves
+    (held,) = run([0], settings.model_copy(update={"min_steps": 18})).curves
+    assert (free.stopped_at, free.plateau) == (12, True)
+    assert (held.stopped_at, held.plateau) == (20, True)
+
+
 def test_gradients_of_a_stack_equal_those_of_separate_models():
     """float64, so that 1e-10 is far above rounding and far below any mistake."""
     windows, _ = sequences()

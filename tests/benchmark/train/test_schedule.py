@@ -25,10 +25,11 @@ def test_cosine_falls_from_the_full_rate_towards_zero():
 
 
 def test_an_objective_with_fewer_targets_gets_more_steps_up_to_a_bound():
-    training = Training(steps=100, eval_every=10)
+    training = Training(steps=100, eval_every=10, min_steps=30)
     assert budget_in_steps(training, 1000, 1000).steps == 100
     assert budget_in_steps(training, 1000, 250).steps == 400
     assert budget_in_steps(training, 1000, 250).eval_every == 40
+    assert budget_in_steps(training, 1000, 250).min_steps == 120
     assert budget_in_steps(training, 1000, 1).steps == 800
     assert budget_in_steps(training, 250, 1000).steps == 100
 
