@@ -18,6 +18,7 @@ from benchmark.identity import config_hash, hashes
 from benchmark.records import RunRecord, Unit
 from benchmark.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
 from benchmark.store import Status, Store
+from findrec.recommender import Recommender
 
 OWN_MODEL = "FindRec"
 
@@ -214,7 +215,7 @@ def _estimate(unit: Unit, counts: Counts, records: Sequence[RunRecord]) -> float
     users = min(unit.protocol["max_users"] or counts.users, counts.users)
     row = rows()[unit.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
-    if row.cls.fixed_length:
+    if issubclass(row.cls, Recommender) and row.cls.fixed_length:
         positions = length
     batch = min(unit.training["batch_size"], users)
     width = max(unit.config.get("align_dim", 0), unit.config.get("dim", 64)) / 64

@@ -9,7 +9,7 @@ own file, and enters by a commit (docs/tuning.md).
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -212,16 +212,20 @@ def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget:
 
 
 def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
-    """(dataset, model) pairs that have a trial in the store, in the order of the tables: a call for
-    some rows keeps the lines of the others in the log."""
+    """(dataset, model) pairs that have a trial in the store, in the order of the tables."""
     units = [s.record.unit for s in store.scan() if s.record is not None]
     found = {
         (unit.dataset, unit.model)
         for unit in units
         if unit.trial and unit.profile == profile.name and unit.model in rows()
     }
+    return sorted(found, key=_place)
+
+
+def _place(pair: tuple[str, str]) -> tuple[str, int]:
+    """Of a (dataset, model) in the log; rows that are no more stand at the end."""
     order = list(rows())
-    return sorted(found, key=lambda pair: (pair[0], order.index(pair[1])))
+    return pair[0], order.index(pair[1]) if pair[1] in order else len(order)
 
 
 def groups(
@@ -255,9 +259,13 @@ def _read(unit: Unit, setting: Setting, seed: int, status: Status, store: Store)
 # ---------------------------------------------------------------- the log
 
 
-def log(groups: Sequence[Group], tuning: Tuning) -> pd.DataFrame:
-    """One line a trial: what was tried, what came of it, and whether it was chosen."""
-    return pd.DataFrame(
+def log(groups: Sequence[Group], tuning: Tuning, earlier: Path | None = None) -> pd.DataFrame:
+    """One line a trial: what was tried, what came of it, and whether it was chosen.
+
+    earlier: a log whose lines of other (dataset, model) pairs are kept, so that a call for some
+    rows loses nobody else's. One of another grid has nothing to say beside this one and is left.
+    """
+    frame = pd.DataFrame(
         [
             {
                 "dataset": group.dataset,
@@ -276,6 +284,20 @@ def log(groups: Sequence[Group], tuning: Tuning) -> pd.DataFrame:
             for trial in group.trials
         ]
     )
+    if earlier is None or not earlier.exists():
+        return frame
+    before = pd.read_csv(earlier)
+    if list(before.columns) != list(frame.columns):
+        return frame
+    ours = [(group.dataset, group.model) for group in groups]
+    others = [pair not in ours for pair in _pairs(before)]
+    merged = pd.concat([before[others], frame], ignore_index=True)
+    order = sorted(range(len(merged)), key=[_place(pair) for pair in _pairs(merged)].__getitem__)
+    return merged.iloc[order]
+
+
+def _pairs(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(frame["dataset"], frame["model"], strict=True))
 
 
 def _course(record: RunRecord | None) -> dict[str, Any]:
@@ -287,68 +309,68 @@ def _course(record: RunRecord | None) -> dict[str, Any]:
     return dict(zip(names, values, strict=True))
 
 
-def markdown(groups: Sequence[Group], tuning: Tuning, profile: Profile) -> str:
-    """A table for each dataset: rows against settings, the chosen one bold, then the lines for the
-    configs."""
+def markdown(frame: pd.DataFrame, tuning: Tuning, profile: Profile) -> str:
+    """A table for each dataset of the log: rows against settings, the chosen one bold, then the
+    lines for the configs."""
     lines = [
         f"# Trials of the profile {profile.name}",
         "",
         f"{METRIC} on validation, full ranking, seed {tuning.seed}; {tuning.trials} trials a row. "
         "**Bold**: chosen. †: ended by its budget, not by a plateau. Test targets took no part.",
     ]
-    for dataset in dict.fromkeys(group.dataset for group in groups):
+    for dataset, of_dataset in frame.groupby("dataset", sort=False):
         labels = [setting.label.replace(",", ", ") for setting in tuning.settings]
         lines += ["", f"## {dataset}", ""]
         lines += [f"| model | {' | '.join(labels)} |", f"| :-- |{' --: |' * len(labels)}"]
-        for group in groups:
-            if group.dataset == dataset:
-                cells = (_cell(trial, group) for trial in group.trials)
-                lines.append(f"| {group.model} | {' | '.join(cells)} |")
-    chosen = choices(groups, profile)
+        for model, trials in of_dataset.groupby("model", sort=False):
+            cells = (_cell(trial) for trial in trials.to_dict("records"))
+            lines.append(f"| {model} | {' | '.join(cells)} |")
+    chosen = choices(frame, tuning, profile)
     if chosen:
         lines += ["", "## Lines for the configs", "", "```yaml", chosen.rstrip(), "```"]
     return "\n".join(lines) + "\n"
 
 
-def _cell(trial: Trial, group: Group) -> str:
-    if math.isnan(trial.value):
-        return trial.status
-    text = f"{trial.value:.4f}"
-    if trial is group.chosen:
-        text = f"**{text}**"
-    if trial.status == "stale":
+def _cell(trial: dict[Hashable, Any]) -> str:
+    value = trial["validation_ndcg@10"]
+    if math.isnan(value):
+        return str(trial["status"])
+    text = f"**{value:.4f}**" if trial["chosen"] else f"{value:.4f}"
+    if trial["status"] == "stale":
         text += " (stale)"
-    return text if trial.record is None or trial.record.plateau else f"{text}†"
+    return text if trial["plateau"] else f"{text}†"
 
 
-def choices(groups: Sequence[Group], profile: Profile) -> str:
+def choices(frame: pd.DataFrame, tuning: Tuning, profile: Profile) -> str:
     """YAML for the rows' files: `profiles: <profile>: datasets:` with the chosen settings."""
     parts = []
-    for model in dict.fromkeys(group.model for group in groups):
+    for model, trials in frame[frame["chosen"]].groupby("model", sort=False):
+        heading = f"# configs/models/{slug(str(model))}.yaml\nprofiles:\n  {profile.name}:\n"
         lines = []
-        for group in groups:
-            if group.model == model and group.chosen is not None:
-                chosen = {k: v for k, v in group.chosen.setting.model_dump().items() if v}
-                flow = yaml.safe_dump(
-                    chosen, default_flow_style=True, sort_keys=False, width=math.inf
-                )
-                lines.append(f"      {group.dataset}: {flow.strip()}\n")
-        if lines:
-            heading = f"# configs/models/{slug(model)}.yaml\nprofiles:\n  {profile.name}:\n"
-            parts.append(f"{heading}    datasets:\n{''.join(lines)}")
+        for trial in trials.to_dict("records"):
+            grid = {"training": tuning.grid.training, "model": tuning.grid.model}
+            chosen = {
+                part: {name: trial[name] for name in fields}
+                for part, fields in grid.items()
+                if fields
+            }
+            flow = yaml.safe_dump(chosen, default_flow_style=True, sort_keys=False, width=math.inf)
+            lines.append(f"      {trial['dataset']}: {flow.strip()}\n")
+        parts.append(f"{heading}    datasets:\n{''.join(lines)}")
     return "\n".join(parts)
 
 
 def write_log(
     groups: Sequence[Group], tuning: Tuning, profile: Profile, folder: Path
 ) -> dict[Literal["csv", "md"], Path]:
-    """Write `folder`/<profile>.csv and .md, whole or not at all."""
-    texts: dict[Literal["csv", "md"], str] = {
-        "csv": log(groups, tuning).to_csv(index=False),
-        "md": markdown(groups, tuning, profile),
+    """Write `folder`/<profile>.csv and .md, each whole or not at all."""
+    paths: dict[Literal["csv", "md"], Path] = {
+        "csv": folder / f"{profile.name}.csv",
+        "md": folder / f"{profile.name}.md",
     }
-    paths = {suffix: folder / f"{profile.name}.{suffix}" for suffix in texts}
-    for suffix, text in texts.items():
-        with atomic_file(paths[suffix]) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    frame = log(groups, tuning, paths["csv"])
+    texts = {"csv": frame.to_csv(index=False), "md": markdown(frame, tuning, profile)}
+    for suffix, path in paths.items():
+        with atomic_file(path) as temporary:
+            temporary.write_text(texts[suffix], encoding="utf-8")
     return paths

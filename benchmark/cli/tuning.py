@@ -64,9 +64,8 @@ def tune(
     if not found:
         raise InputError(f"no trial of profile {request.profile.name} in {request.store.root}")
     paths = tuning.write_log(found, grid, request.profile, TUNING)
-    console.print(
-        tuning.markdown(found, grid, request.profile), highlight=False, markup=False, soft_wrap=True
-    )
+    text = paths["md"].read_text(encoding="utf-8")
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
     for group in found:
         if group.chosen is None:
             states = ", ".join(trial.status for trial in group.trials)

@@ -306,8 +306,9 @@ def test_nothing_is_chosen_before_every_trial_has_ended(tried):
     tried.path(other, GRID.seed).unlink()
     group = read_groups(tried)[0]
     assert group.chosen is None
-    assert "missing" in markdown([group], GRID, QUICK)
-    assert choices([group], QUICK) == ""
+    frame = log([group], GRID)
+    assert "missing" in markdown(frame, GRID, QUICK)
+    assert choices(frame, GRID, QUICK) == ""
     unit = group.trials[2].unit
     tried.write(RunResult(make_record(unit, GRID.seed, status="failed", message="loss is NaN")))
     ended = read_groups(tried)[0]
@@ -351,8 +352,26 @@ def test_the_log_holds_every_trial(tried, tmp_path):
     assert log(found, GRID).shape == frame.shape
 
 
+def test_trying_one_row_again_keeps_the_lines_of_the_others(tried, tmp_path):
+    paths = write_log(read_groups(tried), GRID, QUICK, tmp_path / "tuning")
+    before = {suffix: path.read_text() for suffix, path in paths.items()}
+    store = Store(tmp_path / "another")
+    units = trial_units([("ml-100k", "SASRec")], QUICK, GRID)
+    for at, unit in enumerate(units):
+        store.write(make_trial(unit, np.full(50, at), best_step=40, steps=120, plateau=True))
+    write_log(read_groups(store), GRID, QUICK, tmp_path / "tuning")
+    lines, earlier = paths["csv"].read_text().splitlines(), before["csv"].splitlines()
+    changed = [line for line in lines if line not in earlier]
+    assert len(lines) == len(earlier)
+    assert {tuple(line.split(",")[:2]) for line in changed} == {("ml-100k", "SASRec")}
+    assert [line.split(",")[:4] for line in lines] == [line.split(",")[:4] for line in earlier]
+    assert "| SASRec | **1.0000** |" in paths["md"].read_text()
+    write_log(read_groups(tried), GRID, QUICK, tmp_path / "tuning")
+    assert {suffix: path.read_text() for suffix, path in paths.items()} == before
+
+
 def test_the_printed_lines_give_the_row_what_was_chosen(tried, monkeypatch):
-    text = choices(read_groups(tried), QUICK)
+    text = choices(log(read_groups(tried), GRID), GRID, QUICK)
     parts = text.split("\n\n")
     assert [part.splitlines()[0] for part in parts] == [
         "# configs/models/sasrec.yaml",
