@@ -168,7 +168,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
         popularity = values.get((dataset, "Popularity", "base"))
         cells.append("" if popularity is None else verdict(mean, popularity[0]))
         print(f"| {' | '.join(cells)} |")
-    print("\nMean ± sd over seeds. RecBole: one seed a setting, * its time limit ended the run.")
+    print("\nMean ± sd over seeds. RecBole: one seed a setting, * ended before its plateau.")
     print("ID counterpart: its mean less one sd. † some seed was ended by its budget.")
 
 
