@@ -159,7 +159,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
         mean = statistics.fmean(own)
         cells = [dataset, model if variant == "base" else f"{model} [{variant}]"]
         cells.append(spread(own) + (" †" if row in short else ""))
-        runs = of(records, dataset, model) if variant == "base" else []
+        runs = of(records, dataset, model) if variant in ("base", "long") else []
         best = max(runs, key=best_value, default=None)
         cells.append("" if best is None else verdict(mean, best_value(best)) + ended(best))
         counterpart = values.get((dataset, COUNTERPART.get(model, ""), "base"), [])

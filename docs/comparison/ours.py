@@ -30,6 +30,10 @@ from benchmark.train.engine import TrainingRun
 OURS = Path(__file__).resolve().parent / "figures" / "ours.json"
 THRESHOLD = 0.10
 
+BESIDE = {"SASRec": "long", "GRU4Rec": "long", "BERT4Rec": "long", "IISAN": "with-ids"}
+"""Variants that the comparison needs beside Table 2's rows: quality far past the plateau, and what
+IISAN's missing ids cost. One `run --models M --variant V --profile quick` each."""
+
 
 def summary(result: RunResult) -> dict[str, Any]:
     """One stored run; the threshold is the first of two evaluations in a row that reach it."""
@@ -53,10 +57,11 @@ def summary(result: RunResult) -> dict[str, Any]:
 
 
 def runs(store: Store) -> list[dict[str, Any]]:
-    """Every finished run of Table 2 under the `quick` profile, and IISAN's with ids."""
+    """Every finished run of Table 2 under the `quick` profile, and those of `BESIDE`."""
     profile = get_profile("quick")
     wanted = [unit for unit in units(["table2"], profile) if unit.variant == "base"]
-    wanted += [unit_of("IISAN", dataset, profile, "with-ids") for dataset in profile.run_on]
+    for model, variant in BESIDE.items():
+        wanted += [unit_of(model, dataset, profile, variant) for dataset in profile.run_on]
     found = []
     for unit in wanted:
         for seed in range(profile.seeds):
