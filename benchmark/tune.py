@@ -344,11 +344,11 @@ def _cell(trial: dict[Hashable, Any]) -> str:
 def choices(frame: pd.DataFrame, tuning: Tuning, profile: Profile) -> str:
     """YAML for the rows' files: `profiles: <profile>: datasets:` with the chosen settings."""
     parts = []
+    grid = tuning.grid.model_dump()
     for model, trials in frame[frame["chosen"]].groupby("model", sort=False):
         heading = f"# configs/models/{slug(str(model))}.yaml\nprofiles:\n  {profile.name}:\n"
         lines = []
         for trial in trials.to_dict("records"):
-            grid = {"training": tuning.grid.training, "model": tuning.grid.model}
             chosen = {
                 part: {name: trial[name] for name in fields}
                 for part, fields in grid.items()

@@ -32,4 +32,5 @@ run --dataset beauty --model GRU4Rec --batch 256 --lr 1e-3 --limit-minutes 45
 # ML-100k again with small batches: far more updates for the same seconds.
 run --dataset ml-100k --model SASRec --batch 256 --lr 1e-3 --limit-minutes 60
 run --dataset ml-100k --model GRU4Rec --batch 256 --lr 1e-3 --limit-minutes 45
+run --dataset ml-100k --model BERT4Rec --batch 256 --lr 1e-3 --limit-minutes 60
 run --dataset beauty --model BERT4Rec --batch 256 --lr 1e-3 --limit-minutes 90
