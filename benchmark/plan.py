@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts, dataset_names
 from benchmark.errors import InputError
-from benchmark.identity import config_hash, hashes
-from benchmark.records import RunRecord, Unit
-from benchmark.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
-from benchmark.store import Status, Store
+from benchmark.runs.identity import config_hash, hashes
+from benchmark.runs.schema import RunRecord, Unit
+from benchmark.runs.store import Status, Store
+from benchmark.settings.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
 from findrec.recommender import Recommender
 
 OWN_MODEL = "FindRec"

@@ -20,8 +20,8 @@ from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Sequences, leave_one_out
 from benchmark.errors import InputError
 from benchmark.evaluate.ranks import NanScores, rank_targets, rank_targets_stacked
-from benchmark.identity import hashes, identity
-from benchmark.records import (
+from benchmark.runs.identity import hashes, identity
+from benchmark.runs.schema import (
     Curves,
     Environment,
     Hashes,
@@ -32,7 +32,7 @@ from benchmark.records import (
     Timings,
     Unit,
 )
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from benchmark.train.engine import Progress, SeedCurve, Trained, train
 from benchmark.train.schedule import Training
 from findrec.ops import scan_backend

@@ -18,13 +18,13 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError, nearest
 from benchmark.evaluate.metrics import per_user
+from benchmark.files import atomic_file
 from benchmark.plan import Planned, unit_from
-from benchmark.records import RunRecord, Unit, slug
-from benchmark.registry import CONFIGS, Profile, get_row, read, resolve, rows
-from benchmark.store import Status, Store
+from benchmark.runs.schema import RunRecord, Unit, slug
+from benchmark.runs.store import Status, Store
+from benchmark.settings.registry import CONFIGS, Profile, get_row, read, resolve, rows
 from benchmark.train.schedule import Training
 
 METRIC = "NDCG@10"

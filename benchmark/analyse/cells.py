@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.contests import NAMES, Contest, Place, judge
+from benchmark.analyse.comparisons import NAMES, Contest, Place, judge
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.records import Hashes, RunResult, Unit
-from benchmark.store import Status, Store
+from benchmark.runs.schema import Hashes, RunResult, Unit
+from benchmark.runs.store import Status, Store
 
 Grade = Literal["A", "B", "C"]
 CellStatus = Literal["ok", "budget", "missing", "failed", "stale"]
@@ -66,7 +66,7 @@ class Table:
     cells: pd.DataFrame
     """Long form, `COLUMNS`, in the order of the specs and metrics."""
     comparisons: pd.DataFrame
-    """Why: one line for each compared cell (`benchmark.analyse.contests.judge`)."""
+    """Why: one line for each compared cell (`benchmark.analyse.comparisons.judge`)."""
     problems: tuple[str, ...]
     """Runs that are missing, failed, stale or damaged, each with its reason."""
 

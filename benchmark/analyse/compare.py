@@ -10,8 +10,8 @@ from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.records import RunResult, UnitKey
-from benchmark.store import Store
+from benchmark.runs.schema import RunResult, UnitKey
+from benchmark.runs.store import Store
 
 COLUMNS = (
     *("profile", "dataset", "model", "variant", "metric", "mean_a", "mean_b", "n_a", "n_b"),

@@ -25,7 +25,7 @@ from scipy import stats
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
-from benchmark.store import Store
+from benchmark.runs.store import Store
 
 ALPHA = 0.01
 """Chance that a check of sound code fails, over all its units."""

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from benchmark.errors import InputError, nearest
 from benchmark.launch.local import devices
-from benchmark.records import slug
-from benchmark.registry import Profile, get_profile, pick, profiles, rows
-from benchmark.store import Store
+from benchmark.runs.schema import slug
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, get_profile, pick, profiles, rows
 
 ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"

@@ -24,11 +24,11 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.training import train
 from benchmark.data.bundle import load_bundle
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError
-from benchmark.identity import hashes
-from benchmark.registry import Profile, get_profile, profiles, rows
-from benchmark.store import Store
+from benchmark.files import atomic_file
+from benchmark.runs.identity import hashes
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, get_profile, profiles, rows
 
 app = typer.Typer()
 
@@ -41,7 +41,7 @@ def verify(
 
     Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
     """
-    from benchmark.render.tables import TABLES
+    from benchmark.render.tables.build import TABLES
 
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
@@ -64,7 +64,7 @@ def _differences(path: Path, profile: Profile, source: Path | None, data: Path |
     """Of a rendered table, in all its files, from what its runs give."""
     from benchmark.analyse.verify import verify as differences
     from benchmark.render.selection import read_selection
-    from benchmark.render.tables import tabulated
+    from benchmark.render.tables.build import tabulated
 
     selection = read_selection(path.with_suffix(".json"))
     source = source or selection.source
@@ -115,7 +115,7 @@ def promote(
     data: DataOption = None,
 ) -> None:
     """Copy a profile's finished runs of runs/ into the committed references, results/reference/."""
-    from benchmark.store import promote as promote_runs
+    from benchmark.runs.store import promote as promote_runs
 
     chosen, store = get_profile(profile), Store(RUNS)
     stale = _stale(store, chosen, data)

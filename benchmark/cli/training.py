@@ -6,11 +6,11 @@ import torch
 import typer
 
 from benchmark import plan as planning
+from benchmark.cli.console import Board, plan_table
 from benchmark.cli.options import Request, console
-from benchmark.launch.console import Board, plan_table
 from benchmark.launch.local import Job, run_jobs
 from benchmark.parity import mamba_ssm_scan, parity
-from benchmark.records import Unit
+from benchmark.runs.schema import Unit
 
 
 def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:

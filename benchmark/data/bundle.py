@@ -39,11 +39,11 @@ from benchmark.data.content import (
     sequences,
 )
 from benchmark.data.features import FeatureTable, Provenance, read_features, write_features
-from benchmark.data.files import atomic_file, atomic_folder, locked, sha256
 from benchmark.data.filter import k_core
 from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sources import locate
 from benchmark.errors import InputError
+from benchmark.files import atomic_file, atomic_folder, locked, sha256
 from findrec.recommender import Catalogue, Features, Modality
 
 VERSION = 1

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from benchmark.errors import InputError
-from benchmark.records import Unit
 from benchmark.run import run_unit, store_failure
-from benchmark.store import Store
+from benchmark.runs.schema import Unit
+from benchmark.runs.store import Store
 from benchmark.train.engine import Progress
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError, nearest
+from benchmark.files import atomic_file
 from benchmark.plan import Planned, experiments
-from benchmark.registry import Profile
-from benchmark.render.figures import FIGURES, draw
+from benchmark.render.figures.draw import FIGURES, draw
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.tables import TABLES, tabulated
-from benchmark.render.writers import to_terminal
-from benchmark.store import Store
+from benchmark.render.tables.build import TABLES, tabulated
+from benchmark.render.tables.writers import to_terminal
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 
 __all__ = ["Rendered", "render"]
 

@@ -13,11 +13,11 @@ from benchmark.data.bundle import BundleMeta, default_root
 from benchmark.data.config import dataset_config
 from benchmark.errors import InputError
 from benchmark.plan import Planned
-from benchmark.records import RunRecord, UnitKey
-from benchmark.registry import Profile
-from benchmark.render.exhibits import FEATURE_CONTROLS, group, usable
-from benchmark.render.sheet import Block, Entry, Line, count, duration, size
-from benchmark.store import Store
+from benchmark.render.document import Block, Entry, Line, count, duration, size
+from benchmark.render.tables.definitions import FEATURE_CONTROLS, group, usable
+from benchmark.runs.schema import RunRecord, UnitKey
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 
 GRADES = {
     "A": "same data, modalities and encoders as the paper",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import InputError
 from benchmark.plan import Planned, plan, units
-from benchmark.registry import Profile
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 
 
 class NotDrawn(InputError):

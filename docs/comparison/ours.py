@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from benchmark.data.bundle import load_bundle
-from benchmark.data.files import atomic_file
 from benchmark.data.sequences import leave_one_out
 from benchmark.evaluate.metrics import per_user
+from benchmark.files import atomic_file
 from benchmark.plan import unit_of, units
-from benchmark.records import RunResult
-from benchmark.registry import get_profile, resolve
-from benchmark.store import Store
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile, resolve
 from benchmark.train.engine import TrainingRun
 
 OURS = Path(__file__).resolve().parent / "figures" / "ours.json"

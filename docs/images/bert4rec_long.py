@@ -7,9 +7,9 @@
 import sys
 from pathlib import Path
 
-from benchmark.records import UnitKey
-from benchmark.render.style import TWO_COLUMNS, figure, look, styled
-from benchmark.store import Store
+from benchmark.render.figures.style import TWO_COLUMNS, figure, look, styled
+from benchmark.runs.schema import UnitKey
+from benchmark.runs.store import Store
 
 TITLES = {"ml-100k": "ML-100k", "beauty": "Beauty"}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.identity import identity
-from benchmark.records import Environment, Hashes, Ranks, RunRecord, RunResult, Unit
+from benchmark.runs.identity import identity
+from benchmark.runs.schema import Environment, Hashes, Ranks, RunRecord, RunResult, Unit
 
 HASHES = Hashes(config="config", code="code", data="data")
 ENVIRONMENT = Environment(

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmark.cli import app, exhibits, main, options, results
+from benchmark.cli import app, main, options, results, tables
 from benchmark.cli.options import only_profile, parse_seeds
 from benchmark.errors import InputError
 from benchmark.plan import plan, unit_of, units
-from benchmark.registry import get_profile
 from benchmark.run import run_unit
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from tests.benchmark.results import make_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +133,7 @@ def test_several_profiles_are_not_guessed_among(tmp_path):
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     """The commands in this process, in a folder of their own."""
-    for module in (options, exhibits, results):
+    for module in (options, tables, results):
         for name, path in (("ROOT", ""), ("RUNS", "runs"), ("RESULTS", "results")):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, tmp_path / path)
@@ -189,7 +189,7 @@ def test_promote_refuses_stale_runs_of_its_profile_alone(work):
 def test_all_shows_no_stale_number_as_current(work, monkeypatch):
     """With training switched off, `all` and `verify` meet a stale run and show it nowhere."""
     write_stale(Store(work / "runs"), "smoke")
-    monkeypatch.setattr(exhibits, "ensure", plan_alone)
+    monkeypatch.setattr(tables, "ensure", plan_alone)
     small = ("--profile", "smoke", "--datasets", "beauty", "--models", "Popularity")
     done = invoke("all", *small, "--seeds", "1")
     assert done.exit_code == 0, done.output

@@ -9,8 +9,8 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.launch.local import Job, devices, run_jobs
 from benchmark.plan import plan, unit_of
-from benchmark.registry import get_profile
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 
 from benchmark.errors import InputError
 from benchmark.plan import experiments, plan, unit_of, units
-from benchmark.registry import get_profile
 from benchmark.run import run_unit
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 
 QUICK, PAPER, SMOKE = (get_profile(name) for name in ("quick", "paper", "smoke"))
 

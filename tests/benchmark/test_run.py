@@ -21,12 +21,12 @@ from benchmark.analyse.statistics import RULES_HASH
 from benchmark.data.bundle import Bundle, load_bundle
 from benchmark.data.sequences import leave_one_out
 from benchmark.errors import InputError
-from benchmark.identity import hashes, identity
 from benchmark.plan import plan, unit_of
-from benchmark.records import Ranks, RunResult, Unit
-from benchmark.registry import get_profile
 from benchmark.run import _as_fed, run_unit
-from benchmark.store import Store
+from benchmark.runs.identity import hashes, identity
+from benchmark.runs.schema import Ranks, RunResult, Unit
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from benchmark.train.engine import Trained
 from benchmark.train.schedule import has_plateaued
 from findrec.recommender import Attribute, Batch, Catalogue, Features, Output
@@ -351,9 +351,9 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from benchmark.records import Unit
+from benchmark.runs.schema import Unit
 from benchmark.run import run_unit
-from benchmark.store import Store
+from benchmark.runs.store import Store
 
 torch.set_num_threads(1)
 

@@ -10,20 +10,20 @@ import yaml
 from typer.testing import CliRunner
 
 import benchmark.run
-from benchmark import registry
 from benchmark.analyse.compare import compare_stores
 from benchmark.analyse.regression import check_stores
 from benchmark.cli import app
+from benchmark.cli.console import Board
 from benchmark.errors import InputError
-from benchmark.identity import config_hash
-from benchmark.launch.console import Board
 from benchmark.launch.local import Event, Job
 from benchmark.plan import plan, unit_of
-from benchmark.records import Ranks, RunResult
-from benchmark.registry import Row, get_profile, get_row, resolve, rows
-from benchmark.render.tables import tabulated
+from benchmark.render.tables.build import tabulated
 from benchmark.run import run_unit
-from benchmark.store import DamagedRun, Store, promote
+from benchmark.runs.identity import config_hash
+from benchmark.runs.schema import Ranks, RunResult
+from benchmark.runs.store import DamagedRun, Store, promote
+from benchmark.settings import registry
+from benchmark.settings.registry import Row, get_profile, get_row, resolve, rows
 from benchmark.tune import (
     FILE,
     choices,
@@ -187,7 +187,9 @@ def test_an_ordinary_run_whose_test_ranks_are_gone_is_damaged(tmp_path):
     ordinary = trial.model_copy(update={"protocol": {}})
     record = written.record.model_copy(update={"unit": ordinary})
     digest = store.read(trial.key, GRID.seed).record.arrays_sha256
-    path.write_bytes(benchmark.store._text(record.model_copy(update={"arrays_sha256": digest})))
+    path.write_bytes(
+        benchmark.runs.store._text(record.model_copy(update={"arrays_sha256": digest}))
+    )
     with pytest.raises(DamagedRun, match="not a file of ranks"):
         store.read(trial.key, GRID.seed)
 

@@ -12,8 +12,8 @@ from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.analyse.verify import to_csv, verify
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
-from benchmark.records import RunResult
-from benchmark.store import Store
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import Store
 from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_unit
 
 QUICK = replace(RULES, resamples=400)

@@ -9,7 +9,7 @@ import pytest
 from benchmark.analyse.compare import COLUMNS, compare_stores
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_unit
 
 QUICK = replace(RULES, resamples=400)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmark.analyse.marks import Marks, corrected_marks, paper_marks
+from benchmark.analyse.significance_marks import Marks, corrected_marks, paper_marks
 
 
 def over_seeds(mean: float, spread: float = 0.001) -> np.ndarray:

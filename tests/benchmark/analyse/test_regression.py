@@ -13,7 +13,7 @@ from benchmark.analyse.regression import (
     write_junit,
 )
 from benchmark.errors import InputError
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from tests.benchmark.results import draw_above, failed_result, make_result, make_unit
 
 SOUND = np.random.default_rng(0).normal(0.1, 0.002, 10)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmark.plan import Planned, plan, units
-from benchmark.records import Curves, RunResult, Timings, Unit
-from benchmark.registry import Profile
-from benchmark.store import Store
+from benchmark.runs.schema import Curves, RunResult, Timings, Unit
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 from tests.benchmark.results import draw_above, make_ranks, make_record
 
 QUALITY = {"SASRec": 1.2, "Mamba4Rec": 1.35, "MMMLP": 1.5, "FindRec": 1.6}

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from benchmark.render.site import write_report
+from benchmark.render.report.page import write_report
 
 pytestmark = pytest.mark.browser
 

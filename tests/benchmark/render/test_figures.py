@@ -10,9 +10,8 @@ import torch
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
-from benchmark.registry import get_profile
 from benchmark.render import render
-from benchmark.render.alignment import (
+from benchmark.render.figures.alignment import (
     Snapshot,
     States,
     draw_alignment,
@@ -20,11 +19,12 @@ from benchmark.render.alignment import (
     look_at,
     principal_plane,
 )
-from benchmark.render.architecture import draw_architecture, parts
+from benchmark.render.figures.architecture import draw_architecture, parts
+from benchmark.render.figures.per_user import improvement
+from benchmark.render.figures.style import FORMATS, LOOKS, look, save, styled
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.standings import improvement
-from benchmark.render.style import FORMATS, LOOKS, look, save, styled
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from findrec.config import FindRecConfig
 from findrec.coordination import mean_kernel
 from findrec.model import FindRec

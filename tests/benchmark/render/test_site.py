@@ -8,9 +8,9 @@ import pytest
 
 from benchmark.evaluate.metrics import per_user
 from benchmark.render import render
+from benchmark.render.document import number
+from benchmark.render.report.page import write_report
 from benchmark.render.selection import Selection
-from benchmark.render.sheet import number
-from benchmark.render.site import write_report
 
 
 @pytest.fixture(scope="session")

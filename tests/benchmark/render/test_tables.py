@@ -16,17 +16,17 @@ from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
-from benchmark.identity import hashes
 from benchmark.paper import load_cells
 from benchmark.plan import experiments, plan, units
-from benchmark.registry import get_profile
 from benchmark.render import render
+from benchmark.render.document import change, count, number, percent, signed, size
 from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
 from benchmark.render.selection import Selection, read_selection
-from benchmark.render.sheet import change, count, number, percent, signed, size
-from benchmark.render.tables import TABLES, tabulated
-from benchmark.render.writers import to_latex, to_markdown, to_terminal
-from benchmark.store import Store
+from benchmark.render.tables.build import TABLES, tabulated
+from benchmark.render.tables.writers import to_latex, to_markdown, to_terminal
+from benchmark.runs.identity import hashes
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from tests.benchmark.render.synthetic import fill, synthetic_run
 from tests.benchmark.results import failed_result
 
@@ -243,7 +243,7 @@ def test_unknown_name(synthetic, profile, tmp_path):
 
 
 def test_every_experiment_is_drawn():
-    from benchmark.render.figures import FIGURES
+    from benchmark.render.figures.draw import FIGURES
 
     assert set(experiments()) == {*TABLES, *FIGURES}
 

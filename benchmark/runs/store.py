@@ -30,7 +30,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
-from benchmark.records import (
+from benchmark.runs.schema import (
     SCHEMA_VERSION,
     Environment,
     Hashes,

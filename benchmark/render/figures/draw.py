@@ -5,16 +5,16 @@ from pathlib import Path
 
 from benchmark.data.bundle import load_bundle
 from benchmark.plan import OWN_MODEL, Planned, experiments
-from benchmark.records import RunRecord
-from benchmark.registry import Profile, resolve
-from benchmark.render import alignment, curves, standings
-from benchmark.render.architecture import draw_architecture
-from benchmark.render.exhibits import SWEEPS
+from benchmark.render.figures import alignment, curves, per_user
+from benchmark.render.figures.architecture import draw_architecture
+from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note, records
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.style import save, styled
-from benchmark.render.tables import tabulated
-from benchmark.store import Store
+from benchmark.render.tables.build import tabulated
+from benchmark.render.tables.definitions import SWEEPS
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, resolve
 from findrec.model import FindRec
 
 FIGURES = ("fig1", "fig2", "fig3", "curves")
@@ -82,10 +82,10 @@ def _curves(
     paths += save(curves.draw_learning(trained, notes), folder, "curves-learning")
     own = {dataset: found.get(OWN_MODEL, []) for dataset, found in runs.items()}
     paths += save(curves.draw_terms(own, notes), folder, "curves-terms")
-    found = standings.scores(planned, store, reuse_stale=reuse_stale)
-    paths += save(standings.draw_users(found, notes), folder, "curves-users")
-    paths += save(standings.draw_cost(found, trained, notes), folder, "curves-cost")
-    paths += save(standings.draw_improvement(found, notes), folder, "curves-improvement")
+    found = per_user.scores(planned, store, reuse_stale=reuse_stale)
+    paths += save(per_user.draw_users(found, notes), folder, "curves-users")
+    paths += save(per_user.draw_cost(found, trained, notes), folder, "curves-cost")
+    paths += save(per_user.draw_improvement(found, notes), folder, "curves-improvement")
     for note in notes.values():  # what figure 2 has left; nothing is trained for this picture alone
         if len(note.encoders) < 2:
             continue

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from torch.nn.functional import layer_norm
 
 from benchmark.data.bundle import Bundle, load_bundle
-from benchmark.data.files import atomic_file
 from benchmark.data.sequences import Queries, leave_one_out
-from benchmark.identity import hashes
+from benchmark.files import atomic_file
 from benchmark.plan import OWN_MODEL, unit_of
-from benchmark.registry import Profile, resolve
-from benchmark.render.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
+from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
+from benchmark.runs.identity import hashes
+from benchmark.settings.registry import Profile, resolve
 from benchmark.train.engine import Progress, train
 from findrec.model import FindRec
 from findrec.recommender import Batch

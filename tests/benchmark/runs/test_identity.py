@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.identity import ROOT, code_hash, config_hash, hashes, identity
+from benchmark.runs.identity import ROOT, code_hash, config_hash, hashes, identity
 from tests.benchmark.results import HASHES, make_unit
 
 MODEL = "baselines.toy:Toy"
@@ -20,8 +20,8 @@ def tree(tmp_path: Path) -> Path:
         "benchmark/data/split.py": "LAST = -1\n",
         "benchmark/train/engine.py": 'class State:\n    step: int = 0\n    """Field doc."""\n',
         "benchmark/evaluate/ranks.py": "def rank(s):\n    return s > 0\n",
-        "benchmark/render/tables.py": "WIDTH = 80\n",
-        "benchmark/store.py": "ROOT = 'runs'\n",
+        "benchmark/render/tables/build.py": "WIDTH = 80\n",
+        "benchmark/runs/store.py": "ROOT = 'runs'\n",
         "baselines/__init__.py": "",
         "baselines/toy.py": "import torch\nfrom baselines import mixing\nclass Toy: pass\n",
         "baselines/mixing.py": "from .deep.layers import LAYER\n",
@@ -50,8 +50,8 @@ def changed(tree: Path, name: str, old: str, new: str) -> bool:
         ("findrec/ops/loss.py", "# twice", "# two times"),
         ("findrec/ops/loss.py", "2 * x", "(2\n            * x)"),
         ("benchmark/train/engine.py", "Field doc.", "Reworded."),
-        ("benchmark/render/tables.py", "80", "100"),
-        ("benchmark/store.py", "runs", "results"),
+        ("benchmark/render/tables/build.py", "80", "100"),
+        ("benchmark/runs/store.py", "runs", "results"),
         ("baselines/other.py", "pass", "x = 1"),
     ],
 )

@@ -16,9 +16,9 @@ import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmark.data.files import atomic_file
+from benchmark.files import atomic_file
 
-STYLE = Path(__file__).parent / "assets" / "figures.mplstyle"
+STYLE = Path(__file__).parent / "figures.mplstyle"
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0
 """Inches."""

@@ -14,7 +14,7 @@ from benchmark.data.config import Counts
 from benchmark.data.statistics import STATISTICS, statistics
 from benchmark.data.statistics import table1 as statistics_table
 from benchmark.paper import load_cells
-from benchmark.render.sheet import Block, Entry, Key, Line, count, number, signed
+from benchmark.render.document import Block, Entry, Key, Line, count, number, signed
 
 _DIGITS = {"sparsity": 2, "average_length": 2}
 _LABELS = {"average_length": "average length", "sparsity": "sparsity, %"}

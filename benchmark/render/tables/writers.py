@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmark.render.sheet import Block, Entry, Line, Sheet
+from benchmark.render.document import Block, Entry, Line, Sheet
 
 # ---------------------------------------------------------------- Markdown
 

@@ -136,7 +136,7 @@ def run(
 
 
 def _report(request: Request) -> None:
-    from benchmark.render.site import write_report
+    from benchmark.render.report.page import write_report
 
     path = write_report(
         request.profile,

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.records import RunResult, slug
-from benchmark.store import DamagedRun, Store, promote
+from benchmark.runs.schema import RunResult, slug
+from benchmark.runs.store import DamagedRun, Store, promote
 from tests.benchmark.results import (
     HASHES,
     draw_above,

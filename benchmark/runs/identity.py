@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.errors import InputError
-from benchmark.records import Hashes, Unit
+from benchmark.runs.schema import Hashes, Unit
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds findrec/, baselines/ and benchmark/."""
 
 HASHED_FOLDERS = ("findrec", "benchmark/data", "benchmark/train", "benchmark/evaluate")

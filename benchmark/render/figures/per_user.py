@@ -14,12 +14,12 @@ from benchmark.analyse.bootstrap import resampled_means
 from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import per_user
 from benchmark.plan import OWN_MODEL, Planned
-from benchmark.records import RunRecord
-from benchmark.render.curves import method_legend
-from benchmark.render.exhibits import group, usable
+from benchmark.render.figures.curves import method_legend
+from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, look
 from benchmark.render.notes import DatasetNote
-from benchmark.render.style import INK, QUIET, TWO_COLUMNS, figure, look
-from benchmark.store import Store
+from benchmark.render.tables.definitions import group, usable
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.store import Store
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from benchmark.analyse.cells import CellSpec, Grade
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.plan import OWN_MODEL, Planned
-from benchmark.records import Unit
-from benchmark.registry import rows
+from benchmark.runs.schema import Unit
+from benchmark.settings.registry import rows
 
 GROUPS = {
     "id": "ID-based",

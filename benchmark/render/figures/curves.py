@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.plan import OWN_MODEL
-from benchmark.records import RunRecord
-from benchmark.render.exhibits import SWEEPS
-from benchmark.render.notes import DatasetNote
-from benchmark.render.style import (
+from benchmark.render.figures.style import (
     ONE_COLUMN,
     QUIET,
     TWO_COLUMNS,
     figure,
     look,
 )
+from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.definitions import SWEEPS
+from benchmark.runs.schema import RunRecord
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,16 +10,7 @@ from benchmark.analyse.cells import CellSpec
 from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import PAPER_METRICS
 from benchmark.plan import OWN_MODEL
-from benchmark.render.exhibits import (
-    ABLATIONS,
-    CROSS_MODAL,
-    FEATURE_CONTROLS,
-    GROUPS,
-    SWEEPS,
-    group,
-)
-from benchmark.render.notes import DatasetNote
-from benchmark.render.sheet import (
+from benchmark.render.document import (
     Block,
     Entry,
     Key,
@@ -29,6 +20,15 @@ from benchmark.render.sheet import (
     number,
     p_value,
     percent,
+)
+from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.definitions import (
+    ABLATIONS,
+    CROSS_MODAL,
+    FEATURE_CONTROLS,
+    GROUPS,
+    SWEEPS,
+    group,
 )
 
 ONE_MODALITY = (

@@ -21,9 +21,9 @@ from rich.table import Table
 from benchmark.evaluate.metrics import per_user
 from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
-from benchmark.records import UnitKey
-from benchmark.render.sheet import duration
-from benchmark.store import Store
+from benchmark.render.document import duration
+from benchmark.runs.schema import UnitKey
+from benchmark.runs.store import Store
 
 METRIC = "NDCG@10"
 

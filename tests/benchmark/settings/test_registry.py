@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmark import registry
 from benchmark.errors import InputError
 from benchmark.plan import experiments, unit_of
-from benchmark.registry import Profile, Row, get_profile, get_row, resolve, rows
+from benchmark.settings import registry
+from benchmark.settings.registry import Profile, Row, get_profile, get_row, resolve, rows
 
 PROFILE = Profile(
     name="tiny",

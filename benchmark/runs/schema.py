@@ -1,7 +1,7 @@
 """What is kept of a run: its unit, its ranks, and the record of how it came to be.
 
 Plain data without torch, so that tables render from stored runs alone. Written by
-`benchmark/evaluate/ranks.py` and `benchmark/run.py`, kept on disk by `benchmark/store.py`.
+`benchmark/evaluate/ranks.py` and `benchmark/run.py`, kept on disk by `benchmark/runs/store.py`.
 
 Glossary
     U   users of a split, one held-out target each (leave-one-out)
@@ -120,7 +120,7 @@ class Unit(_Schema):
 
 
 class Hashes(_Schema):
-    """What a run depends on besides its seed (see `benchmark/identity.py`)."""
+    """What a run depends on besides its seed (see `benchmark/runs/identity.py`)."""
 
     config: str
     code: str
@@ -195,7 +195,7 @@ class RunRecord(_Schema):
     seed: int
     hashes: Hashes
     identity: str
-    """Hash of the hashes and the seed: `benchmark.identity.identity`."""
+    """Hash of the hashes and the seed: `benchmark.runs.identity.identity`."""
     status: Literal["ok", "failed"]
     message: str = ""
     """Why a run failed; empty for one that did not."""

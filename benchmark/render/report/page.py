@@ -17,18 +17,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmark.analyse.audit.findings import AuditReport
 from benchmark.analyse.statistics import RULES
-from benchmark.data.files import atomic_folder
+from benchmark.files import atomic_folder
 from benchmark.paper import load_claims
 from benchmark.plan import OWN_MODEL, experiments
-from benchmark.registry import Profile
-from benchmark.render.exhibits import group
+from benchmark.render.document import Key, number, percent
+from benchmark.render.figures.style import look
 from benchmark.render.notes import GRADES, DatasetNote, dataset_note
-from benchmark.render.provenance import Provenance, cell_id
+from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
-from benchmark.render.sheet import Key, number, percent
-from benchmark.render.style import look
-from benchmark.render.tables import TABLES, Tabulated, tabulated
-from benchmark.store import Store
+from benchmark.render.tables.build import TABLES, Tabulated, tabulated
+from benchmark.render.tables.definitions import group
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -141,7 +141,7 @@ def write_report(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("benchmark.render", "templates"),
+        loader=PackageLoader("benchmark.render.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -11,18 +11,18 @@ import pandas as pd
 from benchmark.analyse.cells import CellSpec, tabulate
 from benchmark.analyse.verify import to_csv
 from benchmark.data.bundle import load_bundle
-from benchmark.identity import hashes
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
-from benchmark.records import Hashes, Unit, UnitKey
-from benchmark.registry import Profile
-from benchmark.render.exhibits import SWEEPS, distinct, specs, usable
-from benchmark.render.layout import Layout
+from benchmark.render.document import Sheet
 from benchmark.render.notes import dataset_note, facts, records, runs_block
-from benchmark.render.printed_counts import table1, table4
-from benchmark.render.sheet import Sheet
-from benchmark.render.writers import to_latex, to_markdown
-from benchmark.store import Store
+from benchmark.render.tables.counts import table1, table4
+from benchmark.render.tables.definitions import SWEEPS, distinct, specs, usable
+from benchmark.render.tables.layout import Layout
+from benchmark.render.tables.writers import to_latex, to_markdown
+from benchmark.runs.identity import hashes
+from benchmark.runs.schema import Hashes, Unit, UnitKey
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 
 TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS)
 """Experiments that have a table; Figure 3 has one beside its picture."""
@@ -37,7 +37,7 @@ class Tabulated:
     cells: pd.DataFrame
     """Long form: `benchmark.analyse.cells.COLUMNS`."""
     comparisons: pd.DataFrame
-    """`benchmark.analyse.contests.COLUMNS`; empty for tables of counts."""
+    """`benchmark.analyse.comparisons.COLUMNS`; empty for tables of counts."""
     sheet: Sheet
     places: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""

@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmark.analyse.cells import CellSpec
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.records import RunResult
-from benchmark.render.sheet import Key, number
-from benchmark.render.tables import Tabulated
-from benchmark.store import Store
+from benchmark.render.document import Key, number
+from benchmark.render.tables.build import Tabulated
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import Store
 
 
 def cell_id(key: Key) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.marks import Marks, corrected_marks, paper_marks
+from benchmark.analyse.significance_marks import Marks, corrected_marks, paper_marks
 from benchmark.analyse.statistics import (
     FloatArray,
     hedges_g,

@@ -27,7 +27,7 @@ from findrec.recommender import Modality
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 Group = Literal["id", "simple", "advanced", "ours", "control", "reading"]
 """A reading is another way to read the paper's method; it is run by name alone."""

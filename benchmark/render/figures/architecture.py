@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
-from benchmark.render.sheet import count
-from benchmark.render.style import (
+from benchmark.render.document import count
+from benchmark.render.figures.style import (
     ID_COLOUR,
     IMAGE_COLOUR,
     INK,
