@@ -1,4 +1,4 @@
-"""What the terminal shows while jobs run: the table filling up, each unit's progress, time left."""
+"""What the terminal shows while jobs run: the table filling up, each spec's progress, time left."""
 
 import math
 import time
@@ -22,7 +22,7 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
 from benchmark.render.document import duration
-from benchmark.runs.schema import UnitKey
+from benchmark.runs.schema import RunKey
 from benchmark.runs.store import Store
 
 METRIC = "NDCG@10"
@@ -54,9 +54,9 @@ def plan_table(planned: Sequence[Planned], workers: int, *, reuse_stale: bool) -
         todo = p.to_run(reuse_stale=reuse_stale)
         reasons = sorted({p.states[seed] for seed in todo} - {"missing"})
         table.add_row(
-            p.unit.dataset,
-            p.unit.model,
-            p.unit.variant,
+            p.spec.dataset,
+            p.spec.model,
+            p.spec.variant,
             str(len(p.states) - len(todo)),
             f"{len(todo)}{' (' + ', '.join(reasons) + ')' if reasons else ''}",
             duration(p.seconds * len(todo)) if todo else "",
@@ -87,19 +87,19 @@ class Board:
     ) -> None:
         self.store, self.console = store, console
         self.workers = workers
-        self.split = "validation" if any(p.unit.trial for p in planned) else "test"
+        self.split = "validation" if any(p.spec.trial for p in planned) else "test"
         self.remaining = {job: job.seconds for job in jobs}
         self.total, self.finished = len(jobs), 0
         self.started = time.monotonic()
         self.done_estimate = 0.0
         self.rows: dict[tuple[str, str], dict[str, _Row]] = {}
         for p in planned:
-            row = self.rows.setdefault((p.unit.model, p.unit.variant), {})
-            row[p.unit.dataset] = _Row({}, len(p.states))
+            row = self.rows.setdefault((p.spec.model, p.spec.variant), {})
+            row[p.spec.dataset] = _Row({}, len(p.states))
             for seed, state in p.states.items():
                 if state in ("complete", "stale"):
                     self._read(p, seed)
-        self.datasets = list(dict.fromkeys(p.unit.dataset for p in planned))
+        self.datasets = list(dict.fromkeys(p.spec.dataset for p in planned))
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -142,14 +142,14 @@ class Board:
         self.remaining.pop(event.job, None)
         self.done_estimate += event.job.seconds
         self.finished += 1
-        unit = event.job.unit
-        row = self.rows[unit.model, unit.variant][unit.dataset]
+        spec = event.job.spec
+        row = self.rows[spec.model, spec.variant][spec.dataset]
         if event.kind == "failed":
             row.note = "failed"
             self.console.print(f"[red]failed[/red] {escape(f'{event.job}: {event.message}')}")
             return
         for seed in event.job.seeds:
-            row.values[seed] = self._value(unit.key, seed)
+            row.values[seed] = self._value(spec.key, seed)
         if not self.console.is_terminal:
             shown = ", ".join(f"{row.values[seed]:.4f}" for seed in event.job.seeds)
             self.console.print(
@@ -194,10 +194,10 @@ class Board:
         return f"{mean:.4f} [dim]{len(row.values)}/{row.wanted}[/dim]"
 
     def _read(self, planned: Planned, seed: int) -> None:
-        unit = planned.unit
-        self.rows[unit.model, unit.variant][unit.dataset].values[seed] = self._value(unit.key, seed)
+        spec = planned.spec
+        self.rows[spec.model, spec.variant][spec.dataset].values[seed] = self._value(spec.key, seed)
 
-    def _value(self, key: UnitKey, seed: int) -> float:
+    def _value(self, key: RunKey, seed: int) -> float:
         result = self.store.read(key, seed)
         ranks = result.validation if self.split == "validation" else result.test
         assert ranks is not None

@@ -28,7 +28,7 @@ SeedsOption = Annotated[
     str | None, typer.Option(help="A number of seeds (3), a range (0-9) or a list (0,4,7).")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
-LauncherOption = Annotated[str, typer.Option(help="Where units run: local.")]
+LauncherOption = Annotated[str, typer.Option(help="Where specs run: local.")]
 FromOption = Annotated[
     Path | None,
     typer.Option("--from", help="Render this folder's runs into results/; nothing is trained."),

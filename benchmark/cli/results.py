@@ -134,19 +134,19 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
     found, seen = [], {}
     for run in store.scan():
         record = run.record
-        if record is None or record.status != "ok" or record.unit.trial:
+        if record is None or record.status != "ok" or record.spec.trial:
             continue
-        unit = record.unit
-        if unit.profile != profile.name:
+        spec = record.spec
+        if spec.profile != profile.name:
             continue
-        if unit.dataset not in seen:
-            seen[unit.dataset] = load_bundle(unit.dataset, root=data).meta.data_hash
+        if spec.dataset not in seen:
+            seen[spec.dataset] = load_bundle(spec.dataset, root=data).meta.data_hash
         try:
-            now = planning.unit_of(unit.model, unit.dataset, profile, unit.variant)
+            now = planning.spec_of(spec.model, spec.dataset, profile, spec.variant)
         except InputError as error:  # the row or the variant is no more
             found.append(f"{run.path}: {error}")
             continue
-        if differing := record.hashes.differing(hashes(now, seen[unit.dataset])):
+        if differing := record.hashes.differing(hashes(now, seen[spec.dataset])):
             found.append(f"{run.path}: made with other {' and '.join(differing)}")
     return found
 
@@ -167,14 +167,14 @@ def check(
 
     request = resolve_request("ci", None, None, seeds, "cpu", "local", None, False, data, False)
     held = {
-        run.record.unit.key: None
+        run.record.spec.key: None
         for run in Store(reference).scan()
         if run.record is not None
-        and run.record.unit.profile == request.profile.name
-        and not run.record.unit.trial
+        and run.record.spec.profile == request.profile.name
+        and not run.record.spec.trial
     }
     wanted = [
-        planning.unit_of(key.model, key.dataset, request.profile, key.variant) for key in held
+        planning.spec_of(key.model, key.dataset, request.profile, key.variant) for key in held
     ]
     with tempfile.TemporaryDirectory(prefix="findrec-check-") as folder:
         fresh = Store(Path(folder))

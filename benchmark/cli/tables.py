@@ -80,13 +80,13 @@ def _everything(request: Request) -> None:
     from benchmark.render.selection import NotDrawn
 
     names = list(planning.experiments())
-    planned = {p.unit.key: p for p in ensure(names, request)}
+    planned = {p.spec.key: p for p in ensure(names, request)}
     for name in names:
-        wanted = planning.units(
+        wanted = planning.specs(
             [name], request.profile, datasets=request.datasets, models=request.models
         )
         try:
-            _show(name, [planned[unit.key] for unit in wanted], request)
+            _show(name, [planned[spec.key] for spec in wanted], request)
         except NotDrawn as reason:
             console.print(f"{name} is left out: {reason}", highlight=False, soft_wrap=True)
     show_audit(None, AUDIT)
@@ -127,12 +127,12 @@ def run(
         profile, datasets, models, seeds, device, "local", None, dry_run, data, False
     )
     wanted = [
-        planning.unit_of(name, dataset, request.profile, variant)
+        planning.spec_of(name, dataset, request.profile, variant)
         for dataset in request.datasets or request.profile.run_on
         for name in request.models or ()
     ]
     for p in train(wanted, request):
-        console.print(f"{p.unit.key}: {', '.join(f'{k} {v}' for k, v in p.states.items())}")
+        console.print(f"{p.spec.key}: {', '.join(f'{k} {v}' for k, v in p.states.items())}")
 
 
 def _report(request: Request) -> None:

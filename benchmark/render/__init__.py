@@ -38,7 +38,7 @@ def render(
     """Write one table or figure of experiments.yaml under `out`: tables/NAME.{md,csv,tex,json},
     figures/NAME.{svg,pdf,png}.
 
-    planned: the units that it needs and how their seeds stand. selection: what was asked for; kept
+    planned: the specs that it needs and how their seeds stand. selection: what was asked for; kept
     in the json. Raises InputError for a name that nothing draws and where `out` cannot be written,
     NotDrawn where nothing can be shown.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import InputError
-from benchmark.plan import Planned, plan, units
+from benchmark.plan import Planned, plan, specs
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 
@@ -38,12 +38,12 @@ class Selection(BaseModel):
     def planned(
         self, names: Sequence[str], profile: Profile, store: Store, *, trust: bool
     ) -> list[Planned]:
-        """The units of the named experiments and how they stand in `store`; nothing is trained.
+        """The specs of the named experiments and how they stand in `store`; nothing is trained.
 
         trust: take runs as they are, whatever they were made with.
         """
         return plan(
-            units(names, profile, datasets=self.datasets, models=self.models),
+            specs(names, profile, datasets=self.datasets, models=self.models),
             self.seeds,
             store,
             data=self.data,

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.errors import InputError
-from benchmark.runs.schema import Hashes, Unit
+from benchmark.runs.schema import Hashes, RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds findrec/, baselines/ and benchmark/."""
@@ -25,13 +25,13 @@ HASHED_FOLDERS = ("findrec", "benchmark/data", "benchmark/train", "benchmark/eva
 MODEL_PACKAGE = "baselines"
 
 
-def hashes(unit: Unit, data_hash: str, *, root: Path = ROOT) -> Hashes:
-    """What a run of the unit would depend on, were it made now.
+def hashes(spec: RunSpec, data_hash: str, *, root: Path = ROOT) -> Hashes:
+    """What a run of the spec would depend on, were it made now.
 
     Raises InputError if the model's file is missing or a source file is not valid Python.
     """
     return Hashes(
-        config=config_hash(unit), code=code_hash(unit.implementation, root=root), data=data_hash
+        config=config_hash(spec), code=code_hash(spec.implementation, root=root), data=data_hash
     )
 
 
@@ -40,10 +40,10 @@ def identity(parts: Hashes, seed: int) -> str:
     return _digest([parts.config, parts.code, parts.data, str(seed)])
 
 
-def config_hash(unit: Unit) -> str:
+def config_hash(spec: RunSpec) -> str:
     """SHA-256 over the resolved settings. The names of profile and variant are not among them: two
-    names for the same settings are the same unit."""
-    settings = unit.model_dump(mode="json", exclude={"profile", "variant", "model"})
+    names for the same settings are the same spec."""
+    settings = spec.model_dump(mode="json", exclude={"profile", "variant", "model"})
     return _digest([json.dumps(settings, sort_keys=True, allow_nan=False)])
 
 

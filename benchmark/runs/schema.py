@@ -1,4 +1,4 @@
-"""What is kept of a run: its unit, its ranks, and the record of how it came to be.
+"""What is kept of a run: its spec, its ranks, and the record of how it came to be.
 
 Plain data without torch, so that tables render from stored runs alone. Written by
 `benchmark/evaluate/ranks.py` and `benchmark/run.py`, kept on disk by `benchmark/runs/store.py`.
@@ -76,8 +76,8 @@ class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-class UnitKey(NamedTuple):
-    """Names that a unit goes by; its folder on disk."""
+class RunKey(NamedTuple):
+    """Names that a spec goes by; its folder on disk."""
 
     profile: str
     dataset: str
@@ -89,7 +89,7 @@ class UnitKey(NamedTuple):
         return f"{self.model}{variant} on {self.dataset} ({self.profile})"
 
 
-class Unit(_Schema):
+class RunSpec(_Schema):
     """One method on one dataset in one variant, with every setting resolved; seeds are its runs."""
 
     dataset: str
@@ -110,8 +110,8 @@ class Unit(_Schema):
     """Resolved settings of split, windows and evaluation."""
 
     @property
-    def key(self) -> UnitKey:
-        return UnitKey(self.profile, self.dataset, self.model, self.variant)
+    def key(self) -> RunKey:
+        return RunKey(self.profile, self.dataset, self.model, self.variant)
 
     @property
     def trial(self) -> bool:
@@ -191,7 +191,7 @@ class RunRecord(_Schema):
     """How one run came to be and how it ended; stored as JSON beside the ranks."""
 
     schema_version: int = SCHEMA_VERSION
-    unit: Unit
+    spec: RunSpec
     seed: int
     hashes: Hashes
     identity: str
@@ -232,7 +232,7 @@ class RunResult:
     bundle."""
 
     def __post_init__(self) -> None:
-        trial = self.record.unit.trial
+        trial = self.record.spec.trial
         if trial and self.test is not None:
             raise ValueError("a trial has no ranks of the test split: settings are chosen with it")
         needed = (self.validation, self.length, *(() if trial else (self.test,)))

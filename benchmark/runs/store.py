@@ -32,27 +32,13 @@ from pydantic import ValidationError
 from benchmark.errors import InputError
 from benchmark.runs.schema import (
     SCHEMA_VERSION,
-    Environment,
     Hashes,
     Ranks,
+    RunKey,
     RunRecord,
     RunResult,
-    Unit,
-    UnitKey,
     slug,
 )
-
-__all__ = [
-    "Environment",
-    "Hashes",
-    "RunRecord",
-    "RunResult",
-    "Status",
-    "Store",
-    "Stored",
-    "Unit",
-    "UnitKey",
-]
 
 Status = Literal["complete", "failed", "stale", "damaged", "missing"]
 
@@ -82,25 +68,25 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def path(self, key: UnitKey, seed: int) -> Path:
+    def path(self, key: RunKey, seed: int) -> Path:
         """Where the run's json lies; its npz has the same name."""
         return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
 
     def write(self, result: RunResult) -> Path:
         """Put one finished or failed run in place, over whatever stood there.
 
-        Raises InputError if the folder cannot be written or is full, or if the run of another unit
+        Raises InputError if the folder cannot be written or is full, or if the run of another spec
         whose name gives the same file name stands there.
         """
         record = result.record
-        path = self.path(record.unit.key, record.seed)
+        path = self.path(record.spec.key, record.seed)
         arrays = _pack(result) if record.status == "ok" else None
         digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
         text = _text(record.model_copy(update={"arrays_sha256": digest}))
         with _writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path.parent, fcntl.LOCK_EX):
-                self._refuse_clash(path, record.unit.key)
+                self._refuse_clash(path, record.spec.key)
                 for leftover in path.parent.glob(".*.tmp"):
                     leftover.unlink()
                 if arrays is not None:
@@ -110,20 +96,20 @@ class Store:
                     path.with_suffix(".npz").unlink(missing_ok=True)
         return path
 
-    def read(self, key: UnitKey, seed: int) -> RunResult:
+    def read(self, key: RunKey, seed: int) -> RunResult:
         """A stored run, verified. Raises DamagedRun naming the file, KeyError if there is none."""
         path = self.path(key, seed)
         if not path.is_file():
             raise KeyError(f"no run of {key}, seed {seed}, in {self.root}")
         result = _read(path)
-        if result.record.unit.key != key or result.record.seed != seed:
+        if result.record.spec.key != key or result.record.seed != seed:
             raise DamagedRun(
-                f"{path}: holds {result.record.unit.key}, seed {result.record.seed}, not {key}, "
+                f"{path}: holds {result.record.spec.key}, seed {result.record.seed}, not {key}, "
                 f"seed {seed}; delete it to compute the run again"
             )
         return result
 
-    def status(self, key: UnitKey, seed: int, hashes: Hashes | None = None) -> Stored:
+    def status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
         """How the run stands. With `hashes` a finished run made by other settings, code or data is
         stale; without, that is not asked (results from elsewhere)."""
         path = self.path(key, seed)
@@ -143,16 +129,16 @@ class Store:
             except DamagedRun as error:
                 yield Stored(path, "damaged", str(error))
                 continue
-            if self.path(record.unit.key, record.seed) == path:
+            if self.path(record.spec.key, record.seed) == path:
                 yield _judge(path, record, None)
             else:
-                problem = f"{path}: holds {record.unit.key}, seed {record.seed}; it was moved here"
+                problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
                 yield Stored(path, "damaged", problem)
 
-    def _refuse_clash(self, path: Path, key: UnitKey) -> None:
+    def _refuse_clash(self, path: Path, key: RunKey) -> None:
         """Two names with one file name must not overwrite each other's runs."""
         with contextlib.suppress(DamagedRun, FileNotFoundError):
-            stored = _record(path, path.read_bytes()).unit.key
+            stored = _record(path, path.read_bytes()).spec.key
             if stored != key:
                 raise InputError(
                     f"{path} holds {stored}, whose name gives the same file name as {key}; "
@@ -176,13 +162,13 @@ def promote(
     finished = [
         run.record
         for run in stored
-        if run.record and run.record.status == "ok" and not run.record.unit.trial
+        if run.record and run.record.status == "ok" and not run.record.spec.trial
     ]
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
     done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
     for record in finished:
-        key, seed = record.unit.key, record.seed
+        key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
         if not keep_top:
             result = without_top(result)
@@ -206,7 +192,7 @@ def without_top(result: RunResult) -> RunResult:
 
 
 def _of(record: RunRecord, profile: str | None) -> bool:
-    return profile is None or record.unit.profile == profile
+    return profile is None or record.spec.profile == profile
 
 
 def _judge(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
@@ -250,8 +236,8 @@ def _pack(result: RunResult) -> bytes:
 
 
 def _splits(record: RunRecord) -> tuple[_Split, ...]:
-    """Those that a finished run of the unit has ranks of."""
-    return ("validation",) if record.unit.trial else ("validation", "test")
+    """Those that a finished run of the spec has ranks of."""
+    return ("validation",) if record.spec.trial else ("validation", "test")
 
 
 def _unpack(data: bytes, record: RunRecord) -> RunResult:

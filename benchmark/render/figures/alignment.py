@@ -19,7 +19,7 @@ from torch.nn.functional import layer_norm
 from benchmark.data.bundle import Bundle, load_bundle
 from benchmark.data.sequences import Queries, leave_one_out
 from benchmark.files import atomic_file
-from benchmark.plan import OWN_MODEL, unit_of
+from benchmark.plan import OWN_MODEL, spec_of
 from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
 from benchmark.runs.identity import hashes
 from benchmark.settings.registry import Profile, resolve
@@ -258,8 +258,8 @@ def _distributions(axes: Axes, seen: Snapshot) -> None:
 
 
 def _made_with(dataset: str, profile: Profile, bundle: Bundle) -> str:
-    unit = unit_of(OWN_MODEL, dataset, profile)
-    return repr((hashes(unit, bundle.meta.data_hash), STEPS, POSITIONS))
+    spec = spec_of(OWN_MODEL, dataset, profile)
+    return repr((hashes(spec, bundle.meta.data_hash), STEPS, POSITIONS))
 
 
 def _read(cache: Path, made_with: str) -> Snapshot | None:

@@ -46,7 +46,7 @@ def draw(
             note = _with_both(profile, selection)
             seen = _snapshot(note, profile, folder, selection)
             return save(alignment.draw_alignment(seen, note.title), folder, name)
-        notes = {p.unit.dataset: dataset_note(p.unit.dataset, profile, data) for p in planned}
+        notes = {p.spec.dataset: dataset_note(p.spec.dataset, profile, data) for p in planned}
         if name == "fig3":
             cells = tabulated(
                 name, planned, store, profile, reuse_stale=selection.reuse_stale, data=data
@@ -73,10 +73,10 @@ def _curves(
     paths = save(curves.draw_all_sweeps(cells, notes), folder, "curves")
     runs: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
     for p in planned:
-        if p.unit.variant == "base":
-            runs[p.unit.dataset][p.unit.model] = records(p, store, reuse_stale=reuse_stale)
+        if p.spec.variant == "base":
+            runs[p.spec.dataset][p.spec.model] = records(p, store, reuse_stale=reuse_stale)
     trained = {
-        dataset: {model: r for model, r in own.items() if r and r[0].unit.training}
+        dataset: {model: r for model, r in own.items() if r and r[0].spec.training}
         for dataset, own in runs.items()
     }
     paths += save(curves.draw_learning(trained, notes), folder, "curves-learning")
@@ -114,9 +114,9 @@ def _snapshot(
 
 
 def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
-    """The units of a sweep among those of `curves`."""
+    """The specs of a sweep among those of `curves`."""
     variants = experiments()[name].variants
-    return [p for p in planned if p.unit.model == OWN_MODEL and p.unit.variant in variants]
+    return [p for p in planned if p.spec.model == OWN_MODEL and p.spec.variant in variants]
 
 
 def _with_both(profile: Profile, selection: Selection) -> DatasetNote:

@@ -41,20 +41,20 @@ def scores(
     """dataset -> method -> scores on test, of base configurations with finished runs."""
     found: dict[str, dict[str, Scores]] = {}
     for p in planned:
-        if p.unit.variant != "base":
+        if p.spec.variant != "base":
             continue
         columns, length = [], None
         for seed in usable(p, reuse_stale=reuse_stale):
-            if store.status(p.unit.key, seed).status != "complete":
+            if store.status(p.spec.key, seed).status != "complete":
                 continue
-            run = store.read(p.unit.key, seed)
+            run = store.read(p.spec.key, seed)
             if run.test is not None and run.length is not None:
                 columns.append(per_user(run.test, RULES.metric))
                 length = run.length
         if length is not None:
-            own = found.setdefault(p.unit.dataset, {})
-            control = group(p.unit) == "control"
-            own[p.unit.model] = Scores(np.stack(columns, axis=1), length, control)
+            own = found.setdefault(p.spec.dataset, {})
+            control = group(p.spec) == "control"
+            own[p.spec.model] = Scores(np.stack(columns, axis=1), length, control)
     return found
 
 
@@ -116,7 +116,7 @@ def draw_cost(
     axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
     for place, note in zip(axes, datasets.values(), strict=True):
         for method, own in found.get(note.name, {}).items():
-            records = [r for r in runs[note.name].get(method, ()) if r.unit.training]
+            records = [r for r in runs[note.name].get(method, ()) if r.spec.training]
             if not records:
                 continue
             seconds = np.array([r.timings.training for r in records])

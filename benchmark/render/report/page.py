@@ -177,27 +177,27 @@ def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[St
         if r["row"] == OWN_MODEL and not r["column"] and r["metric"] == metric
     }
     found = []
-    for dataset in dict.fromkeys(spec.unit.dataset for spec in table.places):
+    for dataset in dict.fromkeys(cell_spec.spec.dataset for cell_spec in table.places):
         shown = []
-        for spec in table.places:
-            if spec.unit.dataset == dataset and spec.unit.variant == "base":
-                key = Key("2", *spec.place, metric)
-                shown.append((spec, key, cells[key]))
+        for cell_spec in table.places:
+            if cell_spec.spec.dataset == dataset and cell_spec.spec.variant == "base":
+                key = Key("2", *cell_spec.place, metric)
+                shown.append((cell_spec, key, cells[key]))
         values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
         widest = max((v for v in values if v == v), default=1.0) * 1.02
         bars = [
             Bar(
-                method=spec.row,
+                method=cell_spec.row,
                 text=number(c["mean"]) or "no runs",
                 share=_share(c["mean"], widest),
                 low=_share(c["ci_low"], widest),
                 high=_share(c["ci_high"], widest),
                 paper=_share(c["paper"], widest),
-                colour=look(spec.row).colour,
-                control=group(spec.unit) == "control",
+                colour=look(cell_spec.row).colour,
+                control=group(cell_spec.spec) == "control",
                 cell=cell_id(key),
             )
-            for spec, key, c in shown
+            for cell_spec, key, c in shown
         ]
         note = dataset_note(dataset, profile, data)
         found.append(Standing(note, tuple(bars), _sentence(lines.get(dataset), note)))

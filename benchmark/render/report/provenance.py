@@ -1,7 +1,7 @@
 """Where each number of the report comes from: its runs, seed by seed, and what they were made with.
 
-Plain data for the report's script: `cells` by the id that a table's cell carries, `units` by the
-unit's key, so that settings stand once however many cells they are behind.
+Plain data for the report's script: `cells` by the id that a table's cell carries, `specs` by the
+spec's key, so that settings stand once however many cells they are behind.
 """
 
 import math
@@ -24,17 +24,17 @@ def cell_id(key: Key) -> str:
 
 
 class Provenance:
-    """Collects cells and units from tables; runs are read once."""
+    """Collects cells and specs from tables; runs are read once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.cells: dict[str, dict[str, Any]] = {}
-        self.units: dict[str, dict[str, Any]] = {}
+        self.specs: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, list[RunResult]] = {}
 
     def add(self, table: Tabulated) -> None:
         """Every cell of a table; those without runs say so."""
-        places = {spec.place: spec for spec in table.places}
+        places = {cell_spec.place: cell_spec for cell_spec in table.places}
         for r in table.cells.to_dict("records"):
             key = Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
             cell: dict[str, Any] = {
@@ -47,21 +47,21 @@ class Provenance:
                 "grade": r["grade"],
                 "status": r["status"],
             }
-            spec = next((s for p, s in places.items() if p == key[1:4]), None)
-            if spec is None:
+            cell_spec = next((s for p, s in places.items() if p == key[1:4]), None)
+            if cell_spec is None:
                 cell["source"] = "counted from the bundle"
             else:
                 split = "validation" if key.table.endswith("-validation") else "test"
-                shown = table.shown[spec.unit.key]
-                cell["unit"] = self._unit(spec, shown)
+                shown = table.shown[cell_spec.spec.key]
+                cell["spec"] = self._unit(cell_spec, shown)
                 cell["split"] = split
-                cell["values"] = self._values(spec, shown, key.metric, split)
+                cell["values"] = self._values(cell_spec, shown, key.metric, split)
             self.cells[cell_id(key)] = cell
 
-    def _unit(self, spec: CellSpec, shown: tuple[int, ...]) -> str:
-        name = _name(spec, shown)
-        if name not in self.units:
-            runs = self._read(spec, shown)
+    def _unit(self, cell_spec: CellSpec, shown: tuple[int, ...]) -> str:
+        name = _name(cell_spec, shown)
+        if name not in self.specs:
+            runs = self._read(cell_spec, shown)
             record = runs[0].record if runs else None
             made = {}
             if record is not None:
@@ -77,12 +77,12 @@ class Provenance:
                     "data hash": record.hashes.data,
                     "started": record.started.isoformat(timespec="seconds"),
                 }
-            self.units[name] = {
-                "implementation": spec.unit.implementation,
+            self.specs[name] = {
+                "implementation": cell_spec.spec.implementation,
                 "made": made,
-                "config": _flat(spec.unit.config),
-                "training": _flat(spec.unit.training),
-                "protocol": _flat(spec.unit.protocol),
+                "config": _flat(cell_spec.spec.config),
+                "training": _flat(cell_spec.spec.training),
+                "protocol": _flat(cell_spec.spec.protocol),
                 "seeds": [
                     {
                         "seed": run.record.seed,
@@ -96,33 +96,35 @@ class Provenance:
             }
         return name
 
-    def _values(self, spec: CellSpec, shown: tuple[int, ...], metric: str, split: str) -> list[str]:
+    def _values(
+        self, cell_spec: CellSpec, shown: tuple[int, ...], metric: str, split: str
+    ) -> list[str]:
         """The metric of every seed that is shown."""
         found = []
-        for run in self._read(spec, shown):
+        for run in self._read(cell_spec, shown):
             ranks = run.test if split == "test" else run.validation
             assert ranks is not None
             assert run.length is not None
             values = per_user(ranks, metric)
-            if spec.bucket is not None:
-                values = values[spec.bucket.holds(run.length)]
+            if cell_spec.bucket is not None:
+                values = values[cell_spec.bucket.holds(run.length)]
             found.append(number(float(np.mean(values))) if len(values) else "no users")
         return found
 
-    def _read(self, spec: CellSpec, shown: tuple[int, ...]) -> list[RunResult]:
-        name = _name(spec, shown)
+    def _read(self, cell_spec: CellSpec, shown: tuple[int, ...]) -> list[RunResult]:
+        name = _name(cell_spec, shown)
         if name not in self._runs:
-            self._runs[name] = [self.store.read(spec.unit.key, seed) for seed in shown]
+            self._runs[name] = [self.store.read(cell_spec.spec.key, seed) for seed in shown]
         return self._runs[name]
 
     def data(self) -> dict[str, Any]:
         """For JSON."""
-        return {"metrics": list(PAPER_METRICS), "cells": self.cells, "units": self.units}
+        return {"metrics": list(PAPER_METRICS), "cells": self.cells, "specs": self.specs}
 
 
-def _name(spec: CellSpec, shown: tuple[int, ...]) -> str:
-    """Tables may show other seeds of one unit."""
-    return f"{spec.unit.key}, seeds {', '.join(map(str, shown)) or 'none'}"
+def _name(cell_spec: CellSpec, shown: tuple[int, ...]) -> str:
+    """Tables may show other seeds of one spec."""
+    return f"{cell_spec.spec.key}, seeds {', '.join(map(str, shown)) or 'none'}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -16,11 +16,11 @@ from benchmark.plan import Planned, experiments
 from benchmark.render.document import Sheet
 from benchmark.render.notes import dataset_note, facts, records, runs_block
 from benchmark.render.tables.counts import table1, table4
-from benchmark.render.tables.definitions import SWEEPS, distinct, specs, usable
+from benchmark.render.tables.definitions import SWEEPS, cell_specs, distinct, usable
 from benchmark.render.tables.layout import Layout
 from benchmark.render.tables.writers import to_latex, to_markdown
 from benchmark.runs.identity import hashes
-from benchmark.runs.schema import Hashes, Unit, UnitKey
+from benchmark.runs.schema import Hashes, RunKey, RunSpec
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 
@@ -41,8 +41,8 @@ class Tabulated:
     sheet: Sheet
     places: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""
-    shown: Mapping[UnitKey, tuple[int, ...]] = field(default_factory=dict)
-    """Seeds of each unit whose runs are in the numbers."""
+    shown: Mapping[RunKey, tuple[int, ...]] = field(default_factory=dict)
+    """Seeds of each spec whose runs are in the numbers."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
@@ -78,9 +78,9 @@ def tabulated(
         sheet = Sheet(name, title, counted.blocks, counted.notes)
         return Tabulated(counted.cells, pd.DataFrame(), sheet)
     planned = distinct(name, planned)
-    names = dict.fromkeys(p.unit.dataset for p in planned)
+    names = dict.fromkeys(p.spec.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
-    places = specs(name, planned, {dataset: note.grade for dataset, note in notes.items()})
+    places = cell_specs(name, planned, {dataset: note.grade for dataset, note in notes.items()})
     fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
     printed = load_cells()
@@ -89,7 +89,7 @@ def tabulated(
     )
     cells = table.cells
     if name in SWEEPS:
-        on_validation = [replace(spec, split="validation") for spec in places]
+        on_validation = [replace(cell_spec, split="validation") for cell_spec in places]
         validation = tabulate(
             f"{table_id}-validation",
             on_validation,
@@ -99,8 +99,8 @@ def tabulated(
         )
         cells = pd.concat([cells, validation.cells], ignore_index=True)
     layout = Layout(name, places, cells, table.comparisons, printed)
-    shown = {p.unit.key: usable(p, reuse_stale=reuse_stale) for p in planned}
-    runs = {p.unit.key: records(p, store, reuse_stale=reuse_stale) for p in planned}
+    shown = {p.spec.key: usable(p, reuse_stale=reuse_stale) for p in planned}
+    runs = {p.spec.key: records(p, store, reuse_stale=reuse_stale) for p in planned}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
     blocks.append(runs_block(planned, runs, notes))
     lines = facts(name, planned, runs, profile, notes)
@@ -109,13 +109,13 @@ def tabulated(
     return Tabulated(cells, table.comparisons, sheet, tuple(places), shown)
 
 
-def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[Unit], Hashes | None]:
-    """What runs made now would depend on, of units of which the plan found stale ones."""
-    stale = [p.unit for p in planned if "stale" in p.states.values()]
-    datasets = {unit.dataset for unit in stale}
+def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[RunSpec], Hashes | None]:
+    """What runs made now would depend on, of specs of which the plan found stale ones."""
+    stale = [p.spec for p in planned if "stale" in p.states.values()]
+    datasets = {spec.dataset for spec in stale}
     seen = {d: load_bundle(d, root=data).meta.data_hash for d in datasets}
-    found = {unit.key: hashes(unit, seen[unit.dataset]) for unit in stale}
-    return lambda unit: found.get(unit.key)
+    found = {spec.key: hashes(spec, seen[spec.dataset]) for spec in stale}
+    return lambda spec: found.get(spec.key)
 
 
 def _problems(problems: Sequence[str], store: Store) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from benchmark.analyse.cells import CellSpec, Grade
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.plan import OWN_MODEL, Planned
-from benchmark.runs.schema import Unit
+from benchmark.runs.schema import RunSpec
 from benchmark.settings.registry import rows
 
 GROUPS = {
@@ -26,12 +26,12 @@ class Sweep:
     """Field of FindRec's config."""
     label: str
 
-    def value(self, unit: Unit) -> float:
-        return float(unit.config[self.setting])
+    def value(self, spec: RunSpec) -> float:
+        return float(spec.config[self.setting])
 
-    def paper_row(self, unit: Unit) -> str:
+    def paper_row(self, spec: RunSpec) -> str:
         """As the paper prints the value: 1e-4, 512."""
-        value = self.value(unit)
+        value = self.value(spec)
         return f"{value:.0e}".replace("e-0", "e-") if value < 1 else f"{value:g}"
 
 
@@ -61,24 +61,24 @@ CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""
 
 
-def group(unit: Unit) -> str:
+def group(spec: RunSpec) -> str:
     """Key of `GROUPS`. A control's row, or a method fed with permuted features or none, is shown
     for comparison and never judged."""
-    if unit.variant in FEATURE_CONTROLS:
+    if spec.variant in FEATURE_CONTROLS:
         return "control"
-    return rows()[unit.model].group
+    return rows()[spec.model].group
 
 
 def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
-    """One unit for each value of a sweep, in rising order: where a profile's base configuration has
-    a swept value already, the base stands for it. Other tables' units as they are."""
+    """One spec for each value of a sweep, in rising order: where a profile's base configuration has
+    a swept value already, the base stands for it. Other tables' specs as they are."""
     if name not in SWEEPS:
         return list(planned)
     sweep = SWEEPS[name]
-    order = sorted(planned, key=lambda p: (sweep.value(p.unit), p.unit.variant != "base"))
+    order = sorted(planned, key=lambda p: (sweep.value(p.spec), p.spec.variant != "base"))
     found: dict[tuple[str, float], Planned] = {}
     for p in order:
-        found.setdefault((p.unit.dataset, sweep.value(p.unit)), p)
+        found.setdefault((p.spec.dataset, sweep.value(p.spec)), p)
     return list(found.values())
 
 
@@ -88,28 +88,30 @@ def usable(planned: Planned, *, reuse_stale: bool) -> tuple[int, ...]:
     return tuple(seed for seed, state in planned.states.items() if state in wanted)
 
 
-def specs(name: str, planned: Sequence[Planned], grades: dict[str, Grade]) -> list[CellSpec]:
+def cell_specs(name: str, planned: Sequence[Planned], grades: dict[str, Grade]) -> list[CellSpec]:
     """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
     found = []
     for p in planned:
-        unit = p.unit
-        spec = CellSpec(
-            row=unit.model,
-            unit=unit,
+        spec = p.spec
+        cell_spec = CellSpec(
+            row=spec.model,
+            spec=spec,
             seeds=tuple(p.states),
-            grade=grades[unit.dataset],
-            column="" if unit.variant == "base" else unit.variant,
+            grade=grades[spec.dataset],
+            column="" if spec.variant == "base" else spec.variant,
             family=name,
         )
         if name == "table5":
-            found.append(replace(spec, paper_row=ABLATIONS[unit.variant][0]))
+            found.append(replace(cell_spec, paper_row=ABLATIONS[spec.variant][0]))
         elif name in SWEEPS:
             sweep = SWEEPS[name]
-            column = f"{sweep.value(unit):g}"
-            found.append(replace(spec, column=column, paper_row=sweep.paper_row(unit)))
+            column = f"{sweep.value(spec):g}"
+            found.append(replace(cell_spec, column=column, paper_row=sweep.paper_row(spec)))
         else:
-            if group(unit) == "control":  # beside it the paper prints nothing
-                spec = replace(spec, compared=False, paper_row=spec.place.label + ", control")
+            if group(spec) == "control":  # beside it the paper prints nothing
+                cell_spec = replace(
+                    cell_spec, compared=False, paper_row=cell_spec.place.label + ", control"
+                )
             buckets: tuple[Bucket | None, ...] = RULES.buckets if name == "table3" else (None,)
-            found += [replace(spec, bucket=bucket) for bucket in buckets]
+            found += [replace(cell_spec, bucket=bucket) for bucket in buckets]
     return found

@@ -48,12 +48,12 @@ class Layout:
     def __init__(
         self,
         name: str,
-        specs: Sequence[CellSpec],
+        cell_specs: Sequence[CellSpec],
         cells: pd.DataFrame,
         comparisons: pd.DataFrame,
         printed: pd.DataFrame,
     ) -> None:
-        self.name, self.specs = name, specs
+        self.name, self.cell_specs = name, cell_specs
         self.table_id = name.removeprefix("table")
         self.cells = _by_key(cells)
         self.comparisons = _by_key(comparisons)
@@ -67,81 +67,97 @@ class Layout:
 
     def blocks(self, note: DatasetNote) -> list[Block]:
         """The dataset's grid, and how FindRec compares there."""
-        specs = [spec for spec in self.specs if spec.unit.dataset == note.name]
+        cell_specs = [
+            cell_spec for cell_spec in self.cell_specs if cell_spec.spec.dataset == note.name
+        ]
         notes: tuple[str, ...] = ()
         if self.name in CROSS_MODAL and len(note.encoders) < 2:
             notes = (ONE_MODALITY,)
         if self.name in SWEEPS:
-            return [self._sweep(specs, note, notes), *self._inference(specs, note)]
+            return [self._sweep(cell_specs, note, notes), *self._inference(cell_specs, note)]
         if self.name == "table3":
-            lines = self._by_bucket(specs)
+            lines = self._by_bucket(cell_specs)
         elif self.name == "table5":
-            lines = [Line(ABLATIONS[s.unit.variant][1], self._entries(s)) for s in specs]
+            lines = [Line(ABLATIONS[s.spec.variant][1], self._entries(s)) for s in cell_specs]
         else:
-            lines = self._by_group(specs, note)
+            lines = self._by_group(cell_specs, note)
         grid = Block(note.heading, "method", PAPER_METRICS, tuple(lines), notes)
-        return [grid, *self._inference(specs, note)]
+        return [grid, *self._inference(cell_specs, note)]
 
     # ------------------------------------------------------------ grids
 
-    def _by_group(self, specs: Sequence[CellSpec], note: DatasetNote) -> list[Line]:
+    def _by_group(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[Line]:
         lines: list[Line] = []
         for key, heading in GROUPS.items():
-            members = [spec for spec in specs if group(spec.unit) == key]
-            for at, spec in enumerate(members):
-                change_of_features = FEATURE_CONTROLS.get(spec.unit.variant)
-                label = f"{spec.row}, {change_of_features}" if change_of_features else spec.row
-                lines.append(Line(label, self._entries(spec), "" if at else heading, not at))
+            members = [cell_spec for cell_spec in cell_specs if group(cell_spec.spec) == key]
+            for at, cell_spec in enumerate(members):
+                change_of_features = FEATURE_CONTROLS.get(cell_spec.spec.variant)
+                label = (
+                    f"{cell_spec.row}, {change_of_features}"
+                    if change_of_features
+                    else cell_spec.row
+                )
+                lines.append(Line(label, self._entries(cell_spec), "" if at else heading, not at))
             if key == "ours" and members:
                 lines.append(self._improvement(members[0], note))
         return lines
 
-    def _by_bucket(self, specs: Sequence[CellSpec]) -> list[Line]:
+    def _by_bucket(self, cell_specs: Sequence[CellSpec]) -> list[Line]:
         lines: list[Line] = []
         for bucket in RULES.buckets:
-            members = [spec for spec in specs if spec.bucket == bucket]
+            members = [cell_spec for cell_spec in cell_specs if cell_spec.bucket == bucket]
             lines += [
-                Line(spec.row, self._entries(spec), "" if at else f"length {bucket.label}", not at)
-                for at, spec in enumerate(members)
+                Line(
+                    cell_spec.row,
+                    self._entries(cell_spec),
+                    "" if at else f"length {bucket.label}",
+                    not at,
+                )
+                for at, cell_spec in enumerate(members)
             ]
         return lines
 
-    def _improvement(self, spec: CellSpec, note: DatasetNote) -> Line:
+    def _improvement(self, cell_spec: CellSpec, note: DatasetNote) -> Line:
         """FindRec against the best other row, as the paper's last row has it."""
         entries = []
         for metric in PAPER_METRICS:
-            line = self.comparisons.get(Key(self.table_id, *spec.place, metric))
+            line = self.comparisons.get(Key(self.table_id, *cell_spec.place, metric))
             text = percent(line["difference"]) if line is not None else "–"
             entries.append(Entry(text, paper=self.improvements.get((note.name, metric), "")))
         return Line(f"{OWN_MODEL} vs best other", tuple(entries))
 
-    def _sweep(self, specs: Sequence[CellSpec], note: DatasetNote, notes: tuple[str, ...]) -> Block:
+    def _sweep(
+        self, cell_specs: Sequence[CellSpec], note: DatasetNote, notes: tuple[str, ...]
+    ) -> Block:
         lines = []
-        for spec in specs:
-            entries = (self._entry(spec, RULES.metric, self._validation_id), *self._entries(spec))
-            base = " (base)" if spec.unit.variant == "base" else ""
-            lines.append(Line(f"{spec.column}{base}", entries))
+        for cell_spec in cell_specs:
+            entries = (
+                self._entry(cell_spec, RULES.metric, self._validation_id),
+                *self._entries(cell_spec),
+            )
+            base = " (base)" if cell_spec.spec.variant == "base" else ""
+            lines.append(Line(f"{cell_spec.column}{base}", entries))
         headings = (f"validation {RULES.metric}", *(f"test {metric}" for metric in PAPER_METRICS))
         sweep = SWEEPS[self.name]
-        notes = (self._choice(specs, sweep.label), *notes)
+        notes = (self._choice(cell_specs, sweep.label), *notes)
         return Block(note.heading, sweep.label, headings, tuple(lines), notes)
 
-    def _choice(self, specs: Sequence[CellSpec], label: str) -> str:
+    def _choice(self, cell_specs: Sequence[CellSpec], label: str) -> str:
         """What validation chooses, and how much choosing on test would flatter."""
 
-        def mean(spec: CellSpec, table_id: str) -> float:
-            return float(self.cells[Key(table_id, *spec.place, RULES.metric)]["mean"])
+        def mean(cell_spec: CellSpec, table_id: str) -> float:
+            return float(self.cells[Key(table_id, *cell_spec.place, RULES.metric)]["mean"])
 
-        def test(spec: CellSpec) -> float:
-            return mean(spec, self.table_id)
+        def test(cell_spec: CellSpec) -> float:
+            return mean(cell_spec, self.table_id)
 
-        def validation(spec: CellSpec) -> float:
-            return mean(spec, self._validation_id)
+        def validation(cell_spec: CellSpec) -> float:
+            return mean(cell_spec, self._validation_id)
 
-        finished = [spec for spec in specs if not math.isnan(test(spec))]
+        finished = [cell_spec for cell_spec in cell_specs if not math.isnan(test(cell_spec))]
         if len(finished) < 2:
             return "Nothing to choose from: fewer than two settings have runs."
-        if len({(validation(spec), test(spec)) for spec in finished}) == 1:
+        if len({(validation(cell_spec), test(cell_spec)) for cell_spec in finished}) == 1:
             return "Every setting gives the same numbers: it has no effect here."
         chosen, best = max(finished, key=validation), max(finished, key=test)
         text = (
@@ -161,11 +177,11 @@ class Layout:
 
     # ------------------------------------------------------------ entries
 
-    def _entries(self, spec: CellSpec) -> tuple[Entry, ...]:
-        return tuple(self._entry(spec, metric, self.table_id) for metric in PAPER_METRICS)
+    def _entries(self, cell_spec: CellSpec) -> tuple[Entry, ...]:
+        return tuple(self._entry(cell_spec, metric, self.table_id) for metric in PAPER_METRICS)
 
-    def _entry(self, spec: CellSpec, metric: str, table_id: str) -> Entry:
-        key = Key(table_id, *spec.place, metric)
+    def _entry(self, cell_spec: CellSpec, metric: str, table_id: str) -> Entry:
+        key = Key(table_id, *cell_spec.place, metric)
         cell = self.cells[key]
         paper = cell["paper"]
         if cell["n"] == 0 or math.isnan(cell["mean"]):
@@ -180,12 +196,12 @@ class Layout:
             change(cell["mean"], paper) if comparable else "",
             bold=line is not None and bool(line["paper_bold"]),
             underline=line is not None and bool(line["paper_underline"]),
-            signs=self._signs(spec, cell, line),
+            signs=self._signs(cell_spec, cell, line),
             key=key,
         )
 
     def _signs(
-        self, spec: CellSpec, cell: dict[Any, Any], line: dict[Any, Any] | None
+        self, cell_spec: CellSpec, cell: dict[Any, Any], line: dict[Any, Any] | None
     ) -> tuple[Sign, ...]:
         """Stars and corrected marks only where a test was made."""
         signs: list[Sign] = []
@@ -199,7 +215,7 @@ class Layout:
                 signs.append("next")
         if cell["status"] == "budget":
             signs.append("budget")
-        elif cell["n"] < len(spec.seeds):
+        elif cell["n"] < len(cell_spec.seeds):
             signs.append("partial")
         elif cell["status"] == "stale":
             signs.append("stale")
@@ -207,16 +223,20 @@ class Layout:
 
     # ------------------------------------------------------------ inference
 
-    def _inference(self, specs: Sequence[CellSpec], note: DatasetNote) -> list[Block]:
+    def _inference(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[Block]:
         """FindRec against the best other row or setting, with the interval and every test."""
-        own = [spec for spec in specs if spec.unit.model == OWN_MODEL and spec.compared]
+        own = [
+            cell_spec
+            for cell_spec in cell_specs
+            if cell_spec.spec.model == OWN_MODEL and cell_spec.compared
+        ]
         several = len(own) > 1
         lines = []
-        for spec in own:
+        for cell_spec in own:
             for metric in PAPER_METRICS if not several else (RULES.metric,):
-                line = self.comparisons.get(Key(self.table_id, *spec.place, metric))
+                line = self.comparisons.get(Key(self.table_id, *cell_spec.place, metric))
                 if line is not None:
-                    lines.append(self._inference_line(spec, metric, line, several))
+                    lines.append(self._inference_line(cell_spec, metric, line, several))
         if not lines:
             return []
         headings = (
@@ -231,7 +251,7 @@ class Layout:
         return [Block(title, "cell", headings, tuple(lines), notes, detail=True)]
 
     def _inference_line(
-        self, spec: CellSpec, metric: str, line: dict[Any, Any], several: bool
+        self, cell_spec: CellSpec, metric: str, line: dict[Any, Any], several: bool
     ) -> Line:
         interval = ""
         if not math.isnan(line["low"]):
@@ -246,15 +266,15 @@ class Layout:
             *(p_value(line["p_paired"]), p_value(line["p_welch"]), p_value(line["p_wilcoxon"])),
             number(effect, 2),
         )
-        label = f"{metric}, {self._short(spec)}" if several else metric
+        label = f"{metric}, {self._short(cell_spec)}" if several else metric
         return Line(label, tuple(Entry(text) for text in texts))
 
-    def _short(self, spec: CellSpec) -> str:
+    def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
-            return ABLATIONS[spec.unit.variant][1]
+            return ABLATIONS[cell_spec.spec.variant][1]
         if self.name in SWEEPS:
-            return f"{SWEEPS[self.name].label} = {spec.column}"
-        return f"length {spec.place.column}" if spec.bucket is not None else spec.row
+            return f"{SWEEPS[self.name].label} = {cell_spec.column}"
+        return f"length {cell_spec.place.column}" if cell_spec.bucket is not None else cell_spec.row
 
 
 def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Any, Any]]:

@@ -132,7 +132,7 @@ def test_files_are_fit_for_print(tmp_path):
 
 def test_curves_and_figure_3(synthetic, profile, tmp_path):
     store, planned = synthetic
-    own = [p for p in planned if p.unit.variant == "base" or "=" in p.unit.variant]
+    own = [p for p in planned if p.spec.variant == "base" or "=" in p.spec.variant]
     asked = Selection(seeds=(0, 1, 2))
     rendered = render("curves", own, store, profile, tmp_path, asked)
     names = {path.stem for path in rendered.paths}
@@ -140,7 +140,7 @@ def test_curves_and_figure_3(synthetic, profile, tmp_path):
         "curves",
         *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
     }
-    experts = [p for p in own if p.unit.model == "FindRec" and "lambda" not in p.unit.variant]
+    experts = [p for p in own if p.spec.model == "FindRec" and "lambda" not in p.spec.variant]
     rendered = render("fig3", experts, store, profile, tmp_path, asked)
     assert {p.name for p in rendered.paths} >= {"fig3.csv", "fig3.svg", "fig3.pdf", "fig3.png"}
 

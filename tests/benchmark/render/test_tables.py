@@ -17,7 +17,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
 from benchmark.paper import load_cells
-from benchmark.plan import experiments, plan, units
+from benchmark.plan import experiments, plan, specs
 from benchmark.render import render
 from benchmark.render.document import change, count, number, percent, signed, size
 from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
@@ -34,7 +34,7 @@ MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 
 
 def planned(store, profile, name="table2", seeds=3, models=MODELS):
-    return plan(units([name], profile, models=models), range(seeds), store, trust=True)
+    return plan(specs([name], profile, models=models), range(seeds), store, trust=True)
 
 
 def entries(table, label, block=0):
@@ -124,13 +124,13 @@ def test_six_seeds_carry_marks(tmp_path, profile):
 def test_missing_failed_budget_and_partial(tmp_path, profile):
     store = Store(tmp_path)
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
-    unit = {p.unit.model: p.unit for p in plans if p.unit.variant == "base"}
+    spec = {p.spec.model: p.spec for p in plans if p.spec.variant == "base"}
     for seed in range(3):
-        store.write(failed_result(unit["Mamba4Rec"], seed))
-        run = synthetic_run(unit["GRU4Rec"], seed, 80)
+        store.write(failed_result(spec["Mamba4Rec"], seed))
+        run = synthetic_run(spec["GRU4Rec"], seed, 80)
         record = run.record.model_copy(update={"plateau": seed > 0})
         store.write(type(run)(record, run.validation, run.test, run.length))
-    store.write(synthetic_run(unit["MMMLP"], 0, 80))
+    store.write(synthetic_run(spec["MMMLP"], 0, 80))
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
     table = tabulated("table2", plans, store, profile)
     assert entries(table, "SASRec")[0].text == "no runs"
@@ -267,11 +267,11 @@ def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
     """On a dataset with one modality lambda weighs nothing, and all its values rank alike."""
     store = Store(tmp_path)
     plans = planned(store, profile, "table6")
-    base = next(p.unit for p in plans if p.unit.variant == "base")
+    base = next(p.spec for p in plans if p.spec.variant == "base")
     for p in plans:
         for seed in p.states:
             run = synthetic_run(base, seed, 60)
-            record = run.record.model_copy(update={"unit": p.unit})
+            record = run.record.model_copy(update={"spec": p.spec})
             store.write(type(run)(record, run.validation, run.test, run.length))
     table = tabulated("table6", plans, store, profile)
     assert table.sheet.blocks[0].notes[0].startswith("Every setting gives the same numbers")
@@ -281,7 +281,7 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     """Synthetic runs carry made-up hashes: stale, to a plan that does not take them as they are."""
     store, _ = synthetic
     models = ("SASRec", "MMMLP")
-    plans = plan(units(["table2"], profile, models=models), range(3), store)
+    plans = plan(specs(["table2"], profile, models=models), range(3), store)
     assert {state for p in plans for state in p.states.values()} == {"stale"}
     table = tabulated("table2", plans, store, profile)
     assert (set(table.cells["status"]), table.cells["n"].sum()) == ({"stale"}, 0)
@@ -297,18 +297,18 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
 
 def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
     store = Store(tmp_path)
-    plans = plan(units(["table2"], profile, models=("SASRec",)), range(3), store)
-    current = hashes(plans[0].unit, load_bundle("beauty").meta.data_hash)
+    plans = plan(specs(["table2"], profile, models=("SASRec",)), range(3), store)
+    current = hashes(plans[0].spec, load_bundle("beauty").meta.data_hash)
     for seed in range(3):
-        run = synthetic_run(plans[0].unit, seed, 60)
+        run = synthetic_run(plans[0].spec, seed, 60)
         own = run.record.model_copy(update={"hashes": current} if seed else {})
         store.write(type(run)(own, run.validation, run.test, run.length))
-    plans = plan([plans[0].unit], range(3), store)
+    plans = plan([plans[0].spec], range(3), store)
     assert plans[0].states == {0: "stale", 1: "complete", 2: "complete"}
     table = tabulated("table2", plans, store, profile)
     assert set(table.cells["n"]) == {2}
     assert entries(table, "SASRec")[0].signs == ("partial",)
-    assert table.shown[plans[0].unit.key] == (1, 2)
+    assert table.shown[plans[0].spec.key] == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["table1", "table4"])
@@ -345,8 +345,8 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
     plans = planned(store, profile, models=("SASRec", "Popularity"))
     for p in plans:
         for seed in p.states:
-            run = synthetic_run(p.unit, seed, 60)
-            peak = (300 + seed) * 2**20 if p.unit.model == "SASRec" else None
+            run = synthetic_run(p.spec, seed, 60)
+            peak = (300 + seed) * 2**20 if p.spec.model == "SASRec" else None
             record = run.record.model_copy(update={"peak_memory": peak})
             store.write(type(run)(record, run.validation, run.test, run.length))
     plans = planned(store, profile, models=("SASRec", "Popularity"))
@@ -358,7 +358,7 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
         "Popularity": "",
     }
     assert UNEQUAL_TERMS in table.sheet.notes
-    alone = [p for p in plans if p.unit.model == "SASRec"]
+    alone = [p for p in plans if p.spec.model == "SASRec"]
     assert UNEQUAL_TERMS not in tabulated("table2", alone, store, profile).sheet.notes
     assert size(3 * 2**29) == "1.5 GiB"
 

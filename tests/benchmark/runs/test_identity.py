@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.errors import InputError
 from benchmark.runs.identity import ROOT, code_hash, config_hash, hashes, identity
-from tests.benchmark.results import HASHES, make_unit
+from tests.benchmark.results import HASHES, make_spec
 
 MODEL = "baselines.toy:Toy"
 
@@ -117,8 +117,8 @@ def test_this_repository_has_a_hash():
 
 
 def test_config_hash_covers_settings_and_no_names():
-    base = config_hash(make_unit(config={"layers": 2}, training={"lr": 1e-3}))
-    same = make_unit(
+    base = config_hash(make_spec(config={"layers": 2}, training={"lr": 1e-3}))
+    same = make_spec(
         "Other name",
         variant="layers=2",
         profile="paper",
@@ -134,8 +134,8 @@ def test_config_hash_covers_settings_and_no_names():
         {"implementation": "baselines.other:Other"},
         {"modalities": ("text",)},
     ):
-        unit = make_unit(**({"config": {"layers": 2}, "training": {"lr": 1e-3}} | fields))
-        assert config_hash(unit) != base, fields
+        spec = make_spec(**({"config": {"layers": 2}, "training": {"lr": 1e-3}} | fields))
+        assert config_hash(spec) != base, fields
 
 
 def test_identity_depends_on_every_part_and_the_seed():
@@ -145,10 +145,10 @@ def test_identity_depends_on_every_part_and_the_seed():
 
 
 def test_hashes_of_a_unit(tree):
-    unit = make_unit(implementation=MODEL)
-    parts = hashes(unit, "data hash", root=tree)
+    spec = make_spec(implementation=MODEL)
+    parts = hashes(spec, "data hash", root=tree)
     assert (parts.config, parts.code, parts.data) == (
-        config_hash(unit),
+        config_hash(spec),
         code_hash(MODEL, root=tree),
         "data hash",
     )

@@ -25,7 +25,7 @@ from tests.benchmark.results import (
     failed_result,
     make_record,
     make_result,
-    make_unit,
+    make_spec,
 )
 
 ABOVE = draw_above(np.random.default_rng(0), 50)
@@ -38,13 +38,13 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_round_trip(store):
-    unit = make_unit("SASRec (MM)", variant="lambda=0.01", config={"layers": 2, "rate": 1e-3})
+    spec = make_spec("SASRec (MM)", variant="lambda=0.01", config={"layers": 2, "rate": 1e-3})
     rng = np.random.default_rng(1)
-    written = make_result(unit, 7, draw_above(rng, 300), top=50)
+    written = make_result(spec, 7, draw_above(rng, 300), top=50)
     written.test.above_masked[:] -= np.minimum(written.test.above, 2)
     path = store.write(written)
     assert path.relative_to(store.root).as_posix() == "quick/toy/sasrec-mm/lambda=0.01/seed-7.json"
-    read = store.read(unit.key, 7)
+    read = store.read(spec.key, 7)
     for split in ("validation", "test"):
         before, after = getattr(written, split), getattr(read, split)
         assert before.n_items == after.n_items
@@ -52,55 +52,55 @@ def test_round_trip(store):
             assert np.array_equal(getattr(before, field), getattr(after, field)), field
             assert getattr(after, field).dtype == np.int32
     assert np.array_equal(read.length, written.length)
-    assert read.record.unit == unit
+    assert read.record.spec == spec
     assert read.record.model_copy(update={"arrays_sha256": None, "sha256": ""}) == written.record
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [p.name for p in sorted(path.parent.iterdir())] == ["seed-7.json", "seed-7.npz"]
 
 
 def test_status_of_missing_complete_failed_and_stale(store):
-    unit = make_unit()
-    assert store.status(unit.key, 0).status == "missing"
-    store.write(make_result(unit, 0, ABOVE))
-    store.write(failed_result(unit, 1))
-    assert store.status(unit.key, 0, HASHES).status == "complete"
-    failed = store.status(unit.key, 1, HASHES)
+    spec = make_spec()
+    assert store.status(spec.key, 0).status == "missing"
+    store.write(make_result(spec, 0, ABOVE))
+    store.write(failed_result(spec, 1))
+    assert store.status(spec.key, 0, HASHES).status == "complete"
+    failed = store.status(spec.key, 1, HASHES)
     assert (failed.status, failed.problem) == ("failed", "loss is NaN at step 3")
     changed = HASHES.model_copy(update={"code": "other", "data": "other"})
-    stale = store.status(unit.key, 0, changed)
+    stale = store.status(spec.key, 0, changed)
     assert (stale.status, stale.problem) == ("stale", "made with other code and data")
-    assert store.status(unit.key, 0).status == "complete", "results from elsewhere are not judged"
+    assert store.status(spec.key, 0).status == "complete", "results from elsewhere are not judged"
 
 
 def test_failed_run_has_no_ranks_and_takes_older_ones_away(store):
-    unit = make_unit()
-    path = store.write(make_result(unit, 0, ABOVE))
-    store.write(failed_result(unit, 0))
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE))
+    store.write(failed_result(spec, 0))
     assert not path.with_suffix(".npz").exists()
-    assert store.read(unit.key, 0).test is None
-    store.write(make_result(unit, 0, ABOVE))
-    assert store.status(unit.key, 0).status == "complete"
+    assert store.read(spec.key, 0).test is None
+    store.write(make_result(spec, 0, ABOVE))
+    assert store.status(spec.key, 0).status == "complete"
 
 
 def test_incomplete_results_cannot_be_made():
     with pytest.raises(ValueError, match="needs the ranks"):
-        RunResult(make_record(make_unit(), 0))
+        RunResult(make_record(make_spec(), 0))
     with pytest.raises(ValueError, match="says why"):
-        failed_result(make_unit(), 0, message="")
+        failed_result(make_spec(), 0, message="")
 
 
 def test_diverged_curves_survive(store):
-    unit = make_unit()
+    spec = make_spec()
     curves = {"loss_steps": [1, 2], "losses": {"recommendation": [7.0, float("nan")]}}
-    store.write(RunResult(make_record(unit, 0, status="failed", message="NaN", curves=curves)))
-    assert np.isnan(store.read(unit.key, 0).record.curves.losses["recommendation"][1])
+    store.write(RunResult(make_record(spec, 0, status="failed", message="NaN", curves=curves)))
+    assert np.isnan(store.read(spec.key, 0).record.curves.losses["recommendation"][1])
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
 def test_any_damaged_byte_is_caught(store, suffix):
     """A flipped bit anywhere, half a file, an empty file: named, and never read as complete."""
-    unit = make_unit()
-    path = store.write(make_result(unit, 0, ABOVE)).with_suffix(suffix)
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE)).with_suffix(suffix)
     whole = path.read_bytes()
     places = [0, len(whole) // 3, len(whole) - 1]
     if suffix == ".json":
@@ -109,44 +109,44 @@ def test_any_damaged_byte_is_caught(store, suffix):
     for data in [*damaged, whole[: len(whole) // 2], b""]:
         path.write_bytes(data)
         with pytest.raises(DamagedRun, match=path.name):
-            store.read(unit.key, 0)
-        found = store.status(unit.key, 0)
+            store.read(spec.key, 0)
+        found = store.status(spec.key, 0)
         assert found.status == "damaged"
         assert str(path) in found.problem
         assert [run.status for run in store.scan()] == ["damaged"]
     path.write_bytes(whole)
-    assert store.status(unit.key, 0).status == "complete"
+    assert store.status(spec.key, 0).status == "complete"
 
 
 def test_ranks_that_went_missing_are_damage(store):
-    unit = make_unit()
-    store.write(make_result(unit, 0, ABOVE)).with_suffix(".npz").unlink()
-    assert "seed-0.npz" in store.status(unit.key, 0).problem
+    spec = make_spec()
+    store.write(make_result(spec, 0, ABOVE)).with_suffix(".npz").unlink()
+    assert "seed-0.npz" in store.status(spec.key, 0).problem
 
 
 def test_run_in_another_runs_place_is_damage(store):
-    unit = make_unit()
-    path = store.write(make_result(unit, 0, ABOVE))
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE))
     for suffix in (".json", ".npz"):
         path.with_suffix(suffix).rename(path.with_name(f"seed-1{suffix}"))
-    assert store.status(unit.key, 1).status == "damaged"
+    assert store.status(spec.key, 1).status == "damaged"
     assert [run.status for run in store.scan()] == ["damaged"]
 
 
 def test_names_with_one_file_name_do_not_overwrite_each_other(store):
-    store.write(make_result(make_unit("SASRec (MM)"), 0, ABOVE))
+    store.write(make_result(make_spec("SASRec (MM)"), 0, ABOVE))
     with pytest.raises(InputError, match="same file name"):
-        store.write(make_result(make_unit("SASRec-MM"), 0, ABOVE))
+        store.write(make_result(make_spec("SASRec-MM"), 0, ABOVE))
 
 
 def test_newer_schema_is_refused(store):
-    path = store.write(make_result(make_unit(), 0, ABOVE))
+    path = store.write(make_result(make_spec(), 0, ABOVE))
     fields = json.loads(path.read_text()) | {"schema_version": 99, "a_later_field": 1}
     del fields["sha256"]
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps(fields | {"sha256": digest}))
     with pytest.raises(InputError, match="update the program"):
-        store.read(make_unit().key, 0)
+        store.read(make_spec().key, 0)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_slug_of_nothing():
 def test_scan_lists_every_run_in_order(store):
     for model in ("SASRec", "GRU4Rec"):
         for seed in (0, 1):
-            store.write(make_result(make_unit(model), seed, ABOVE))
-    store.write(failed_result(make_unit("BERT4Rec"), 0))
+            store.write(make_result(make_spec(model), seed, ABOVE))
+    store.write(failed_result(make_spec("BERT4Rec"), 0))
     runs = list(store.scan())
-    assert [(r.record.unit.model, r.record.seed, r.status) for r in runs] == [
+    assert [(r.record.spec.model, r.record.seed, r.status) for r in runs] == [
         ("BERT4Rec", 0, "failed"),
         ("GRU4Rec", 0, "complete"),
         ("GRU4Rec", 1, "complete"),
@@ -182,23 +182,23 @@ def test_scan_lists_every_run_in_order(store):
 
 def test_promote_drops_top_lists_and_passes_over_failures(store, tmp_path):
     reference = Store(tmp_path / "reference")
-    unit = make_unit()
-    store.write(make_result(unit, 0, ABOVE, top=50))
-    store.write(failed_result(unit, 1))
+    spec = make_spec()
+    store.write(make_result(spec, 0, ABOVE, top=50))
+    store.write(failed_result(spec, 1))
     assert list(promote(store, reference).values()) == ["added"]
     assert [run.status for run in reference.scan()] == ["complete"]
-    assert reference.read(unit.key, 0).test.top is None
-    assert np.array_equal(reference.read(unit.key, 0).test.above, ABOVE)
-    assert store.read(unit.key, 0).test.top is not None, "the run itself stays as it is"
+    assert reference.read(spec.key, 0).test.top is None
+    assert np.array_equal(reference.read(spec.key, 0).test.above, ABOVE)
+    assert store.read(spec.key, 0).test.top is not None, "the run itself stays as it is"
     assert list(promote(store, reference).values()) == ["unchanged"]
-    store.write(make_result(unit, 0, ABOVE + 1))
+    store.write(make_result(spec, 0, ABOVE + 1))
     assert list(promote(store, reference).values()) == ["replaced"]
     assert list(promote(store, reference, keep_top=True, profile="quick").values()) == ["unchanged"]
 
 
 def test_promote_refuses_damage_before_it_writes(store, tmp_path):
-    store.write(make_result(make_unit(), 0, ABOVE))
-    path = store.write(make_result(make_unit(), 1, ABOVE))
+    store.write(make_result(make_spec(), 0, ABOVE))
+    path = store.write(make_result(make_spec(), 1, ABOVE))
     path.with_suffix(".npz").write_bytes(b"")
     with pytest.raises(InputError, match=r"nothing was promoted.*seed-1\.npz"):
         promote(store, Store(tmp_path / "reference"))
@@ -216,7 +216,7 @@ def test_promote_of_nothing_says_so(store, tmp_path):
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(InputError, match=r"cannot write results to .*give another folder"):
-        Store(tmp_path / "runs").write(make_result(make_unit(), 0, ABOVE))
+        Store(tmp_path / "runs").write(make_result(make_spec(), 0, ABOVE))
 
 
 def _write_in_child(folder: Path, prepare: Callable[[], None]) -> str:
@@ -225,7 +225,7 @@ def _write_in_child(folder: Path, prepare: Callable[[], None]) -> str:
     def child() -> None:
         prepare()
         try:
-            Store(folder).write(make_result(make_unit(), 0, np.arange(5_000) % 499))
+            Store(folder).write(make_result(make_spec(), 0, np.arange(5_000) % 499))
         except InputError as error:
             sender.send(str(error))
 
@@ -259,12 +259,12 @@ def test_read_only_folder():
 
 def _write_forever(root: Path, seed: int, rounds: int | None) -> None:
     """Runs whose every rank equals the number of the round, so that a mixture is seen."""
-    store, unit = Store(root), make_unit()
+    store, spec = Store(root), make_spec()
     number = 0
     while rounds is None or number < rounds:
         number += 1
         above = np.full(2_000, number % 499)
-        store.write(make_result(unit, seed, above, message=str(number % 499)))
+        store.write(make_result(spec, seed, above, message=str(number % 499)))
 
 
 def test_kill_at_any_moment_leaves_no_wrong_run(tmp_path):
@@ -279,16 +279,16 @@ def test_kill_at_any_moment_leaves_no_wrong_run(tmp_path):
         time.sleep(0.05 + 0.2 * rng.random())
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        found = store.status(make_unit().key, 0)
+        found = store.status(make_spec().key, 0)
         seen.append(found.status)
         if found.status == "complete":
-            result = store.read(make_unit().key, 0)
+            result = store.read(make_spec().key, 0)
             assert (result.test.above == int(result.record.message)).all()
     assert "complete" in seen, "the loop was never quick enough to finish a write"
     assert set(seen) <= {"complete", "damaged", "missing"}
-    store.write(make_result(make_unit(), 0, ABOVE))
-    assert store.status(make_unit().key, 0).status == "complete"
-    assert len(list(store.path(make_unit().key, 0).parent.iterdir())) == 2, "leftovers are cleared"
+    store.write(make_result(make_spec(), 0, ABOVE))
+    assert store.status(make_spec().key, 0).status == "complete"
+    assert len(list(store.path(make_spec().key, 0).parent.iterdir())) == 2, "leftovers are cleared"
 
 
 def test_concurrent_writers_of_one_run_end_whole(tmp_path):
@@ -300,12 +300,12 @@ def test_concurrent_writers_of_one_run_end_whole(tmp_path):
     store = Store(tmp_path)
     reads = 0
     while any(writer.is_alive() for writer in writers):
-        found = store.status(make_unit().key, 0)
+        found = store.status(make_spec().key, 0)
         assert found.status in ("complete", "missing"), found.problem
         reads += found.status == "complete"
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0
     assert reads > 0
-    result = store.read(make_unit().key, 0)
+    result = store.read(make_spec().key, 0)
     assert (result.test.above == int(result.record.message)).all()

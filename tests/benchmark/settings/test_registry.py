@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.plan import experiments, unit_of
+from benchmark.plan import experiments, spec_of
 from benchmark.settings import registry
 from benchmark.settings.registry import Profile, Row, get_profile, get_row, resolve, rows
 
@@ -88,8 +88,8 @@ def test_unknown_names_get_the_nearest(ask, message):
 def test_every_row_and_variant_resolves(profile, dataset):
     for row in rows().values():
         for variant in ("base", *row.variants):
-            unit = unit_of(row.name, dataset, get_profile(profile), variant)
-            assert unit.model == row.name
+            spec = spec_of(row.name, dataset, get_profile(profile), variant)
+            assert spec.model == row.name
 
 
 def test_every_experiment_names_rows_and_variants_that_exist():

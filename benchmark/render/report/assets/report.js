@@ -92,7 +92,7 @@ function folded(title, entries) {
   return made;
 }
 
-function seedTable(unit, values) {
+function seedTable(spec, values) {
   const table = element("table");
   const row = (kind, texts) => {
     const made = element("tr");
@@ -100,7 +100,7 @@ function seedTable(unit, values) {
     return made;
   };
   table.append(row("th", ["seed", "value", "steps", "best", "ended by", "seconds"]));
-  unit.seeds.forEach((s, at) => {
+  spec.seeds.forEach((s, at) => {
     table.append(row("td", [s.seed, values[at], s.steps, s.best, s.end, s.seconds]));
   });
   return table;
@@ -108,7 +108,7 @@ function seedTable(unit, values) {
 
 function show(id) {
   const cell = known.cells[id];
-  const unit = known.units[cell.unit];
+  const spec = known.specs[cell.spec];
   const close = element("button", "×", "close");
   close.type = "button";
   close.ariaLabel = "Close";
@@ -117,12 +117,12 @@ function show(id) {
   parts.push(element("p", cell.sd ? `${cell.mean} ± ${cell.sd}` : cell.mean, "big"));
   parts.push(pairs([["95 % interval", cell.interval], ["the paper", cell.paper],
     ["grade", cell.grade], ["status", cell.status], ["split", cell.split], ["source", cell.source]]));
-  if (unit && unit.seeds.length) {
+  if (spec && spec.seeds.length) {
     const scroll = element("div", undefined, "scroll");
-    scroll.append(seedTable(unit, cell.values));
-    parts.push(scroll, pairs([["implementation", unit.implementation], ...Object.entries(unit.made)]),
-      folded("Model", unit.config), folded("Training", unit.training), folded("Protocol", unit.protocol));
-  } else if (unit) {
+    scroll.append(seedTable(spec, cell.values));
+    parts.push(scroll, pairs([["implementation", spec.implementation], ...Object.entries(spec.made)]),
+      folded("Model", spec.config), folded("Training", spec.training), folded("Protocol", spec.protocol));
+  } else if (spec) {
     parts.push(element("p", "No runs stand behind this cell."));
   }
   dialog.replaceChildren(...parts);
