@@ -69,7 +69,7 @@ def run_seeds(
     )
     if spec.protocol["max_users"] is not None:
         sequences = sequences.first_users(spec.protocol["max_users"])
-    catalogue = _as_fed(bundle.catalogue(), spec)
+    catalogue = apply_feature_control(bundle.catalogue(), spec)
     make = _maker(spec, catalogue)
     try:
         results = (
@@ -253,7 +253,7 @@ def _maker(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
     return lambda: cls(config, catalogue)
 
 
-def _as_fed(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
+def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
     """The catalogue that the row is fed: its modalities, as they are, permuted or not at all."""
     use = spec.protocol["features"]
     if use == "none":

@@ -22,7 +22,7 @@ from benchmark.data.bundle import Bundle, load_bundle
 from benchmark.data.sequences import leave_one_out
 from benchmark.errors import InputError
 from benchmark.plan import plan, spec_of
-from benchmark.run import _as_fed, run_seeds
+from benchmark.run import apply_feature_control, run_seeds
 from benchmark.runs.identity import hashes, identity
 from benchmark.runs.schema import Ranks, RunResult, RunSpec
 from benchmark.runs.store import Store
@@ -191,7 +191,7 @@ def fed(features: str, *modalities: str) -> Catalogue:
         dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
         modalities=modalities, protocol={"features": features},
     )  # fmt: skip
-    return _as_fed(numbered(), spec)
+    return apply_feature_control(numbered(), spec)
 
 
 def test_a_row_is_fed_its_own_modalities():
