@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.comparisons import NAMES, Contest, Place, judge
+from benchmark.analyse.comparisons import NAMES, ComparisonFamily, Place, compare_families
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
@@ -66,7 +66,7 @@ class Table:
     cells: pd.DataFrame
     """Long form, `COLUMNS`, in the order of the specs and metrics."""
     comparisons: pd.DataFrame
-    """Why: one line for each compared cell (`benchmark.analyse.comparisons.judge`)."""
+    """Why: one line for each compared cell (`benchmark.analyse.comparisons.compare_families`)."""
     problems: tuple[str, ...]
     """Runs that are missing, failed, stale or damaged, each with its reason."""
 
@@ -126,7 +126,7 @@ def tabulate(
         loaded.append(entry)
         problems += notes
     bootstraps = _bootstraps(loaded, metrics, masked, rules)
-    comparisons = judge(table, _contests(loaded, bootstraps, metrics))
+    comparisons = compare_families(table, _comparison_families(loaded, bootstraps, metrics))
     printed = _printed(table, paper_cells)
 
     lines = []
@@ -220,15 +220,15 @@ def _bootstraps(
     return bootstraps
 
 
-def _contests(
+def _comparison_families(
     loaded: Sequence[_Loaded], bootstraps: dict[_Crowd, CrossedBootstrap], metrics: Sequence[str]
-) -> list[Contest]:
+) -> list[ComparisonFamily]:
     families: dict[tuple[_Crowd, str], list[CellSpec]] = defaultdict(list)
     for entry in loaded:
         if entry.comparable:
             families[_crowd(entry.cell_spec), entry.cell_spec.family].append(entry.cell_spec)
     return [
-        Contest(
+        ComparisonFamily(
             bootstraps[crowd],
             metric,
             {cell_spec.place: _name(cell_spec, metric) for cell_spec in cell_specs},

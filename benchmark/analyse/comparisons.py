@@ -1,8 +1,8 @@
 """Which of the cells that stand for the same question is best, and can it be told from the others.
 
-A contest is one metric of the rows of one column, or of the values of one sweep. Every cell in it
+A family is one metric of the rows of one column, or of the values of one sweep. Every cell in it
 is compared with the best other one, so the winner with the runner-up and all others with the
-winner. Holm's correction runs over all contests of a table.
+winner. Holm's correction runs over all families of a table.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Contest:
+class ComparisonFamily:
     """Cells that are compared with one another in one metric, ranked on the same users."""
 
     bootstrap: CrossedBootstrap
@@ -56,7 +56,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Line:
-    """One cell against the best other cell of its contest."""
+    """One cell against the best other cell of its family."""
 
     table: str
     row: str
@@ -88,21 +88,19 @@ COLUMNS = (
 )
 
 
-def judge(table: str, contests: Sequence[Contest]) -> pd.DataFrame:
-    """One line for each cell of every contest with at least two, columns `COLUMNS`: the fields of
+def compare_families(table: str, families: Sequence[ComparisonFamily]) -> pd.DataFrame:
+    """One line for each cell of every family with at least two, columns `COLUMNS`: the fields of
     `Line`, p_holm over the whole table, and the marks by the paper's rule (paper_*) and by the
     corrected one."""
-    held = [contest for contest in contests if len(contest.members) > 1]
-    lines = [
-        [_against_best(table, contest, place) for place in contest.members] for contest in held
-    ]
-    adjusted = iter(holm([line.p for contest in lines for line in contest]))
+    held = [family for family in families if len(family.members) > 1]
+    lines = [[_against_best(table, family, place) for place in family.members] for family in held]
+    adjusted = iter(holm([line.p for own in lines for line in own]))
     records = []
-    for contest, own in zip(held, lines, strict=True):
-        p_holm = {place.label: float(next(adjusted)) for place in contest.members}
-        seeds = {place.label: values for place, values in contest.over_seeds().items()}
+    for family, own in zip(held, lines, strict=True):
+        p_holm = {place.label: float(next(adjusted)) for place in family.members}
+        seeds = {place.label: values for place, values in family.over_seeds().items()}
         means = {label: float(values.mean()) for label, values in seeds.items()}
-        alpha = contest.bootstrap.rules.alpha
+        alpha = family.bootstrap.rules.alpha
         by_paper = paper_marks(seeds)
         corrected = corrected_marks(means, p_holm, alpha=alpha)
         records += [
@@ -110,22 +108,22 @@ def judge(table: str, contests: Sequence[Contest]) -> pd.DataFrame:
             | {"p_holm": p_holm[place.label]}
             | _flags("paper_", by_paper, place.label)
             | _flags("", corrected, place.label)
-            for line, place in zip(own, contest.members, strict=True)
+            for line, place in zip(own, family.members, strict=True)
         ]
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _against_best(table: str, contest: Contest, place: Place) -> Line:
-    seeds = contest.over_seeds()
+def _against_best(table: str, family: ComparisonFamily, place: Place) -> Line:
+    seeds = family.over_seeds()
     other = max((p for p in seeds if p != place), key=lambda p: seeds[p].mean())
-    result = contest.bootstrap.compare(contest.members[place], contest.members[other])
-    judged = min(result.n_seeds) >= contest.bootstrap.rules.minimum_seeds
+    result = family.bootstrap.compare(family.members[place], family.members[other])
+    judged = min(result.n_seeds) >= family.bootstrap.rules.minimum_seeds
     a, b = seeds[place], seeds[other]
     paired = len(a) == len(b)
     return Line(
         table,
         *place,
-        contest.metric,
+        family.metric,
         other.label,
         difference=result.difference,
         low=result.low,
