@@ -55,7 +55,7 @@ class ComparisonFamily:
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparisonRow:
     """One cell against the best other cell of its family."""
 
     table: str
@@ -83,20 +83,20 @@ class Line:
 
 
 COLUMNS = (
-    *(*Line.__dataclass_fields__, "p_holm"),
+    *(*ComparisonRow.__dataclass_fields__, "p_holm"),
     *("paper_bold", "paper_underline", "paper_star", "bold", "underline", "star"),
 )
 
 
 def compare_families(table: str, families: Sequence[ComparisonFamily]) -> pd.DataFrame:
     """One line for each cell of every family with at least two, columns `COLUMNS`: the fields of
-    `Line`, p_holm over the whole table, and the marks by the paper's rule (paper_*) and by the
+    `ComparisonRow`, p_holm over the whole table, and the marks by the paper's rule (paper_*) and by the
     corrected one."""
     held = [family for family in families if len(family.members) > 1]
-    lines = [[_against_best(table, family, place) for place in family.members] for family in held]
-    adjusted = iter(holm([line.p for own in lines for line in own]))
+    rows = [[_against_best(table, family, place) for place in family.members] for family in held]
+    adjusted = iter(holm([row.p for own in rows for row in own]))
     records = []
-    for family, own in zip(held, lines, strict=True):
+    for family, own in zip(held, rows, strict=True):
         p_holm = {place.label: float(next(adjusted)) for place in family.members}
         seeds = {place.label: values for place, values in family.over_seeds().items()}
         means = {label: float(values.mean()) for label, values in seeds.items()}
@@ -104,23 +104,23 @@ def compare_families(table: str, families: Sequence[ComparisonFamily]) -> pd.Dat
         by_paper = paper_marks(seeds)
         corrected = corrected_marks(means, p_holm, alpha=alpha)
         records += [
-            asdict(line)
+            asdict(row)
             | {"p_holm": p_holm[place.label]}
             | _flags("paper_", by_paper, place.label)
             | _flags("", corrected, place.label)
-            for line, place in zip(own, family.members, strict=True)
+            for row, place in zip(own, family.members, strict=True)
         ]
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _against_best(table: str, family: ComparisonFamily, place: Place) -> Line:
+def _against_best(table: str, family: ComparisonFamily, place: Place) -> ComparisonRow:
     seeds = family.over_seeds()
     other = max((p for p in seeds if p != place), key=lambda p: seeds[p].mean())
     result = family.bootstrap.compare(family.members[place], family.members[other])
     judged = min(result.n_seeds) >= family.bootstrap.rules.minimum_seeds
     a, b = seeds[place], seeds[other]
     paired = len(a) == len(b)
-    return Line(
+    return ComparisonRow(
         table,
         *place,
         family.metric,
