@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.significance_marks import Marks, corrected_marks, paper_marks
+from benchmark.analyse.significance_marks import SignificanceMarks, corrected_marks, paper_marks
 from benchmark.analyse.statistics import (
     FloatArray,
     hedges_g,
@@ -140,7 +140,7 @@ def _against_best(table: str, family: ComparisonFamily, place: Place) -> Compari
     )
 
 
-def _flags(prefix: str, marks: Marks, label: str) -> dict[str, bool]:
+def _flags(prefix: str, marks: SignificanceMarks, label: str) -> dict[str, bool]:
     return {
         f"{prefix}bold": label in marks.bold,
         f"{prefix}underline": label in marks.underline,

@@ -25,7 +25,7 @@ PRINTED_DIGITS = 4
 
 
 @dataclass(frozen=True)
-class Marks:
+class SignificanceMarks:
     """Names of the marked rows of one column of a table."""
 
     bold: frozenset[str] = frozenset()
@@ -33,7 +33,9 @@ class Marks:
     star: frozenset[str] = frozenset()
 
 
-def paper_marks(seeds: Mapping[str, FloatArray], *, alpha: float = RULES.alpha) -> Marks:
+def paper_marks(
+    seeds: Mapping[str, FloatArray], *, alpha: float = RULES.alpha
+) -> SignificanceMarks:
     """By the paper's rule. seeds: row -> mean over users of every seed, [S]."""
     means = {row: float(np.mean(values)) for row, values in seeds.items()}
     levels = sorted({round(mean, PRINTED_DIGITS) for mean in means.values()}, reverse=True)
@@ -48,19 +50,19 @@ def paper_marks(seeds: Mapping[str, FloatArray], *, alpha: float = RULES.alpha) 
         same_seeds = len(seeds[best]) == len(seeds[second])
         if same_seeds and paired_t(seeds[best], seeds[second]).p < alpha:
             star = frozenset({best})
-    return Marks(bold, underline, star)
+    return SignificanceMarks(bold, underline, star)
 
 
 def corrected_marks(
     means: Mapping[str, float], p_holm: Mapping[str, float], *, alpha: float = RULES.alpha
-) -> Marks:
+) -> SignificanceMarks:
     """By the corrected rule. p_holm: row -> adjusted p against the best other row, NaN where there
     was no test."""
     if not means:
-        return Marks()
+        return SignificanceMarks()
     best = max(means, key=lambda row: means[row])
     bold = {best} | {row for row in means if p_holm.get(row, np.nan) >= alpha}
     rest = {row: mean for row, mean in means.items() if row not in bold}
     second = frozenset({max(rest, key=lambda row: rest[row])} if rest else ())
     star = frozenset({best} if p_holm.get(best, np.nan) < alpha else ())
-    return Marks(frozenset(bold), second, star)
+    return SignificanceMarks(frozenset(bold), second, star)
