@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.comparisons import NAMES, ComparisonFamily, Place, compare_families
+from benchmark.analyse.comparisons import NAMES, CellKey, ComparisonFamily, compare_families
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
@@ -54,9 +54,9 @@ class CellSpec:
     """The row of the paper's cells to print beside it; None for the cell's own."""
 
     @property
-    def place(self) -> Place:
+    def key(self) -> CellKey:
         column = self.bucket.label if self.bucket is not None else self.column
-        return Place(self.row, column, self.spec.dataset)
+        return CellKey(self.row, column, self.spec.dataset)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def tabulate(
             summary = summarise(over_seeds)
             key = (cell_spec.paper_row or cell_spec.row, group, cell_spec.spec.dataset, metric)
             numbers = (summary.mean, summary.sd, summary.n, printed.get(key, np.nan))
-            names = (table, *cell_spec.place, metric)
+            names = (table, *cell_spec.key, metric)
             lines.append((*names, *numbers, cell_spec.grade, low, high, entry.status))
     frame = pd.DataFrame(lines, columns=[c for c in COLUMNS if c not in ("p", "p_holm")])
     tested = comparisons[[*NAMES, "p", "p_holm"]]
@@ -231,7 +231,7 @@ def _comparison_families(
         ComparisonFamily(
             bootstraps[crowd],
             metric,
-            {cell_spec.place: _name(cell_spec, metric) for cell_spec in cell_specs},
+            {cell_spec.key: _name(cell_spec, metric) for cell_spec in cell_specs},
         )
         for (crowd, _), cell_specs in families.items()
         for metric in metrics

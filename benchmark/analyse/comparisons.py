@@ -28,7 +28,7 @@ NAMES = ("table", "row", "column", "dataset", "metric")
 """The columns that name a cell."""
 
 
-class Place(NamedTuple):
+class CellKey(NamedTuple):
     """Where a cell stands in its table."""
 
     row: str
@@ -46,12 +46,12 @@ class ComparisonFamily:
 
     bootstrap: CrossedBootstrap
     metric: str
-    members: Mapping[Place, Hashable]
+    members: Mapping[CellKey, Hashable]
     """Place -> the method's name in the bootstrap."""
 
-    def over_seeds(self) -> dict[Place, FloatArray]:
+    def over_seeds(self) -> dict[CellKey, FloatArray]:
         """Mean over users of every seed, [S]."""
-        return {place: self.bootstrap.over_seeds(name) for place, name in self.members.items()}
+        return {key: self.bootstrap.over_seeds(name) for key, name in self.members.items()}
 
 
 @dataclass(frozen=True)
@@ -93,36 +93,36 @@ def compare_families(table: str, families: Sequence[ComparisonFamily]) -> pd.Dat
     `ComparisonRow`, p_holm over the whole table, and the marks by the paper's rule (paper_*) and by the
     corrected one."""
     held = [family for family in families if len(family.members) > 1]
-    rows = [[_against_best(table, family, place) for place in family.members] for family in held]
+    rows = [[_against_best(table, family, key) for key in family.members] for family in held]
     adjusted = iter(holm([row.p for own in rows for row in own]))
     records = []
     for family, own in zip(held, rows, strict=True):
-        p_holm = {place.label: float(next(adjusted)) for place in family.members}
-        seeds = {place.label: values for place, values in family.over_seeds().items()}
+        p_holm = {key.label: float(next(adjusted)) for key in family.members}
+        seeds = {key.label: values for key, values in family.over_seeds().items()}
         means = {label: float(values.mean()) for label, values in seeds.items()}
         alpha = family.bootstrap.rules.alpha
         by_paper = paper_marks(seeds)
         corrected = corrected_marks(means, p_holm, alpha=alpha)
         records += [
             asdict(row)
-            | {"p_holm": p_holm[place.label]}
-            | _flags("paper_", by_paper, place.label)
-            | _flags("", corrected, place.label)
-            for row, place in zip(own, family.members, strict=True)
+            | {"p_holm": p_holm[key.label]}
+            | _flags("paper_", by_paper, key.label)
+            | _flags("", corrected, key.label)
+            for row, key in zip(own, family.members, strict=True)
         ]
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _against_best(table: str, family: ComparisonFamily, place: Place) -> ComparisonRow:
+def _against_best(table: str, family: ComparisonFamily, key: CellKey) -> ComparisonRow:
     seeds = family.over_seeds()
-    other = max((p for p in seeds if p != place), key=lambda p: seeds[p].mean())
-    result = family.bootstrap.compare(family.members[place], family.members[other])
+    other = max((p for p in seeds if p != key), key=lambda p: seeds[p].mean())
+    result = family.bootstrap.compare(family.members[key], family.members[other])
     judged = min(result.n_seeds) >= family.bootstrap.rules.minimum_seeds
-    a, b = seeds[place], seeds[other]
+    a, b = seeds[key], seeds[other]
     paired = len(a) == len(b)
     return ComparisonRow(
         table,
-        *place,
+        *key,
         family.metric,
         other.label,
         difference=result.difference,

@@ -44,11 +44,11 @@ def draw_sweep(name: str, cells: pd.DataFrame, datasets: Mapping[str, DatasetNot
     axes = drawn.subplots(len(datasets), 2, squeeze=False)
     for row, note in zip(axes, datasets.values(), strict=True):
         own = cells[cells["dataset"] == note.name]
-        for place, family in zip(row, ("NDCG", "MRR"), strict=True):
+        for panel, family in zip(row, ("NDCG", "MRR"), strict=True):
             for metric in (f"{family}@5", f"{family}@10"):
-                _curve(place, own, name, metric, metric)
-            place.set_title(f"{note.title}, {family}")
-            place.set(xlabel=SWEEPS[name].label)
+                _curve(panel, own, name, metric, metric)
+            panel.set_title(f"{note.title}, {family}")
+            panel.set(xlabel=SWEEPS[name].label)
     handles, labels = axes[0][0].get_legend_handles_labels()
     more = axes[0][1].get_legend_handles_labels()
     drawn.legend([*handles, *more[0]], [*labels, *more[1]], loc="outside lower left", ncols=6)
@@ -63,17 +63,17 @@ def draw_all_sweeps(
     drawn = figure(TWO_COLUMNS, 1.75 * len(datasets) + 0.5)
     axes = drawn.subplots(len(datasets), len(cells), squeeze=False)
     for row, note in zip(axes, datasets.values(), strict=True):
-        for place, (name, frame) in zip(row, cells.items(), strict=True):
+        for panel, (name, frame) in zip(row, cells.items(), strict=True):
             own = frame[frame["dataset"] == note.name]
-            _curve(place, own, name, "NDCG@10", "test")
-            _curve(place, own, name, "NDCG@10", "validation", validation=True)
-            place.set(xlabel=SWEEPS[name].label)
-            place.tick_params(labelsize=6.5)
+            _curve(panel, own, name, "NDCG@10", "test")
+            _curve(panel, own, name, "NDCG@10", "validation", validation=True)
+            panel.set(xlabel=SWEEPS[name].label)
+            panel.tick_params(labelsize=6.5)
         row[0].set_ylabel(f"{note.title}\nNDCG@10")
     handles = {
         label: handle
-        for place in axes.flat
-        for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
+        for panel in axes.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     drawn.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
     return drawn
@@ -125,20 +125,20 @@ def draw_learning(
     """
     drawn = figure(TWO_COLUMNS, 2.9)
     axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
-    for place, note in zip(axes, datasets.values(), strict=True):
+    for panel, note in zip(axes, datasets.values(), strict=True):
         for method, records in runs[note.name].items():
             steps, low, mean, high = _joined(records)
             if not len(steps):
                 continue
             style = look(method)
-            place.plot(
+            panel.plot(
                 steps, mean, color=style.colour, linestyle=style.line, label=method, lw=1.2,
                 zorder=3 if method == OWN_MODEL else 2,
             )  # fmt: skip
-            place.plot(steps[-1], mean[-1], color=style.colour, marker=style.marker, ms=4)
-            place.fill_between(steps, low, high, color=style.colour, alpha=0.1, lw=0)
-        place.set_title(note.title)
-        place.set(xlabel="optimiser steps", ylabel="validation NDCG@10", ylim=(0, None))
+            panel.plot(steps[-1], mean[-1], color=style.colour, marker=style.marker, ms=4)
+            panel.fill_between(steps, low, high, color=style.colour, alpha=0.1, lw=0)
+        panel.set_title(note.title)
+        panel.set(xlabel="optimiser steps", ylabel="validation NDCG@10", ylim=(0, None))
     method_legend(drawn, axes)
     return drawn
 
@@ -184,12 +184,12 @@ def draw_terms(
         experts.set(xlabel="optimiser steps", ylabel="mean gate", ylim=(0, None))
         experts.set_title(note.title)
         terms.set(xlabel="optimiser steps")
-        for place in (experts, terms):
-            place.tick_params(labelsize=6.5)
-            if place.get_legend_handles_labels()[0]:
-                place.legend(fontsize=6)
+        for panel in (experts, terms):
+            panel.tick_params(labelsize=6.5)
+            if panel.get_legend_handles_labels()[0]:
+                panel.legend(fontsize=6)
             else:
-                place.text(0.5, 0.5, "no runs", transform=place.transAxes, ha="center", color=QUIET)
+                panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
     return drawn
 
 
@@ -229,13 +229,13 @@ def method_legend(drawn: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels; panels without anything say so."""
     handles = {
         label: handle
-        for place in axes
-        for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
+        for panel in axes
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     if handles:
         drawn.legend(
             handles.values(), handles.keys(), loc="outside lower left", ncols=6, fontsize=6.5
         )
     else:
-        for place in axes:
-            place.text(0.5, 0.5, "no runs", transform=place.transAxes, ha="center", color=QUIET)
+        for panel in axes:
+            panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)

@@ -69,9 +69,9 @@ def draw_users(
         own = found.get(note.name, {})
         others = {m: s for m, s in own.items() if m != OWN_MODEL and not s.control}
         if OWN_MODEL not in own or not others:
-            for place in (left, right):
-                place.text(0.5, 0.5, "no runs", transform=place.transAxes, ha="center", color=QUIET)
-                place.set_title(note.title)
+            for panel in (left, right):
+                panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
+                panel.set_title(note.title)
             continue
         best = max(others, key=lambda m: others[m].values.mean())
         gap = own[OWN_MODEL].values.mean(1) - others[best].values.mean(1)
@@ -114,7 +114,7 @@ def draw_cost(
     """Quality against what training cost: a point a method, its seeds' spread as bars."""
     drawn = figure(TWO_COLUMNS, 2.9)
     axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
-    for place, note in zip(axes, datasets.values(), strict=True):
+    for panel, note in zip(axes, datasets.values(), strict=True):
         for method, own in found.get(note.name, {}).items():
             records = [r for r in runs[note.name].get(method, ()) if r.spec.training]
             if not records:
@@ -122,20 +122,20 @@ def draw_cost(
             seconds = np.array([r.timings.training for r in records])
             quality = own.values.mean(0)
             style = look(method)
-            place.errorbar(
+            panel.errorbar(
                 seconds.mean(), quality.mean(),
                 xerr=np.abs(np.array([[seconds.min()], [seconds.max()]]) - seconds.mean()),
                 yerr=np.abs(np.array([[quality.min()], [quality.max()]]) - quality.mean()),
                 color=style.colour, marker=style.marker, ms=6 if method == OWN_MODEL else 4.5,
                 lw=0.7, ls="none", label=method,
             )  # fmt: skip
-        place.set_xscale("log")
-        place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        place.xaxis.set_major_formatter("{x:g}")
-        place.xaxis.set_minor_formatter(NullFormatter())
-        place.set_title(note.title)
-        place.set(xlabel="seconds of training, a seed", ylabel="test NDCG@10")
-        place.grid(True, axis="x")
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_title(note.title)
+        panel.set(xlabel="seconds of training, a seed", ylabel="test NDCG@10")
+        panel.grid(True, axis="x")
     method_legend(drawn, axes)
     return drawn
 
@@ -147,23 +147,23 @@ def draw_improvement(
     random seed of another method does, ties by halves; 95 % intervals over users (bootstrap)."""
     drawn = figure(TWO_COLUMNS, 2.9)
     axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
-    for place, note in zip(axes, datasets.values(), strict=True):
+    for panel, note in zip(axes, datasets.values(), strict=True):
         own = found.get(note.name, {})
         others = [m for m in own if m != OWN_MODEL] if OWN_MODEL in own else []
         for at, method in enumerate(others):
             mean, low, high = improvement(own[OWN_MODEL].values, own[method].values)
             style = look(method)
-            place.plot([low, high], [at, at], color=style.colour, lw=1.2)
-            place.plot(mean, at, color=style.colour, marker=style.marker, ls="none")
-        place.axvline(0.5, color=INK, lw=0.6)
-        place.set_yticks(range(len(others)), others)
-        place.invert_yaxis()
-        place.set_title(note.title)
-        place.set(xlabel=f"P({OWN_MODEL} better), ties by halves")
-        place.grid(True, axis="x")
-        place.grid(False, axis="y")
+            panel.plot([low, high], [at, at], color=style.colour, lw=1.2)
+            panel.plot(mean, at, color=style.colour, marker=style.marker, ls="none")
+        panel.axvline(0.5, color=INK, lw=0.6)
+        panel.set_yticks(range(len(others)), others)
+        panel.invert_yaxis()
+        panel.set_title(note.title)
+        panel.set(xlabel=f"P({OWN_MODEL} better), ties by halves")
+        panel.grid(True, axis="x")
+        panel.grid(False, axis="y")
         if not others:
-            place.text(0.5, 0.5, "no runs", transform=place.transAxes, ha="center", color=QUIET)
+            panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
     return drawn
 
 

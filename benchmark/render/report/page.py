@@ -177,11 +177,11 @@ def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[St
         if r["row"] == OWN_MODEL and not r["column"] and r["metric"] == metric
     }
     found = []
-    for dataset in dict.fromkeys(cell_spec.spec.dataset for cell_spec in table.places):
+    for dataset in dict.fromkeys(cell_spec.spec.dataset for cell_spec in table.cell_specs):
         shown = []
-        for cell_spec in table.places:
+        for cell_spec in table.cell_specs:
             if cell_spec.spec.dataset == dataset and cell_spec.spec.variant == "base":
-                key = Key("2", *cell_spec.place, metric)
+                key = Key("2", *cell_spec.key, metric)
                 shown.append((cell_spec, key, cells[key]))
         values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
         widest = max((v for v in values if v == v), default=1.0) * 1.02

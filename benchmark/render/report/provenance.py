@@ -34,7 +34,7 @@ class Provenance:
 
     def add(self, table: Tabulated) -> None:
         """Every cell of a table; those without runs say so."""
-        places = {cell_spec.place: cell_spec for cell_spec in table.places}
+        by_key = {cell_spec.key: cell_spec for cell_spec in table.cell_specs}
         for r in table.cells.to_dict("records"):
             key = Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
             cell: dict[str, Any] = {
@@ -47,7 +47,7 @@ class Provenance:
                 "grade": r["grade"],
                 "status": r["status"],
             }
-            cell_spec = next((s for p, s in places.items() if p == key[1:4]), None)
+            cell_spec = next((s for p, s in by_key.items() if p == key[1:4]), None)
             if cell_spec is None:
                 cell["source"] = "counted from the bundle"
             else:

@@ -39,7 +39,7 @@ class Tabulated:
     comparisons: pd.DataFrame
     """`benchmark.analyse.comparisons.COLUMNS`; empty for tables of counts."""
     sheet: Sheet
-    places: tuple[CellSpec, ...] = ()
+    cell_specs: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""
     shown: Mapping[RunKey, tuple[int, ...]] = field(default_factory=dict)
     """Seeds of each spec whose runs are in the numbers."""
@@ -80,16 +80,16 @@ def tabulated(
     planned = distinct(name, planned)
     names = dict.fromkeys(p.spec.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
-    places = cell_specs(name, planned, {dataset: note.grade for dataset, note in notes.items()})
+    cell_specs = cell_specs(name, planned, {dataset: note.grade for dataset, note in notes.items()})
     fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
     printed = load_cells()
     table = tabulate(
-        table_id, places, store, paper_cells=printed, hashes=fresh, reuse_stale=reuse_stale
+        table_id, cell_specs, store, paper_cells=printed, hashes=fresh, reuse_stale=reuse_stale
     )
     cells = table.cells
     if name in SWEEPS:
-        on_validation = [replace(cell_spec, split="validation") for cell_spec in places]
+        on_validation = [replace(cell_spec, split="validation") for cell_spec in cell_specs]
         validation = tabulate(
             f"{table_id}-validation",
             on_validation,
@@ -98,7 +98,7 @@ def tabulated(
             reuse_stale=reuse_stale,
         )
         cells = pd.concat([cells, validation.cells], ignore_index=True)
-    layout = Layout(name, places, cells, table.comparisons, printed)
+    layout = Layout(name, cell_specs, cells, table.comparisons, printed)
     shown = {p.spec.key: usable(p, reuse_stale=reuse_stale) for p in planned}
     runs = {p.spec.key: records(p, store, reuse_stale=reuse_stale) for p in planned}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
@@ -106,7 +106,7 @@ def tabulated(
     lines = facts(name, planned, runs, profile, notes)
     problems = _problems(table.problems, store)
     sheet = Sheet(name, title, tuple(blocks), tuple(lines), problems)
-    return Tabulated(cells, table.comparisons, sheet, tuple(places), shown)
+    return Tabulated(cells, table.comparisons, sheet, tuple(cell_specs), shown)
 
 
 def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[RunSpec], Hashes | None]:

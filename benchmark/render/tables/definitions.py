@@ -110,7 +110,7 @@ def cell_specs(name: str, planned: Sequence[Planned], grades: dict[str, Grade]) 
         else:
             if group(spec) == "control":  # beside it the paper prints nothing
                 cell_spec = replace(
-                    cell_spec, compared=False, paper_row=cell_spec.place.label + ", control"
+                    cell_spec, compared=False, paper_row=cell_spec.key.label + ", control"
                 )
             buckets: tuple[Bucket | None, ...] = RULES.buckets if name == "table3" else (None,)
             found += [replace(cell_spec, bucket=bucket) for bucket in buckets]

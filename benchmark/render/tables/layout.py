@@ -121,7 +121,7 @@ class Layout:
         """FindRec against the best other row, as the paper's last row has it."""
         entries = []
         for metric in PAPER_METRICS:
-            line = self.comparisons.get(Key(self.table_id, *cell_spec.place, metric))
+            line = self.comparisons.get(Key(self.table_id, *cell_spec.key, metric))
             text = percent(line["difference"]) if line is not None else "–"
             entries.append(Entry(text, paper=self.improvements.get((note.name, metric), "")))
         return Line(f"{OWN_MODEL} vs best other", tuple(entries))
@@ -146,7 +146,7 @@ class Layout:
         """What validation chooses, and how much choosing on test would flatter."""
 
         def mean(cell_spec: CellSpec, table_id: str) -> float:
-            return float(self.cells[Key(table_id, *cell_spec.place, RULES.metric)]["mean"])
+            return float(self.cells[Key(table_id, *cell_spec.key, RULES.metric)]["mean"])
 
         def test(cell_spec: CellSpec) -> float:
             return mean(cell_spec, self.table_id)
@@ -181,7 +181,7 @@ class Layout:
         return tuple(self._entry(cell_spec, metric, self.table_id) for metric in PAPER_METRICS)
 
     def _entry(self, cell_spec: CellSpec, metric: str, table_id: str) -> Entry:
-        key = Key(table_id, *cell_spec.place, metric)
+        key = Key(table_id, *cell_spec.key, metric)
         cell = self.cells[key]
         paper = cell["paper"]
         if cell["n"] == 0 or math.isnan(cell["mean"]):
@@ -234,7 +234,7 @@ class Layout:
         lines = []
         for cell_spec in own:
             for metric in PAPER_METRICS if not several else (RULES.metric,):
-                line = self.comparisons.get(Key(self.table_id, *cell_spec.place, metric))
+                line = self.comparisons.get(Key(self.table_id, *cell_spec.key, metric))
                 if line is not None:
                     lines.append(self._inference_line(cell_spec, metric, line, several))
         if not lines:
@@ -274,7 +274,7 @@ class Layout:
             return ABLATIONS[cell_spec.spec.variant][1]
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"
-        return f"length {cell_spec.place.column}" if cell_spec.bucket is not None else cell_spec.row
+        return f"length {cell_spec.key.column}" if cell_spec.bucket is not None else cell_spec.row
 
 
 def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Any, Any]]:
