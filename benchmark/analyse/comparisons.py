@@ -117,7 +117,7 @@ def _against_best(table: str, family: ComparisonFamily, key: CellKey) -> Compari
     seeds = family.over_seeds()
     other = max((p for p in seeds if p != key), key=lambda p: seeds[p].mean())
     result = family.bootstrap.compare(family.members[key], family.members[other])
-    judged = min(result.n_seeds) >= family.bootstrap.rules.minimum_seeds
+    tested = min(result.n_seeds) >= family.bootstrap.rules.minimum_seeds
     a, b = seeds[key], seeds[other]
     paired = len(a) == len(b)
     return ComparisonRow(
@@ -128,7 +128,7 @@ def _against_best(table: str, family: ComparisonFamily, key: CellKey) -> Compari
         difference=result.difference,
         low=result.low,
         high=result.high,
-        p=result.p if judged else np.nan,
+        p=result.p if tested else np.nan,
         smallest_detectable=result.smallest_detectable,
         verdict=result.verdict,
         note=result.note,

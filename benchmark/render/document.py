@@ -40,7 +40,7 @@ MEANING: dict[Sign, str] = {
 }
 
 
-class Key(NamedTuple):
+class ValueKey(NamedTuple):
     """Names of a cell in the long CSV."""
 
     table: str
@@ -64,7 +64,7 @@ class Entry:
     underline: bool = False
     """Both by the paper's rule."""
     signs: tuple[Sign, ...] = ()
-    key: Key | None = None
+    key: ValueKey | None = None
 
     @property
     def marks(self) -> str:

@@ -20,7 +20,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.files import atomic_folder
 from benchmark.paper import load_claims
 from benchmark.plan import OWN_MODEL, experiments
-from benchmark.render.document import Key, number, percent
+from benchmark.render.document import ValueKey, number, percent
 from benchmark.render.figures.style import look
 from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.report.provenance import Provenance, cell_id
@@ -168,7 +168,7 @@ def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[St
     """NDCG@10 of every row of Table 2, and how FindRec stands."""
     metric = RULES.metric
     cells = {
-        Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
+        ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
         for r in table.cells.to_dict("records")
     }
     lines = {
@@ -181,7 +181,7 @@ def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[St
         shown = []
         for cell_spec in table.cell_specs:
             if cell_spec.spec.dataset == dataset and cell_spec.spec.variant == "base":
-                key = Key("2", *cell_spec.key, metric)
+                key = ValueKey("2", *cell_spec.key, metric)
                 shown.append((cell_spec, key, cells[key]))
         values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
         widest = max((v for v in values if v == v), default=1.0) * 1.02

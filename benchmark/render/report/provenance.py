@@ -12,13 +12,13 @@ import numpy as np
 
 from benchmark.analyse.cells import CellSpec
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.render.document import Key, number
+from benchmark.render.document import ValueKey, number
 from benchmark.render.tables.build import Tabulated
 from benchmark.runs.schema import RunResult
 from benchmark.runs.store import Store
 
 
-def cell_id(key: Key) -> str:
+def cell_id(key: ValueKey) -> str:
     """The id of a cell on the page."""
     return "|".join(key)
 
@@ -36,7 +36,7 @@ class Provenance:
         """Every cell of a table; those without runs say so."""
         by_key = {cell_spec.key: cell_spec for cell_spec in table.cell_specs}
         for r in table.cells.to_dict("records"):
-            key = Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
+            key = ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
             cell: dict[str, Any] = {
                 "title": " · ".join(part for part in (key.row, key.column) if part),
                 "where": f"{key.metric} on {key.dataset}",

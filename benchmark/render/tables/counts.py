@@ -14,7 +14,7 @@ from benchmark.data.config import Counts
 from benchmark.data.statistics import STATISTICS, statistics
 from benchmark.data.statistics import table1 as statistics_table
 from benchmark.paper import load_cells
-from benchmark.render.document import Block, Entry, Key, Line, count, number, signed
+from benchmark.render.document import Block, Entry, Line, ValueKey, count, number, signed
 
 _DIGITS = {"sparsity": 2, "average_length": 2}
 _LABELS = {"average_length": "average length", "sparsity": "sparsity, %"}
@@ -38,7 +38,7 @@ def table1(bundles: Sequence[Bundle]) -> Counted:
         lines = []
         for r in frame[frame["dataset"] == bundle.name].to_dict("records"):
             name = str(r["statistic"])
-            key = Key("1", bundle.name, "", bundle.name, name)
+            key = ValueKey("1", bundle.name, "", bundle.name, name)
             grade = bundle.meta.grade
             cells.append(_cell(key, r["ours"], r["printed"], grade))
             printed = _missing(r["printed"])
@@ -84,7 +84,7 @@ def table4(bundles: Sequence[Bundle]) -> Counted:
             ours = statistics(counts)
             entries: list[Entry] = []
             for name in metrics:
-                key = Key("4", label, "", bundle.name, name)
+                key = ValueKey("4", label, "", bundle.name, name)
                 paper = values.get((bundle.name, label, name), math.nan)
                 cells.append(_cell(key, ours[name], paper, bundle.meta.grade))
                 verdict = _verdict(ours[name], paper, name)
@@ -127,7 +127,7 @@ def _verdict(ours: float, printed: float, name: str) -> str:
     return _difference(gap, name)
 
 
-def _cell(key: Key, ours: float, paper: float | None, grade: str) -> tuple[object, ...]:
+def _cell(key: ValueKey, ours: float, paper: float | None, grade: str) -> tuple[object, ...]:
     nan = math.nan
     printed = nan if _missing(paper) else paper
     return (*key, float(ours), nan, nan, printed, grade, nan, nan, nan, nan, "ok")

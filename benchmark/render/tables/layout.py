@@ -13,9 +13,9 @@ from benchmark.plan import OWN_MODEL
 from benchmark.render.document import (
     Block,
     Entry,
-    Key,
     Line,
     Sign,
+    ValueKey,
     change,
     number,
     p_value,
@@ -121,7 +121,7 @@ class Layout:
         """FindRec against the best other row, as the paper's last row has it."""
         entries = []
         for metric in PAPER_METRICS:
-            line = self.comparisons.get(Key(self.table_id, *cell_spec.key, metric))
+            line = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
             text = percent(line["difference"]) if line is not None else "–"
             entries.append(Entry(text, paper=self.improvements.get((note.name, metric), "")))
         return Line(f"{OWN_MODEL} vs best other", tuple(entries))
@@ -146,7 +146,7 @@ class Layout:
         """What validation chooses, and how much choosing on test would flatter."""
 
         def mean(cell_spec: CellSpec, table_id: str) -> float:
-            return float(self.cells[Key(table_id, *cell_spec.key, RULES.metric)]["mean"])
+            return float(self.cells[ValueKey(table_id, *cell_spec.key, RULES.metric)]["mean"])
 
         def test(cell_spec: CellSpec) -> float:
             return mean(cell_spec, self.table_id)
@@ -181,7 +181,7 @@ class Layout:
         return tuple(self._entry(cell_spec, metric, self.table_id) for metric in PAPER_METRICS)
 
     def _entry(self, cell_spec: CellSpec, metric: str, table_id: str) -> Entry:
-        key = Key(table_id, *cell_spec.key, metric)
+        key = ValueKey(table_id, *cell_spec.key, metric)
         cell = self.cells[key]
         paper = cell["paper"]
         if cell["n"] == 0 or math.isnan(cell["mean"]):
@@ -234,7 +234,7 @@ class Layout:
         lines = []
         for cell_spec in own:
             for metric in PAPER_METRICS if not several else (RULES.metric,):
-                line = self.comparisons.get(Key(self.table_id, *cell_spec.key, metric))
+                line = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
                 if line is not None:
                     lines.append(self._inference_line(cell_spec, metric, line, several))
         if not lines:
@@ -277,8 +277,8 @@ class Layout:
         return f"length {cell_spec.key.column}" if cell_spec.bucket is not None else cell_spec.row
 
 
-def _by_key(frame: pd.DataFrame) -> dict[Key, dict[Any, Any]]:
+def _by_key(frame: pd.DataFrame) -> dict[ValueKey, dict[Any, Any]]:
     return {
-        Key(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
+        ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
         for r in frame.to_dict("records")
     }
