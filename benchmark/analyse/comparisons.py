@@ -90,8 +90,8 @@ COLUMNS = (
 
 def compare_families(table: str, families: Sequence[ComparisonFamily]) -> pd.DataFrame:
     """One line for each cell of every family with at least two, columns `COLUMNS`: the fields of
-    `ComparisonRow`, p_holm over the whole table, and the marks by the paper's rule (paper_*) and by the
-    corrected one."""
+    `ComparisonRow`, p_holm over the whole table, and the marks by the rule of the paper (paper_*)
+    and by the corrected one."""
     held = [family for family in families if len(family.members) > 1]
     rows = [[_against_best(table, family, key) for key in family.members] for family in held]
     adjusted = iter(holm([row.p for own in rows for row in own]))

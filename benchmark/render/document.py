@@ -6,7 +6,7 @@ screen. Every number in every format comes through `number` or `change`.
 Glossary
     sheet   one table: blocks, and notes under it
     block   one grid of it, usually a dataset's
-    line    a row of a block
+    row     a row of a block
     entry   one place: our number, the printed one, their difference, and the marks
 """
 
@@ -77,7 +77,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """One row of a block."""
 
     label: str
@@ -90,24 +90,24 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """One grid; `headings` are those of the entries, `stub` that of the labels."""
+    """One grid; `headings` are those of the entries, `row_heading` that of the labels."""
 
     title: str
-    stub: str
+    row_heading: str
     headings: tuple[str, ...]
-    lines: tuple[Line, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
     detail: bool = False
     """Whether it is background that a reader may skip (folded away where that is possible)."""
 
     def has_paper(self, column: int) -> bool:
-        return any(line.entries[column].paper for line in self.lines)
+        return any(row.entries[column].paper for row in self.rows)
 
     def has_difference(self, column: int) -> bool:
-        return any(line.entries[column].difference for line in self.lines)
+        return any(row.entries[column].difference for row in self.rows)
 
     def has_spread(self, column: int) -> bool:
-        return any(line.entries[column].spread for line in self.lines)
+        return any(row.entries[column].spread for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -126,20 +126,20 @@ class Sheet:
         seen = {
             sign
             for block in self.blocks
-            for line in block.lines
-            for entry in line.entries
+            for row in block.rows
+            for entry in row.entries
             for sign in entry.signs
         }
         return tuple(sign for sign in SIGNS if sign in seen)
 
     def legend(self) -> list[tuple[str, str]]:
         """(mark, meaning) of every mark that occurs."""
-        lines = [(SIGNS[sign], MEANING[sign]) for sign in self.signs()]
-        entries = [e for block in self.blocks for line in block.lines for e in line.entries]
+        rows = [(SIGNS[sign], MEANING[sign]) for sign in self.signs()]
+        entries = [e for block in self.blocks for row in block.rows for e in row.entries]
         if any(entry.bold for entry in entries):
             meaning = "best and second best by mean (the paper's rule); controls take no part."
-            lines.insert(0, ("bold, underline", meaning))
-        return lines
+            rows.insert(0, ("bold, underline", meaning))
+        return rows
 
 
 def number(value: float, digits: int = 4) -> str:

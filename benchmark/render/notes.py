@@ -13,7 +13,7 @@ from benchmark.data.bundle import BundleMeta, default_root
 from benchmark.data.config import dataset_config
 from benchmark.errors import InputError
 from benchmark.plan import Planned
-from benchmark.render.document import Block, Entry, Line, count, duration, size
+from benchmark.render.document import Block, Entry, TableRow, count, duration, size
 from benchmark.render.tables.definitions import FEATURE_CONTROLS, group, usable
 from benchmark.runs.schema import RunKey, RunRecord
 from benchmark.runs.store import Store
@@ -156,7 +156,7 @@ def runs_block(
     datasets: Mapping[str, DatasetNote],
 ) -> Block:
     """Steps, targets, time and size of the runs behind a table."""
-    lines = []
+    rows = []
     for p in planned:
         own = runs[p.spec.key]
         if not own:
@@ -180,7 +180,7 @@ def runs_block(
             mean([r.parameters for r in own]) if trained else "",
             size(max((r.peak_memory for r in own if r.peak_memory is not None), default=None)),
         )
-        lines.append(Line(name, tuple(Entry(text) for text in texts)))
+        rows.append(TableRow(name, tuple(Entry(text) for text in texts)))
     headings = (
         *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
         *("training", "evaluation", "parameters", "peak memory"),
@@ -189,7 +189,7 @@ def runs_block(
         "Means over seeds; a seed's time is its own on one worker. Peak memory is the highest of "
         "any seed, of the whole process on a CPU or of the device; empty where it was not measured."
     )
-    return Block("Runs behind the table", "method", headings, tuple(lines), (note,), detail=True)
+    return Block("Runs behind the table", "method", headings, tuple(rows), (note,), detail=True)
 
 
 def _span(seeds: Sequence[int]) -> str:

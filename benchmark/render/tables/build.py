@@ -16,7 +16,7 @@ from benchmark.plan import Planned, experiments
 from benchmark.render.document import Sheet
 from benchmark.render.notes import dataset_note, facts, records, runs_block
 from benchmark.render.tables.counts import table1, table4
-from benchmark.render.tables.definitions import SWEEPS, cell_specs, distinct, usable
+from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells, usable
 from benchmark.render.tables.layout import Layout
 from benchmark.render.tables.writers import to_latex, to_markdown
 from benchmark.runs.identity import hashes
@@ -80,7 +80,9 @@ def tabulated(
     planned = distinct(name, planned)
     names = dict.fromkeys(p.spec.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
-    cell_specs = cell_specs(name, planned, {dataset: note.grade for dataset, note in notes.items()})
+    cell_specs = specs_of_cells(
+        name, planned, {dataset: note.grade for dataset, note in notes.items()}
+    )
     fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
     printed = load_cells()

@@ -14,7 +14,7 @@ from benchmark.data.config import Counts
 from benchmark.data.statistics import STATISTICS, statistics
 from benchmark.data.statistics import table1 as statistics_table
 from benchmark.paper import load_cells
-from benchmark.render.document import Block, Entry, Line, ValueKey, count, number, signed
+from benchmark.render.document import Block, Entry, TableRow, ValueKey, count, number, signed
 
 _DIGITS = {"sparsity": 2, "average_length": 2}
 _LABELS = {"average_length": "average length", "sparsity": "sparsity, %"}
@@ -35,15 +35,15 @@ def table1(bundles: Sequence[Bundle]) -> Counted:
     cells: list[tuple[object, ...]] = []
     blocks: list[Block] = []
     for bundle in bundles:
-        lines = []
+        rows = []
         for r in frame[frame["dataset"] == bundle.name].to_dict("records"):
             name = str(r["statistic"])
             key = ValueKey("1", bundle.name, "", bundle.name, name)
             grade = bundle.meta.grade
             cells.append(_cell(key, r["ours"], r["printed"], grade))
             printed = _missing(r["printed"])
-            lines.append(
-                Line(
+            rows.append(
+                TableRow(
                     _LABELS.get(name, name),
                     (
                         Entry(_shown(r["ours"], name), key=key),
@@ -56,7 +56,7 @@ def table1(bundles: Sequence[Bundle]) -> Counted:
             )
         headings = ("ours", "printed", "decoded", "difference", "agrees")
         own = (bundle.meta.notes,) if bundle.meta.notes else ()
-        blocks.append(Block(bundle.meta.title, "statistic", headings, tuple(lines), own))
+        blocks.append(Block(bundle.meta.title, "statistic", headings, tuple(rows), own))
     notes = (
         "decoded: printed users and items less one each, since they count a padding id; sparsity "
         "and average length recomputed from the counts so corrected.",
@@ -76,7 +76,7 @@ def table4(bundles: Sequence[Bundle]) -> Counted:
     cells: list[tuple[object, ...]] = []
     blocks: list[Block] = []
     for bundle in bundles:
-        lines: list[Line] = []
+        rows: list[TableRow] = []
         known = any(dataset == bundle.name for dataset, _, _ in values)
         for label, counts in _by_length(bundle).items():
             if not counts.users:
@@ -90,10 +90,10 @@ def table4(bundles: Sequence[Bundle]) -> Counted:
                 verdict = _verdict(ours[name], paper, name)
                 printed_text = _shown(paper, name)
                 entries.append(Entry(_shown(ours[name], name), "", printed_text, verdict, key=key))
-            lines.append(Line(label, tuple(entries), rule=label == "Total"))
+            rows.append(TableRow(label, tuple(entries), rule=label == "Total"))
         headings = [_LABELS.get(name, name) for name in metrics]
         own = () if known else ("Not in the paper's table.",)
-        blocks.append(Block(bundle.meta.title, "length", tuple(headings), tuple(lines), own))
+        blocks.append(Block(bundle.meta.title, "length", tuple(headings), tuple(rows), own))
     notes = (
         "Length is a user's full sequence after filtering; 5-10 is [5, 10), 10-30 is [10, 30), "
         ">30 is [30, inf).",

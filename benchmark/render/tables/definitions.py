@@ -88,7 +88,9 @@ def usable(planned: Planned, *, reuse_stale: bool) -> tuple[int, ...]:
     return tuple(seed for seed, state in planned.states.items() if state in wanted)
 
 
-def cell_specs(name: str, planned: Sequence[Planned], grades: dict[str, Grade]) -> list[CellSpec]:
+def specs_of_cells(
+    name: str, planned: Sequence[Planned], grades: dict[str, Grade]
+) -> list[CellSpec]:
     """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
     found = []
     for p in planned:

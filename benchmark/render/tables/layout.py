@@ -13,8 +13,8 @@ from benchmark.plan import OWN_MODEL
 from benchmark.render.document import (
     Block,
     Entry,
-    Line,
     Sign,
+    TableRow,
     ValueKey,
     change,
     number,
@@ -76,18 +76,18 @@ class Layout:
         if self.name in SWEEPS:
             return [self._sweep(cell_specs, note, notes), *self._inference(cell_specs, note)]
         if self.name == "table3":
-            lines = self._by_bucket(cell_specs)
+            rows = self._by_bucket(cell_specs)
         elif self.name == "table5":
-            lines = [Line(ABLATIONS[s.spec.variant][1], self._entries(s)) for s in cell_specs]
+            rows = [TableRow(ABLATIONS[s.spec.variant][1], self._entries(s)) for s in cell_specs]
         else:
-            lines = self._by_group(cell_specs, note)
-        grid = Block(note.heading, "method", PAPER_METRICS, tuple(lines), notes)
+            rows = self._by_group(cell_specs, note)
+        grid = Block(note.heading, "method", PAPER_METRICS, tuple(rows), notes)
         return [grid, *self._inference(cell_specs, note)]
 
     # ------------------------------------------------------------ grids
 
-    def _by_group(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[Line]:
-        lines: list[Line] = []
+    def _by_group(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[TableRow]:
+        rows: list[TableRow] = []
         for key, heading in GROUPS.items():
             members = [cell_spec for cell_spec in cell_specs if group(cell_spec.spec) == key]
             for at, cell_spec in enumerate(members):
@@ -97,17 +97,19 @@ class Layout:
                     if change_of_features
                     else cell_spec.row
                 )
-                lines.append(Line(label, self._entries(cell_spec), "" if at else heading, not at))
+                rows.append(
+                    TableRow(label, self._entries(cell_spec), "" if at else heading, not at)
+                )
             if key == "ours" and members:
-                lines.append(self._improvement(members[0], note))
-        return lines
+                rows.append(self._improvement(members[0], note))
+        return rows
 
-    def _by_bucket(self, cell_specs: Sequence[CellSpec]) -> list[Line]:
-        lines: list[Line] = []
+    def _by_bucket(self, cell_specs: Sequence[CellSpec]) -> list[TableRow]:
+        rows: list[TableRow] = []
         for bucket in RULES.buckets:
             members = [cell_spec for cell_spec in cell_specs if cell_spec.bucket == bucket]
-            lines += [
-                Line(
+            rows += [
+                TableRow(
                     cell_spec.row,
                     self._entries(cell_spec),
                     "" if at else f"length {bucket.label}",
@@ -115,32 +117,32 @@ class Layout:
                 )
                 for at, cell_spec in enumerate(members)
             ]
-        return lines
+        return rows
 
-    def _improvement(self, cell_spec: CellSpec, note: DatasetNote) -> Line:
+    def _improvement(self, cell_spec: CellSpec, note: DatasetNote) -> TableRow:
         """FindRec against the best other row, as the paper's last row has it."""
         entries = []
         for metric in PAPER_METRICS:
-            line = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
-            text = percent(line["difference"]) if line is not None else "–"
+            row = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
+            text = percent(row["difference"]) if row is not None else "–"
             entries.append(Entry(text, paper=self.improvements.get((note.name, metric), "")))
-        return Line(f"{OWN_MODEL} vs best other", tuple(entries))
+        return TableRow(f"{OWN_MODEL} vs best other", tuple(entries))
 
     def _sweep(
         self, cell_specs: Sequence[CellSpec], note: DatasetNote, notes: tuple[str, ...]
     ) -> Block:
-        lines = []
+        rows = []
         for cell_spec in cell_specs:
             entries = (
                 self._entry(cell_spec, RULES.metric, self._validation_id),
                 *self._entries(cell_spec),
             )
             base = " (base)" if cell_spec.spec.variant == "base" else ""
-            lines.append(Line(f"{cell_spec.column}{base}", entries))
+            rows.append(TableRow(f"{cell_spec.column}{base}", entries))
         headings = (f"validation {RULES.metric}", *(f"test {metric}" for metric in PAPER_METRICS))
         sweep = SWEEPS[self.name]
         notes = (self._choice(cell_specs, sweep.label), *notes)
-        return Block(note.heading, sweep.label, headings, tuple(lines), notes)
+        return Block(note.heading, sweep.label, headings, tuple(rows), notes)
 
     def _choice(self, cell_specs: Sequence[CellSpec], label: str) -> str:
         """What validation chooses, and how much choosing on test would flatter."""
@@ -188,30 +190,30 @@ class Layout:
             text = "no users" if cell["n"] else _EMPTY.get(cell["status"], cell["status"])
             return Entry(text, paper=number(paper), key=key)
         comparable = cell["grade"] in ("A", "B")
-        line = self.comparisons.get(key)
+        row = self.comparisons.get(key)
         return Entry(
             number(cell["mean"]),
             number(cell["sd"]),
             number(paper),
             change(cell["mean"], paper) if comparable else "",
-            bold=line is not None and bool(line["paper_bold"]),
-            underline=line is not None and bool(line["paper_underline"]),
-            signs=self._signs(cell_spec, cell, line),
+            bold=row is not None and bool(row["paper_bold"]),
+            underline=row is not None and bool(row["paper_underline"]),
+            signs=self._signs(cell_spec, cell, row),
             key=key,
         )
 
     def _signs(
-        self, cell_spec: CellSpec, cell: dict[Any, Any], line: dict[Any, Any] | None
+        self, cell_spec: CellSpec, cell: dict[Any, Any], row: dict[Any, Any] | None
     ) -> tuple[Sign, ...]:
         """Stars and corrected marks only where a test was made."""
         signs: list[Sign] = []
-        if line is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(line["p"]):
-            signs += ["star"] * bool(line["paper_star"])
-            if line["star"]:
+        if row is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(row["p"]):
+            signs += ["star"] * bool(row["paper_star"])
+            if row["star"]:
                 signs.append("apart")
-            elif line["bold"]:
+            elif row["bold"]:
                 signs.append("best")
-            elif line["underline"]:
+            elif row["underline"]:
                 signs.append("next")
         if cell["status"] == "budget":
             signs.append("budget")
@@ -231,13 +233,13 @@ class Layout:
             if cell_spec.spec.model == OWN_MODEL and cell_spec.compared
         ]
         several = len(own) > 1
-        lines = []
+        rows = []
         for cell_spec in own:
             for metric in PAPER_METRICS if not several else (RULES.metric,):
-                line = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
-                if line is not None:
-                    lines.append(self._inference_line(cell_spec, metric, line, several))
-        if not lines:
+                row = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
+                if row is not None:
+                    rows.append(self._inference_row(cell_spec, metric, row, several))
+        if not rows:
             return []
         headings = (
             *("against", "difference", "95 % interval", "smallest detectable", "verdict"),
@@ -248,26 +250,26 @@ class Layout:
             "Relative difference from the best other, by the crossed bootstrap over users and "
             "seeds; the tests over seeds alone stand beside it and decide nothing.",
         )
-        return [Block(title, "cell", headings, tuple(lines), notes, detail=True)]
+        return [Block(title, "cell", headings, tuple(rows), notes, detail=True)]
 
-    def _inference_line(
-        self, cell_spec: CellSpec, metric: str, line: dict[Any, Any], several: bool
-    ) -> Line:
+    def _inference_row(
+        self, cell_spec: CellSpec, metric: str, row: dict[Any, Any], several: bool
+    ) -> TableRow:
         interval = ""
-        if not math.isnan(line["low"]):
-            interval = f"[{percent(line['low'])}, {percent(line['high'])}]"
-        verdict = f"inconclusive: {line['note']}" if line["note"] else line["verdict"]
-        if not math.isnan(line["p"]) and line["verdict"] != "inconclusive":
-            verdict = "better" if line["verdict"] == "replicated" else "not better"
-        effect = line["effect_hedges"]
+        if not math.isnan(row["low"]):
+            interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
+        verdict = f"inconclusive: {row['note']}" if row["note"] else row["verdict"]
+        if not math.isnan(row["p"]) and row["verdict"] != "inconclusive":
+            verdict = "better" if row["verdict"] == "replicated" else "not better"
+        effect = row["effect_hedges"]
         texts = (
-            *(line["versus"], percent(line["difference"]), interval),
-            *(percent(line["smallest_detectable"]), verdict, p_value(line["p_holm"])),
-            *(p_value(line["p_paired"]), p_value(line["p_welch"]), p_value(line["p_wilcoxon"])),
+            *(row["versus"], percent(row["difference"]), interval),
+            *(percent(row["smallest_detectable"]), verdict, p_value(row["p_holm"])),
+            *(p_value(row["p_paired"]), p_value(row["p_welch"]), p_value(row["p_wilcoxon"])),
             number(effect, 2),
         )
         label = f"{metric}, {self._short(cell_spec)}" if several else metric
-        return Line(label, tuple(Entry(text) for text in texts))
+        return TableRow(label, tuple(Entry(text) for text in texts))
 
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmark.render.document import Block, Entry, Line, Sheet
+from benchmark.render.document import Block, Entry, Sheet, TableRow
 
 # ---------------------------------------------------------------- Markdown
 
@@ -34,18 +34,18 @@ def to_markdown(sheet: Sheet) -> str:
 
 
 def _markdown_grid(block: Block) -> list[str]:
-    headings, align = [block.stub], [":--"]
+    headings, align = [block.row_heading], [":--"]
     for at, heading in enumerate(block.headings):
         extra = ["paper"] * block.has_paper(at) + ["Δ"] * block.has_difference(at)
         headings += [heading, *extra]
         align += ["--:"] * (1 + len(extra))
     rows = [headings, align]
     width = len(headings)
-    for line in block.lines:
-        if line.heading:
-            rows.append([f"*{line.heading}*", *[""] * (width - 1)])
-        cells = [_escaped(line.label)]
-        for at, entry in enumerate(line.entries):
+    for row in block.rows:
+        if row.heading:
+            rows.append([f"*{row.heading}*", *[""] * (width - 1)])
+        cells = [_escaped(row.label)]
+        for at, entry in enumerate(row.entries):
             cells.append(_markdown_entry(entry))
             cells += [entry.paper] * block.has_paper(at)
             cells += [entry.difference] * block.has_difference(at)
@@ -104,7 +104,7 @@ def to_latex(sheet: Sheet) -> str:
     """One `table*` a block, with booktabs and amssymb; notes in the caption's own paragraph."""
     parts = ["% \\usepackage{booktabs,amssymb}"]
     for block in sheet.blocks:
-        columns, headings = "l", [_latex(block.stub)]
+        columns, headings = "l", [_latex(block.row_heading)]
         for at, heading in enumerate(block.headings):
             extra = ["paper"] * block.has_paper(at) + [r"$\Delta$"] * block.has_difference(at)
             columns += "r" * (1 + len(extra))
@@ -134,13 +134,13 @@ def to_latex(sheet: Sheet) -> str:
 
 
 def _latex_lines(block: Block, width: int) -> Iterable[str]:
-    for index, line in enumerate(block.lines):
-        if index and (line.rule or line.heading):
+    for index, row in enumerate(block.rows):
+        if index and (row.rule or row.heading):
             yield r"\midrule"
-        if line.heading:
-            yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{_latex(line.heading)}}}}} \\\\"
-        cells = [_latex(line.label)]
-        for at, entry in enumerate(line.entries):
+        if row.heading:
+            yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{_latex(row.heading)}}}}} \\\\"
+        cells = [_latex(row.label)]
+        for at, entry in enumerate(row.entries):
             cells.append(_latex_entry(entry))
             cells += [_latex(entry.paper)] * block.has_paper(at)
             cells += [_latex(entry.difference)] * block.has_difference(at)
@@ -189,28 +189,28 @@ def _rich_grid(block: Block) -> RichTable:
         box=None,
         padding=(0, 2, 0, 0),
     )
-    table.add_column(block.stub)  # labels wrap before numbers are cut
+    table.add_column(block.row_heading)  # labels wrap before numbers are cut
     for heading in block.headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    for index, line in enumerate(block.lines):
-        if index and line.rule and not line.heading:
+    for index, row in enumerate(block.rows):
+        if index and row.rule and not row.heading:
             table.add_section()
-        if line.heading:
+        if row.heading:
             if index:
                 table.add_row()
-            table.add_row(Text(line.heading, style="italic dim"))
-        label = Text(line.label)
-        if any(entry.bold for entry in line.entries):
+            table.add_row(Text(row.heading, style="italic dim"))
+        label = Text(row.label)
+        if any(entry.bold for entry in row.entries):
             label.stylize("bold")
-        table.add_row(label, *(_rich_entry(entry) for entry in line.entries))
-        if _has_second(line):
+        table.add_row(label, *(_rich_entry(entry) for entry in row.entries))
+        if _has_second(row):
             second = Text("  paper", style="dim")
-            table.add_row(second, *(_rich_second(entry) for entry in line.entries))
+            table.add_row(second, *(_rich_second(entry) for entry in row.entries))
     return table
 
 
-def _has_second(line: Line) -> bool:
-    return any(entry.paper for entry in line.entries)
+def _has_second(row: TableRow) -> bool:
+    return any(entry.paper for entry in row.entries)
 
 
 def _rich_entry(entry: Entry) -> Text:

@@ -38,8 +38,8 @@ def planned(store, profile, name="table2", seeds=3, models=MODELS):
 
 
 def entries(table, label, block=0):
-    (line,) = [l for l in table.sheet.blocks[block].lines if l.label == label]
-    return line.entries
+    (row,) = [l for l in table.sheet.blocks[block].rows if l.label == label]
+    return row.entries
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_cells_show_ours_beside_the_printed(synthetic, profile):
 def test_controls_stand_apart(synthetic, profile):
     store, _ = synthetic
     table = tabulated("table2", planned(store, profile), store, profile)
-    lines = table.sheet.blocks[0].lines
-    start = next(at for at, line in enumerate(lines) if line.heading.startswith("Controls"))
-    controls = lines[start:]
-    assert {line.label for line in controls} >= {"Popularity", "FindRec, features permuted"}
-    for line in controls:
-        for entry in line.entries:
+    rows = table.sheet.blocks[0].rows
+    start = next(at for at, row in enumerate(rows) if row.heading.startswith("Controls"))
+    controls = rows[start:]
+    assert {row.label for row in controls} >= {"Popularity", "FindRec, features permuted"}
+    for row in controls:
+        for entry in row.entries:
             assert (entry.paper, entry.difference, entry.bold, entry.underline) == (
                 "",
                 "",
@@ -98,9 +98,7 @@ def test_controls_stand_apart(synthetic, profile):
 def test_three_seeds_carry_no_star(synthetic, profile):
     store, _ = synthetic
     table = tabulated("table2", planned(store, profile), store, profile)
-    signs = {
-        s for b in table.sheet.blocks for line in b.lines for e in line.entries for s in e.signs
-    }
+    signs = {s for b in table.sheet.blocks for row in b.rows for e in row.entries for s in e.signs}
     assert not signs & {"star", "apart", "best", "next"}
     assert any("Inconclusive (n = 3)" in note for note in table.sheet.notes)
     best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
@@ -113,11 +111,11 @@ def test_six_seeds_carry_marks(tmp_path, profile):
     table = tabulated(
         "table2", planned(store, profile, seeds=6, models=("SASRec", "MMMLP")), store, profile
     )
-    lines = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
+    rows = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
     for model in ("SASRec", "MMMLP"):
         signs = entries(table, model)[1].signs
-        assert ("star" in signs) == lines.loc[model, "paper_star"]
-        assert ("apart" in signs) == lines.loc[model, "star"]
+        assert ("star" in signs) == rows.loc[model, "paper_star"]
+        assert ("apart" in signs) == rows.loc[model, "star"]
     assert not any("Inconclusive" in note for note in table.sheet.notes)
 
 
@@ -204,9 +202,9 @@ def test_latex_escapes_and_balances(synthetic, profile):
         for number_of_columns, body in re.findall(
             r"begin\{tabular\}\{(l[r]*)\}(.*?)end\{tabular\}", text, re.S
         ):
-            for line in body.splitlines():
-                if line.endswith(r"\\") and "multicolumn" not in line:
-                    assert len(re.findall(r"(?<!\\)&", line)) == len(number_of_columns) - 1
+            for row in body.splitlines():
+                if row.endswith(r"\\") and "multicolumn" not in row:
+                    assert len(re.findall(r"(?<!\\)&", row)) == len(number_of_columns) - 1
 
 
 def test_render_writes_three_files(synthetic, profile, tmp_path):
@@ -230,7 +228,7 @@ def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(to_terminal(sheet))
     text = console.export_text()
-    spreads = [e.spread for b in sheet.blocks for line in b.lines for e in line.entries if e.spread]
+    spreads = [e.spread for b in sheet.blocks for row in b.rows for e in row.entries if e.spread]
     assert spreads
     assert all(f"±{spread.removeprefix('0')}" in text for spread in spreads)
     assert "…" not in text
@@ -251,12 +249,12 @@ def test_every_experiment_is_drawn():
 def test_counts_of_beauty(profile):
     """Table 1 to the digit once decoded, Table 4 in part (shipped data, built on first use)."""
     first = tabulated("table1", [], Store(Path("nowhere")), profile)
-    agrees = [line.entries[-1].text for line in first.sheet.blocks[0].lines]
+    agrees = [row.entries[-1].text for row in first.sheet.blocks[0].rows]
     assert agrees == ["yes"] * 5
     fourth = tabulated("table4", [], Store(Path("nowhere")), profile)
     verdicts = {
-        line.label: [entry.difference for entry in line.entries]
-        for line in fourth.sheet.blocks[0].lines
+        row.label: [entry.difference for entry in row.entries]
+        for row in fourth.sheet.blocks[0].rows
     }
     assert list(verdicts) == [*(b.label for b in RULES.buckets), "Total"]
     assert verdicts["10-30"][:3] == ["padded", "padded", "agrees"]
@@ -288,11 +286,11 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     assert table.comparisons.empty
     assert entries(table, "SASRec")[0].text == "no current run"
     assert set(table.shown.values()) == {()}
-    assert not table.sheet.blocks[-1].lines
+    assert not table.sheet.blocks[-1].rows
     reused = tabulated("table2", plans, store, profile, reuse_stale=True)
     assert set(reused.cells["status"]) == {"stale"}
     assert entries(reused, "SASRec")[0].signs[-1] == "stale"
-    assert len(reused.sheet.blocks[-1].lines) == len(plans)
+    assert len(reused.sheet.blocks[-1].rows) == len(plans)
 
 
 def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
@@ -353,7 +351,7 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
     table = tabulated("table2", plans, store, profile)
     block = table.sheet.blocks[-1]
     at = block.headings.index("peak memory")
-    assert {line.label: line.entries[at].text for line in block.lines} == {
+    assert {row.label: row.entries[at].text for row in block.rows} == {
         "SASRec": "302 MiB",
         "Popularity": "",
     }
