@@ -64,7 +64,7 @@ def render(
         ]
         asked = selection.model_dump_json(indent=1) + "\n"
         paths.append(_written(out / "tables" / f"{name}.json", asked))
-        terminal = to_terminal(table.sheet)
+        terminal = to_terminal(table.document)
     if name in FIGURES:
         paths += draw(name, planned, store, profile, out / "figures", selection)
     return Rendered(paths, terminal)

@@ -4,7 +4,7 @@
 screen. Every number in every format comes through `number` or `change`.
 
 Glossary
-    sheet   one table: blocks, and notes under it
+    document   one table: blocks, and notes under it
     block   one grid of it, usually a dataset's
     row     a row of a block
     entry   one place: our number, the printed one, their difference, and the marks
@@ -111,7 +111,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Document:
     """A table."""
 
     name: str

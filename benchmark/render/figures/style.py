@@ -1,4 +1,4 @@
-"""How every picture looks: one style sheet, one colour for a method, readable in grey.
+"""How every picture looks: one style document, one colour for a method, readable in grey.
 
 Colours are from Okabe and Ito's palette and Paul Tol's "muted", which people with colour-blindness
 tell apart; line style and marker say the same again for print in grey.
@@ -72,7 +72,7 @@ def look(method: str) -> Look:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style sheet, whatever the user's own matplotlibrc says."""
+    """The style document, whatever the user's own matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.style.use(STYLE)

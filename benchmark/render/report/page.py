@@ -110,7 +110,7 @@ def write_report(
     if audit is not None and (audit / "audit.json").is_file():
         text = (audit / "audit.json").read_text(encoding="utf-8")
         findings = AuditReport.model_validate_json(text)
-    performance = next(table for table in tables if table.sheet.name == "table2")
+    performance = next(table for table in tables if table.document.name == "table2")
     context: dict[str, Any] = {
         "profile": profile,
         "tables": tables,

@@ -13,7 +13,7 @@ from benchmark.analyse.verify import to_csv
 from benchmark.data.bundle import load_bundle
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
-from benchmark.render.document import Sheet
+from benchmark.render.document import Document
 from benchmark.render.notes import dataset_note, facts, records, runs_block
 from benchmark.render.tables.counts import table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells, usable
@@ -38,7 +38,7 @@ class Tabulated:
     """Long form: `benchmark.analyse.cells.COLUMNS`."""
     comparisons: pd.DataFrame
     """`benchmark.analyse.comparisons.COLUMNS`; empty for tables of counts."""
-    sheet: Sheet
+    document: Document
     cell_specs: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""
     shown: Mapping[RunKey, tuple[int, ...]] = field(default_factory=dict)
@@ -47,9 +47,9 @@ class Tabulated:
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
         return {
-            "md": to_markdown(self.sheet),
+            "md": to_markdown(self.document),
             "csv": to_csv(self.cells),
-            "tex": to_latex(self.sheet),
+            "tex": to_latex(self.document),
         }
 
 
@@ -75,8 +75,8 @@ def tabulated(
     if name in ("table1", "table4"):
         build = table1 if name == "table1" else table4
         counted = build([load_bundle(dataset, root=data) for dataset in datasets or profile.run_on])
-        sheet = Sheet(name, title, counted.blocks, counted.notes)
-        return Tabulated(counted.cells, pd.DataFrame(), sheet)
+        document = Document(name, title, counted.blocks, counted.notes)
+        return Tabulated(counted.cells, pd.DataFrame(), document)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.spec.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
@@ -107,8 +107,8 @@ def tabulated(
     blocks.append(runs_block(planned, runs, notes))
     lines = facts(name, planned, runs, profile, notes)
     problems = _problems(table.problems, store)
-    sheet = Sheet(name, title, tuple(blocks), tuple(lines), problems)
-    return Tabulated(cells, table.comparisons, sheet, tuple(cell_specs), shown)
+    document = Document(name, title, tuple(blocks), tuple(lines), problems)
+    return Tabulated(cells, table.comparisons, document, tuple(cell_specs), shown)
 
 
 def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[RunSpec], Hashes | None]:

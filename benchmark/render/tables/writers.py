@@ -8,15 +8,15 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmark.render.document import Block, Entry, Sheet, TableRow
+from benchmark.render.document import Block, Document, Entry, TableRow
 
 # ---------------------------------------------------------------- Markdown
 
 
-def to_markdown(sheet: Sheet) -> str:
+def to_markdown(document: Document) -> str:
     """GitHub's Markdown; background blocks are folded."""
-    parts = [f"# {sheet.title}", ""]
-    for block in sheet.blocks:
+    parts = [f"# {document.title}", ""]
+    for block in document.blocks:
         if block.detail:
             parts += ["<details>", f"<summary>{block.title}</summary>", ""]
         elif block.title:
@@ -25,11 +25,11 @@ def to_markdown(sheet: Sheet) -> str:
         parts += [f"{_escaped(note)}\n" for note in block.notes]
         if block.detail:
             parts += ["</details>", ""]
-    parts += [f"- {mark}: {_escaped(meaning)}" for mark, meaning in sheet.legend()]
-    parts += [f"- {_escaped(note)}" for note in sheet.notes]
-    if sheet.problems:
+    parts += [f"- {mark}: {_escaped(meaning)}" for mark, meaning in document.legend()]
+    parts += [f"- {_escaped(note)}" for note in document.notes]
+    if document.problems:
         parts += ["", "Runs that are not in the numbers, or only with a mark:", ""]
-        parts += [f"- {_escaped(problem)}" for problem in sheet.problems]
+        parts += [f"- {_escaped(problem)}" for problem in document.problems]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -100,16 +100,16 @@ _LATEX = {
 }
 
 
-def to_latex(sheet: Sheet) -> str:
+def to_latex(document: Document) -> str:
     """One `table*` a block, with booktabs and amssymb; notes in the caption's own paragraph."""
     parts = ["% \\usepackage{booktabs,amssymb}"]
-    for block in sheet.blocks:
+    for block in document.blocks:
         columns, headings = "l", [_latex(block.row_heading)]
         for at, heading in enumerate(block.headings):
             extra = ["paper"] * block.has_paper(at) + [r"$\Delta$"] * block.has_difference(at)
             columns += "r" * (1 + len(extra))
             headings += [_latex(heading), *extra]
-        title = f"{sheet.title}. {block.title}" if block.title else sheet.title
+        title = f"{document.title}. {block.title}" if block.title else document.title
         parts += [
             r"\begin{table*}",
             r"\centering\small",
@@ -125,8 +125,8 @@ def to_latex(sheet: Sheet) -> str:
             r"\end{table*}",
             "",
         ]
-    notes = [f"{mark}: {meaning}" for mark, meaning in sheet.legend()]
-    notes += [*sheet.notes, *sheet.problems]
+    notes = [f"{mark}: {meaning}" for mark, meaning in document.legend()]
+    notes += [*document.notes, *document.problems]
     parts += [r"\begin{itemize}\small"] * bool(notes)
     parts += [f"\\item {_latex(note)}" for note in notes]
     parts += [r"\end{itemize}"] * bool(notes)
@@ -164,18 +164,18 @@ def _latex(text: str) -> str:
 # ---------------------------------------------------------------- terminal
 
 
-def to_terminal(sheet: Sheet) -> Group:
+def to_terminal(document: Document) -> Group:
     """For 80 columns and more: under each of our numbers the paper's with the difference."""
-    parts: list[RichTable | Text | Padding] = [Text(sheet.title, style="bold")]
-    for block in sheet.blocks:
+    parts: list[RichTable | Text | Padding] = [Text(document.title, style="bold")]
+    for block in document.blocks:
         if not block.detail:
             parts.append(_rich_grid(block))
             parts += [Padding(Text(note), (0, 1)) for note in block.notes]
-    notes = [Text(f"{mark}  {meaning}", style="dim") for mark, meaning in sheet.legend()]
-    notes += [Text(note, style="dim") for note in sheet.notes]
-    notes += [Text(problem, style="red") for problem in sheet.problems[:8]]
-    if len(sheet.problems) > 8:
-        notes.append(Text(f"and {len(sheet.problems) - 8} more; see the written table", "red"))
+    notes = [Text(f"{mark}  {meaning}", style="dim") for mark, meaning in document.legend()]
+    notes += [Text(note, style="dim") for note in document.notes]
+    notes += [Text(problem, style="red") for problem in document.problems[:8]]
+    if len(document.problems) > 8:
+        notes.append(Text(f"and {len(document.problems) - 8} more; see the written table", "red"))
     return Group(*parts, *(Padding(note, (0, 1)) for note in notes))
 
 

@@ -38,7 +38,7 @@ def planned(store, profile, name="table2", seeds=3, models=MODELS):
 
 
 def entries(table, label, block=0):
-    (row,) = [l for l in table.sheet.blocks[block].rows if l.label == label]
+    (row,) = [l for l in table.document.blocks[block].rows if l.label == label]
     return row.entries
 
 
@@ -81,7 +81,7 @@ def test_cells_show_ours_beside_the_printed(synthetic, profile):
 def test_controls_stand_apart(synthetic, profile):
     store, _ = synthetic
     table = tabulated("table2", planned(store, profile), store, profile)
-    rows = table.sheet.blocks[0].rows
+    rows = table.document.blocks[0].rows
     start = next(at for at, row in enumerate(rows) if row.heading.startswith("Controls"))
     controls = rows[start:]
     assert {row.label for row in controls} >= {"Popularity", "FindRec, features permuted"}
@@ -98,9 +98,11 @@ def test_controls_stand_apart(synthetic, profile):
 def test_three_seeds_carry_no_star(synthetic, profile):
     store, _ = synthetic
     table = tabulated("table2", planned(store, profile), store, profile)
-    signs = {s for b in table.sheet.blocks for row in b.rows for e in row.entries for s in e.signs}
+    signs = {
+        s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.signs
+    }
     assert not signs & {"star", "apart", "best", "next"}
-    assert any("Inconclusive (n = 3)" in note for note in table.sheet.notes)
+    assert any("Inconclusive (n = 3)" in note for note in table.document.notes)
     best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
     assert entries(table, best)[1].bold
 
@@ -116,7 +118,7 @@ def test_six_seeds_carry_marks(tmp_path, profile):
         signs = entries(table, model)[1].signs
         assert ("star" in signs) == rows.loc[model, "paper_star"]
         assert ("apart" in signs) == rows.loc[model, "star"]
-    assert not any("Inconclusive" in note for note in table.sheet.notes)
+    assert not any("Inconclusive" in note for note in table.document.notes)
 
 
 def test_missing_failed_budget_and_partial(tmp_path, profile):
@@ -136,8 +138,8 @@ def test_missing_failed_budget_and_partial(tmp_path, profile):
     assert entries(table, "GRU4Rec")[0].signs == ("budget",)
     assert not entries(table, "GRU4Rec")[0].bold
     assert entries(table, "MMMLP")[0].signs == ("partial",)
-    assert any("loss is NaN at step 3" in problem for problem in table.sheet.problems)
-    assert str(tmp_path) not in to_markdown(table.sheet)
+    assert any("loss is NaN at step 3" in problem for problem in table.document.problems)
+    assert str(tmp_path) not in to_markdown(table.document)
 
 
 def test_csv_is_the_long_form(synthetic, profile):
@@ -157,7 +159,7 @@ def test_sweep_is_chosen_on_validation(synthetic, profile):
     cells = table.cells.query("metric == 'NDCG@10'")
     validation = cells[cells["table"] == "6-validation"].set_index("column")["mean"]
     test = cells[cells["table"] == "6"].set_index("column")["mean"]
-    (note, *_) = table.sheet.blocks[0].notes
+    (note, *_) = table.document.blocks[0].notes
     assert f"λ = {validation.idxmax()}" in note.split(".")[0] + note
     if test.idxmax() != validation.idxmax():
         assert change(test.max(), test[validation.idxmax()]) in note
@@ -168,7 +170,7 @@ def test_every_number_of_the_texts_is_in_the_csv(synthetic, profile):
     table = tabulated("table2", planned(store, profile), store, profile)
     frame = table.cells
     known = {number(v) for c in ("mean", "sd", "paper") for v in frame[c] if not math.isnan(v)}
-    grid = to_markdown(table.sheet).split("<details>")[0]
+    grid = to_markdown(table.document).split("<details>")[0]
     shown = set(re.findall(r"(?<![\d.−+])0\.\d{4}(?!\d)", grid))
     assert shown
     assert shown <= known
@@ -196,7 +198,7 @@ def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
 def test_latex_escapes_and_balances(synthetic, profile):
     store, _ = synthetic
     for name in ("table2", "table6"):
-        text = to_latex(tabulated(name, planned(store, profile, name), store, profile).sheet)
+        text = to_latex(tabulated(name, planned(store, profile, name), store, profile).document)
         assert text.isascii(), set(filter(lambda c: not c.isascii(), text))
         assert text.count("{") == text.count("}")
         for number_of_columns, body in re.findall(
@@ -224,11 +226,11 @@ def test_render_writes_three_files(synthetic, profile, tmp_path):
 
 def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
     store, _ = synthetic
-    sheet = tabulated("table2", planned(store, profile, "table2"), store, profile).sheet
+    document = tabulated("table2", planned(store, profile, "table2"), store, profile).document
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(to_terminal(sheet))
+    console.print(to_terminal(document))
     text = console.export_text()
-    spreads = [e.spread for b in sheet.blocks for row in b.rows for e in row.entries if e.spread]
+    spreads = [e.spread for b in document.blocks for row in b.rows for e in row.entries if e.spread]
     assert spreads
     assert all(f"±{spread.removeprefix('0')}" in text for spread in spreads)
     assert "…" not in text
@@ -249,12 +251,12 @@ def test_every_experiment_is_drawn():
 def test_counts_of_beauty(profile):
     """Table 1 to the digit once decoded, Table 4 in part (shipped data, built on first use)."""
     first = tabulated("table1", [], Store(Path("nowhere")), profile)
-    agrees = [row.entries[-1].text for row in first.sheet.blocks[0].rows]
+    agrees = [row.entries[-1].text for row in first.document.blocks[0].rows]
     assert agrees == ["yes"] * 5
     fourth = tabulated("table4", [], Store(Path("nowhere")), profile)
     verdicts = {
         row.label: [entry.difference for entry in row.entries]
-        for row in fourth.sheet.blocks[0].rows
+        for row in fourth.document.blocks[0].rows
     }
     assert list(verdicts) == [*(b.label for b in RULES.buckets), "Total"]
     assert verdicts["10-30"][:3] == ["padded", "padded", "agrees"]
@@ -272,7 +274,7 @@ def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
             record = run.record.model_copy(update={"spec": p.spec})
             store.write(type(run)(record, run.validation, run.test, run.length))
     table = tabulated("table6", plans, store, profile)
-    assert table.sheet.blocks[0].notes[0].startswith("Every setting gives the same numbers")
+    assert table.document.blocks[0].notes[0].startswith("Every setting gives the same numbers")
 
 
 def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
@@ -286,11 +288,11 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     assert table.comparisons.empty
     assert entries(table, "SASRec")[0].text == "no current run"
     assert set(table.shown.values()) == {()}
-    assert not table.sheet.blocks[-1].rows
+    assert not table.document.blocks[-1].rows
     reused = tabulated("table2", plans, store, profile, reuse_stale=True)
     assert set(reused.cells["status"]) == {"stale"}
     assert entries(reused, "SASRec")[0].signs[-1] == "stale"
-    assert len(reused.sheet.blocks[-1].rows) == len(plans)
+    assert len(reused.document.blocks[-1].rows) == len(plans)
 
 
 def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
@@ -349,15 +351,15 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
             store.write(type(run)(record, run.validation, run.test, run.length))
     plans = planned(store, profile, models=("SASRec", "Popularity"))
     table = tabulated("table2", plans, store, profile)
-    block = table.sheet.blocks[-1]
+    block = table.document.blocks[-1]
     at = block.headings.index("peak memory")
     assert {row.label: row.entries[at].text for row in block.rows} == {
         "SASRec": "302 MiB",
         "Popularity": "",
     }
-    assert UNEQUAL_TERMS in table.sheet.notes
+    assert UNEQUAL_TERMS in table.document.notes
     alone = [p for p in plans if p.spec.model == "SASRec"]
-    assert UNEQUAL_TERMS not in tabulated("table2", alone, store, profile).sheet.notes
+    assert UNEQUAL_TERMS not in tabulated("table2", alone, store, profile).document.notes
     assert size(3 * 2**29) == "1.5 GiB"
 
 
