@@ -71,7 +71,7 @@ class _Row:
     note: str = ""
 
 
-class Board:
+class LiveTable:
     """Listens to a launcher's events and draws them; used as a context manager.
 
     Without a terminal it prints one line for each finished job instead.

@@ -6,7 +6,7 @@ import torch
 import typer
 
 from benchmark import plan as planning
-from benchmark.cli.console import Board, plan_table
+from benchmark.cli.console import LiveTable, plan_table
 from benchmark.cli.options import Request, console
 from benchmark.launch.local import Job, run_jobs
 from benchmark.parity import mamba_ssm_scan, parity
@@ -53,9 +53,9 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
         return planned
     if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
-    board = Board(planned, jobs, request.store, len(request.workers), console)
+    live_table = LiveTable(planned, jobs, request.store, len(request.workers), console)
     try:
-        with board as watch:
+        with live_table as watch:
             failed = run_jobs(
                 jobs,
                 workers=request.workers,

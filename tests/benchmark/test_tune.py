@@ -13,7 +13,7 @@ import benchmark.run
 from benchmark.analyse.compare import compare_stores
 from benchmark.analyse.regression import check_stores
 from benchmark.cli import app
-from benchmark.cli.console import Board
+from benchmark.cli.console import LiveTable
 from benchmark.errors import InputError
 from benchmark.launch.local import Event, Job
 from benchmark.plan import plan, spec_of
@@ -238,11 +238,11 @@ def test_the_board_shows_validation(mixed, capsys):
     planned = plan([spec], [GRID.seed], mixed, trust=True)
     job = Job(spec, (GRID.seed,), 1.0)
     console = Console(width=200, force_terminal=False)
-    board = Board(planned, [job], mixed, 1, console)
-    with board as watch:
+    live_table = LiveTable(planned, [job], mixed, 1, console)
+    with live_table as watch:
         watch(Event(job, "start", 0))
         watch(Event(job, "done", 0))
-        console.print(board)
+        console.print(live_table)
     shown = capsys.readouterr().out
     assert "NDCG@10 on validation" in shown
     assert shown.count("[trial:lr=0.002,dropout=0.2]") == 2  # the line and the table
