@@ -99,7 +99,7 @@ class _Loaded:
         return whole and self.cell_spec.compared and all(run.record.plateau for run in self.runs)
 
 
-def tabulate(
+def derive_cells(
     table: str,
     cell_specs: Sequence[CellSpec],
     store: Store,

@@ -64,13 +64,13 @@ def _differences(path: Path, profile: Profile, source: Path | None, data: Path |
     """Of a rendered table, in all its files, from what its runs give."""
     from benchmark.analyse.verify import verify as differences
     from benchmark.render.selection import read_selection
-    from benchmark.render.tables.build import tabulated
+    from benchmark.render.tables.build import build_table
 
     selection = read_selection(path.with_suffix(".json"))
     source = source or selection.source
     selection = selection.model_copy(update={"data": data or selection.data})
     store = Store(source or RUNS)
-    table = tabulated(
+    table = build_table(
         path.stem,
         selection.planned([path.stem], profile, store, trust=source is not None),
         store,

@@ -11,7 +11,7 @@ from benchmark.files import atomic_file
 from benchmark.plan import Planned, experiments
 from benchmark.render.figures.draw import FIGURES, draw
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.tables.build import TABLES, tabulated
+from benchmark.render.tables.build import TABLES, build_table
 from benchmark.render.tables.writers import to_terminal
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
@@ -49,7 +49,7 @@ def render(
     paths: list[Path] = []
     terminal = None
     if name in TABLES:
-        table = tabulated(
+        table = build_table(
             name,
             planned,
             store,

@@ -17,7 +17,7 @@ from benchmark.cli.console import LiveTable
 from benchmark.errors import InputError
 from benchmark.launch.local import Event, Job
 from benchmark.plan import plan, spec_of
-from benchmark.render.tables.build import tabulated
+from benchmark.render.tables.build import build_table
 from benchmark.run import run_seeds
 from benchmark.runs.identity import config_hash
 from benchmark.runs.schema import Ranks, RunResult
@@ -227,7 +227,7 @@ def test_tables_never_show_a_trial(tmp_path):
         store.write(make_trial(spec, np.arange(50), seed=0))
     planned = plan([spec_of("SASRec", "beauty", SMOKE)], [0], store, trust=True)
     assert planned[0].states == {0: "missing"}
-    cells = tabulated("table2", planned, store, SMOKE).cells
+    cells = build_table("table2", planned, store, SMOKE).cells
     assert set(cells.loc[cells["row"] == "SASRec", "n"]) == {0}
 
 

@@ -10,7 +10,7 @@ from benchmark.render.figures.architecture import draw_architecture
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note, records
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.tables.build import tabulated
+from benchmark.render.tables.build import build_table
 from benchmark.render.tables.definitions import SWEEPS
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.store import Store
@@ -48,7 +48,7 @@ def draw(
             return save(alignment.draw_alignment(seen, note.title), folder, name)
         notes = {p.spec.dataset: dataset_note(p.spec.dataset, profile, data) for p in planned}
         if name == "fig3":
-            cells = tabulated(
+            cells = build_table(
                 name, planned, store, profile, reuse_stale=selection.reuse_stale, data=data
             ).cells
             return save(curves.draw_sweep(name, cells, notes), folder, name)
@@ -65,7 +65,7 @@ def _curves(
 ) -> list[Path]:
     data, reuse_stale = selection.data, selection.reuse_stale
     cells = {
-        name: tabulated(
+        name: build_table(
             name, _members(name, planned), store, profile, reuse_stale=reuse_stale, data=data
         ).cells
         for name in SWEEPS

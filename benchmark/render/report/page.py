@@ -25,7 +25,7 @@ from benchmark.render.figures.style import look
 from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
-from benchmark.render.tables.build import TABLES, Tabulated, tabulated
+from benchmark.render.tables.build import TABLES, BuiltTable, build_table
 from benchmark.render.tables.definitions import group
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
@@ -94,7 +94,7 @@ def write_report(
         rendered = out / "tables" / f"{name}.json"
         selection = read_selection(rendered) if rendered.is_file() else whole
         selection = selection.model_copy(update={"data": data or selection.data})
-        table = tabulated(
+        table = build_table(
             name,
             selection.planned([name], profile, store, trust=trust),
             store,
@@ -164,7 +164,7 @@ def _count_runs(whole: Selection, profile: Profile, store: Store, trust: bool) -
     return states.count("complete"), len(states)
 
 
-def _standings(table: Tabulated, profile: Profile, data: Path | None) -> list[Standing]:
+def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[Standing]:
     """NDCG@10 of every row of Table 2, and how FindRec stands."""
     metric = RULES.metric
     cells = {

@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.analyse.cells import CellSpec
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
 from benchmark.render.document import ValueKey, number
-from benchmark.render.tables.build import Tabulated
+from benchmark.render.tables.build import BuiltTable
 from benchmark.runs.schema import RunResult
 from benchmark.runs.store import Store
 
@@ -32,7 +32,7 @@ class Provenance:
         self.specs: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, list[RunResult]] = {}
 
-    def add(self, table: Tabulated) -> None:
+    def add(self, table: BuiltTable) -> None:
         """Every cell of a table; those without runs say so."""
         by_key = {cell_spec.key: cell_spec for cell_spec in table.cell_specs}
         for r in table.cells.to_dict("records"):

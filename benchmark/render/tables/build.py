@@ -1,4 +1,4 @@
-"""Tables from stored runs. `tabulated` is the one path from a plan to numbers: Markdown, CSV and
+"""Tables from stored runs. `build_table` is the one path from a plan to numbers: Markdown, CSV and
 LaTeX come from what it returns, so that `verify` can write them anew and compare byte by byte."""
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from benchmark.analyse.cells import CellSpec, tabulate
+from benchmark.analyse.cells import CellSpec, derive_cells
 from benchmark.analyse.verify import to_csv
 from benchmark.data.bundle import load_bundle
 from benchmark.paper import load_cells
@@ -31,7 +31,7 @@ Suffix = Literal["md", "csv", "tex"]
 
 
 @dataclass(frozen=True)
-class Tabulated:
+class BuiltTable:
     """A table's numbers and how it looks."""
 
     cells: pd.DataFrame
@@ -53,7 +53,7 @@ class Tabulated:
         }
 
 
-def tabulated(
+def build_table(
     name: str,
     planned: Sequence[Planned],
     store: Store,
@@ -62,7 +62,7 @@ def tabulated(
     datasets: Sequence[str] | None = None,
     reuse_stale: bool = False,
     data: Path | None = None,
-) -> Tabulated:
+) -> BuiltTable:
     """A table by its name in experiments.yaml (one of `TABLES`), from stored runs alone.
 
     Runs that the plan calls stale are used, with a mark, where `reuse_stale` asks for it; otherwise
@@ -76,7 +76,7 @@ def tabulated(
         build = table1 if name == "table1" else table4
         counted = build([load_bundle(dataset, root=data) for dataset in datasets or profile.run_on])
         document = Document(name, title, counted.blocks, counted.notes)
-        return Tabulated(counted.cells, pd.DataFrame(), document)
+        return BuiltTable(counted.cells, pd.DataFrame(), document)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.spec.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
@@ -86,13 +86,13 @@ def tabulated(
     fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
     printed = load_cells()
-    table = tabulate(
+    table = derive_cells(
         table_id, cell_specs, store, paper_cells=printed, hashes=fresh, reuse_stale=reuse_stale
     )
     cells = table.cells
     if name in SWEEPS:
         on_validation = [replace(cell_spec, split="validation") for cell_spec in cell_specs]
-        validation = tabulate(
+        validation = derive_cells(
             f"{table_id}-validation",
             on_validation,
             store,
@@ -108,7 +108,7 @@ def tabulated(
     lines = facts(name, planned, runs, profile, notes)
     problems = _problems(table.problems, store)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
-    return Tabulated(cells, table.comparisons, document, tuple(cell_specs), shown)
+    return BuiltTable(cells, table.comparisons, document, tuple(cell_specs), shown)
 
 
 def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[RunSpec], Hashes | None]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analyse.cells import COLUMNS, CellSpec, tabulate
+from benchmark.analyse.cells import COLUMNS, CellSpec, derive_cells
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.analyse.verify import to_csv, verify
 from benchmark.errors import InputError
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def make_table(store: Store, cell_specs: list[CellSpec], **fields):
-    return tabulate("2", cell_specs, store, metrics=METRICS, rules=QUICK, **fields)
+    return derive_cells("2", cell_specs, store, metrics=METRICS, rules=QUICK, **fields)
 
 
 ROWS = [cell_spec("Poor"), cell_spec("Good"), cell_spec("Fair")]
@@ -107,7 +107,7 @@ def test_paper_values_stand_beside_the_cells_that_they_belong_to(store):
     assert cell(table, "Good")["paper"] == 0.5
     assert cell(table, "Fair")["paper"] == 0.6
     assert np.isnan(cell(table, "Poor")["paper"])
-    bucket = tabulate(
+    bucket = derive_cells(
         "3",
         [cell_spec("Good", bucket=RULES.buckets[2])],
         store,
