@@ -137,7 +137,7 @@ def derive_cells(
             low = high = np.nan
             over_seeds: FloatArray = np.empty(0)
             if entry.runs:
-                bootstrap = bootstraps[_crowd(cell_spec)]
+                bootstrap = bootstraps[_population(cell_spec)]
                 over_seeds = bootstrap.over_seeds(_name(cell_spec, metric))
                 interval = bootstrap.interval(_name(cell_spec, metric))
                 low, high = interval.low, interval.high
@@ -182,10 +182,10 @@ def _status(statuses: set[Status], runs: Iterable[RunResult]) -> CellStatus:
     return "ok" if all(run.record.plateau for run in runs) else "budget"
 
 
-_Crowd = tuple[str, Bucket | None, str]
+Population = tuple[str, Bucket | None, str]
 
 
-def _crowd(cell_spec: CellSpec) -> _Crowd:
+def _population(cell_spec: CellSpec) -> Population:
     """What has the same users: dataset, bucket, split."""
     return cell_spec.spec.dataset, cell_spec.bucket, cell_spec.split
 
@@ -198,42 +198,44 @@ def _name(cell_spec: CellSpec, metric: str) -> str:
 
 def _bootstraps(
     loaded: Sequence[_Loaded], metrics: Sequence[str], masked: bool, rules: Rules
-) -> dict[_Crowd, CrossedBootstrap]:
-    crowds: dict[_Crowd, list[_Loaded]] = defaultdict(list)
+) -> dict[Population, CrossedBootstrap]:
+    populations: dict[Population, list[_Loaded]] = defaultdict(list)
     for entry in loaded:
         if entry.runs:
-            crowds[_crowd(entry.cell_spec)].append(entry)
+            populations[_population(entry.cell_spec)].append(entry)
     bootstraps = {}
-    for crowd, entries in crowds.items():
+    for population, entries in populations.items():
         try:
             values = {
                 _name(entry.cell_spec, metric): entry.values(metric, masked)
                 for entry in entries
                 for metric in metrics
             }
-            bootstraps[crowd] = CrossedBootstrap(values, rules)
+            bootstraps[population] = CrossedBootstrap(values, rules)
         except ValueError as error:
             raise InputError(
-                f"runs on {crowd[0]} cannot stand in one table: {error}; they come from different "
+                f"runs on {population[0]} cannot stand in one table: {error}; they come from different "
                 "versions of the data"
             ) from error
     return bootstraps
 
 
 def _comparison_families(
-    loaded: Sequence[_Loaded], bootstraps: dict[_Crowd, CrossedBootstrap], metrics: Sequence[str]
+    loaded: Sequence[_Loaded],
+    bootstraps: dict[Population, CrossedBootstrap],
+    metrics: Sequence[str],
 ) -> list[ComparisonFamily]:
-    families: dict[tuple[_Crowd, str], list[CellSpec]] = defaultdict(list)
+    families: dict[tuple[Population, str], list[CellSpec]] = defaultdict(list)
     for entry in loaded:
         if entry.comparable:
-            families[_crowd(entry.cell_spec), entry.cell_spec.family].append(entry.cell_spec)
+            families[_population(entry.cell_spec), entry.cell_spec.family].append(entry.cell_spec)
     return [
         ComparisonFamily(
-            bootstraps[crowd],
+            bootstraps[population],
             metric,
             {cell_spec.key: _name(cell_spec, metric) for cell_spec in cell_specs},
         )
-        for (crowd, _), cell_specs in families.items()
+        for (population, _), cell_specs in families.items()
         for metric in metrics
     ]
 
