@@ -150,17 +150,17 @@ def plan(
     store: Store,
     *,
     data: Path | None = None,
-    trust: bool = False,
+    as_stored: bool = False,
     feature_control_seeds: int | None = None,
 ) -> list[Planned]:
     """How each spec stands in the store. Controls have one seed, since nothing in them is random.
 
-    trust: take runs as they are, whatever code and data they were made with; needs no bundle.
+    as_stored: take runs as they are, whatever code and data they were made with; needs no bundle.
     feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
     """
     metas: dict[str, BundleMeta] = {}
     problems: dict[str, str] = {}
-    if not trust:
+    if not as_stored:
         metas, problems = _metas(list(dict.fromkeys(spec.dataset for spec in wanted)), data)
     planned = []
     for spec in wanted:

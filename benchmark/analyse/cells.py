@@ -214,8 +214,8 @@ def _bootstraps(
             bootstraps[population] = CrossedBootstrap(values, rules)
         except ValueError as error:
             raise InputError(
-                f"runs on {population[0]} cannot stand in one table: {error}; they come from different "
-                "versions of the data"
+                f"runs on {population[0]} cannot stand in one table: {error}; they come from "
+                "different versions of the data"
             ) from error
     return bootstraps
 

@@ -72,7 +72,7 @@ def _differences(path: Path, profile: Profile, source: Path | None, data: Path |
     store = Store(source or RUNS)
     table = build_table(
         path.stem,
-        selection.planned([path.stem], profile, store, trust=source is not None),
+        selection.planned([path.stem], profile, store, as_stored=source is not None),
         store,
         profile,
         datasets=selection.datasets,

@@ -144,6 +144,6 @@ def _report(request: Request) -> None:
         request.store,
         audit=AUDIT,
         data=request.data,
-        trust=request.render_only,
+        as_stored=request.render_only,
     )
     console.print(f"wrote {path}")

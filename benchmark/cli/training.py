@@ -30,7 +30,7 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
             request.seeds,
             request.store,
             data=request.data,
-            trust=request.render_only,
+            as_stored=request.render_only,
             feature_control_seeds=request.profile.feature_control_seeds,
         )
 

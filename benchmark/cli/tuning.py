@@ -58,7 +58,7 @@ def tune(
         request.seeds,
         request.store,
         data=request.data,
-        trust=request.render_only,
+        as_stored=request.render_only,
     )
     found = tuning.groups(planned, grid, request.store, reuse_stale=request.reuse_stale)
     if not found:

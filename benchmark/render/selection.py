@@ -36,18 +36,18 @@ class Selection(BaseModel):
     """Folder of bundles, if not the usual one."""
 
     def planned(
-        self, names: Sequence[str], profile: Profile, store: Store, *, trust: bool
+        self, names: Sequence[str], profile: Profile, store: Store, *, as_stored: bool
     ) -> list[Planned]:
         """The specs of the named experiments and how they stand in `store`; nothing is trained.
 
-        trust: take runs as they are, whatever they were made with.
+        as_stored: take runs as they are, whatever they were made with.
         """
         return plan(
             specs(names, profile, datasets=self.datasets, models=self.models),
             self.seeds,
             store,
             data=self.data,
-            trust=trust,
+            as_stored=as_stored,
             feature_control_seeds=profile.feature_control_seeds,
         )
 

@@ -65,8 +65,8 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
     assert stale.states == {0: "stale"}
     assert stale.to_run() == [0]
     assert stale.to_run(reuse_stale=True) == []
-    (trusted,) = plan([changed], [0], store, trust=True)
-    assert trusted.states == {0: "complete"}
+    (taken,) = plan([changed], [0], store, as_stored=True)
+    assert taken.states == {0: "complete"}
 
 
 def test_feature_controls_may_have_fewer_seeds(tmp_path):

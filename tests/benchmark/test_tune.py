@@ -225,7 +225,7 @@ def test_tables_never_show_a_trial(tmp_path):
     store = Store(tmp_path)
     for spec in trial_specs([("beauty", "SASRec")], SMOKE, GRID):
         store.write(make_trial(spec, np.arange(50), seed=0))
-    planned = plan([spec_of("SASRec", "beauty", SMOKE)], [0], store, trust=True)
+    planned = plan([spec_of("SASRec", "beauty", SMOKE)], [0], store, as_stored=True)
     assert planned[0].states == {0: "missing"}
     cells = build_table("table2", planned, store, SMOKE).cells
     assert set(cells.loc[cells["row"] == "SASRec", "n"]) == {0}
@@ -235,7 +235,7 @@ def test_the_board_shows_validation(mixed, capsys):
     from rich.console import Console
 
     spec = trial_specs([("beauty", "SASRec")], SMOKE, GRID)[0]
-    planned = plan([spec], [GRID.seed], mixed, trust=True)
+    planned = plan([spec], [GRID.seed], mixed, as_stored=True)
     job = Job(spec, (GRID.seed,), 1.0)
     console = Console(width=200, force_terminal=False)
     live_table = LiveTable(planned, [job], mixed, 1, console)
@@ -264,7 +264,7 @@ def tried(tmp_path):
 
 def read_groups(store, **options):
     planned = plan(
-        trial_specs(tried_pairs(store, QUICK), QUICK, GRID), [GRID.seed], store, trust=True
+        trial_specs(tried_pairs(store, QUICK), QUICK, GRID), [GRID.seed], store, as_stored=True
     )
     return groups(planned, GRID, store, **options)
 
@@ -322,7 +322,7 @@ def test_stale_trials_are_chosen_only_when_asked(tried):
     planned = [
         dataclasses.replace(p, states=dict.fromkeys(p.states, "stale"))
         for p in plan(
-            trial_specs([("beauty", "SASRec")], QUICK, GRID), [GRID.seed], tried, trust=True
+            trial_specs([("beauty", "SASRec")], QUICK, GRID), [GRID.seed], tried, as_stored=True
         )
     ]
     (group,) = groups(planned, GRID, tried)

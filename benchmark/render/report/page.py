@@ -77,13 +77,13 @@ def write_report(
     *,
     audit: Path | None = None,
     data: Path | None = None,
-    trust: bool = False,
+    as_stored: bool = False,
 ) -> Path:
     """Write `out`/report from the runs of `store`, the figures already drawn under `out`, and the
     audit in the folder `audit`; returns the path of its first page.
 
     A table that was rendered under `out` shows the datasets, rows and seeds that it was rendered
-    with; others the profile's. trust: take runs as they are, whatever they were made with (results
+    with; others the profile's. as_stored: take runs as they are, whatever they were made with (results
     from elsewhere); otherwise stale ones are shown only in tables that were rendered with them.
     Raises InputError where `out` cannot be written.
     """
@@ -96,7 +96,7 @@ def write_report(
         selection = selection.model_copy(update={"data": data or selection.data})
         table = build_table(
             name,
-            selection.planned([name], profile, store, trust=trust),
+            selection.planned([name], profile, store, as_stored=as_stored),
             store,
             profile,
             datasets=selection.datasets,
@@ -118,7 +118,7 @@ def write_report(
         "audit": findings,
         "claims": load_claims().claims,
         "standings": _standings(performance, profile, data),
-        "runs": _count_runs(whole, profile, store, trust),
+        "runs": _count_runs(whole, profile, store, as_stored),
         "rules": RULES,
         "captions": CAPTIONS,
     }
@@ -157,9 +157,11 @@ def _figures(folder: Path) -> list[str]:
     return [name for name in CAPTIONS if (folder / f"{name}.svg").is_file()]
 
 
-def _count_runs(whole: Selection, profile: Profile, store: Store, trust: bool) -> tuple[int, int]:
+def _count_runs(
+    whole: Selection, profile: Profile, store: Store, as_stored: bool
+) -> tuple[int, int]:
     """(finished, planned) over all tables and figures; stale runs are not finished ones."""
-    planned = whole.planned(list(experiments()), profile, store, trust=trust)
+    planned = whole.planned(list(experiments()), profile, store, as_stored=as_stored)
     states = [state for p in planned for state in p.states.values()]
     return states.count("complete"), len(states)
 

@@ -61,4 +61,4 @@ def fill(
     for spec in wanted:
         for seed in range(1 if spec.protocol["control"] else seeds):
             store.write(synthetic_run(spec, seed, users))
-    return plan(wanted, range(seeds), store, trust=True)
+    return plan(wanted, range(seeds), store, as_stored=True)

@@ -56,7 +56,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store, trust=True).parent
+    return write_report(profile, tmp_path_factory.mktemp("results"), store, as_stored=True).parent
 
 
 @pytest.fixture

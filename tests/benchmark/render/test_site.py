@@ -16,7 +16,7 @@ from benchmark.render.selection import Selection
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store, trust=True)
+    return write_report(profile, tmp_path_factory.mktemp("results"), store, as_stored=True)
 
 
 class Elements(html.parser.HTMLParser):
@@ -102,7 +102,7 @@ def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
     assert not (report.parent / "audit.html").exists()
     found = run_audit(None, tmp_path / "audit")
     store, _ = synthetic
-    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", trust=True)
+    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", as_stored=True)
     text = (again.parent / "audit.html").read_text(encoding="utf-8")
     assert text.count('<article class="finding') == len(found.findings)
 

@@ -34,7 +34,7 @@ MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 
 
 def planned(store, profile, name="table2", seeds=3, models=MODELS):
-    return plan(specs([name], profile, models=models), range(seeds), store, trust=True)
+    return plan(specs([name], profile, models=models), range(seeds), store, as_stored=True)
 
 
 def entries(table, label, block=0):
