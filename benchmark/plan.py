@@ -17,7 +17,7 @@ from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.schema import RunRecord, RunSpec
 from benchmark.runs.store import Status, Store
-from benchmark.settings.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
+from benchmark.settings.registry import CONFIGS, Profile, Resolved, methods, pick, read, resolve
 from findrec.recommender import Recommender
 
 OWN_MODEL = "FindRec"
@@ -93,20 +93,20 @@ def specs(
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
-    shown = list(rows()) if experiment.models == "all" else list(experiment.models)
+    shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is None:
-        wanted = [name for name in shown if rows()[name].group != "reading"]
+        wanted = [name for name in shown if methods()[name].category != "reading"]
     else:
-        wanted = [name for name in models if pick(name, rows(), "model").name in shown]
+        wanted = [name for name in models if pick(name, methods(), "model").name in shown]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
             members.append((name, variant))
-        if experiment.modality_controls and rows()[name].modalities:
+        if experiment.modality_controls and methods()[name].modalities:
             members += [
                 (name, v)
                 for v in ("permuted-features", "no-features")
-                if v in rows()[name].variants
+                if v in methods()[name].variants
             ]
     return members
 
@@ -118,17 +118,17 @@ def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -
 
 def spec_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) -> RunSpec:
     """The spec with the given settings, under a variant's name."""
-    control = resolved.row.group == "control"
+    control = resolved.method.category == "control"
     config = asdict(resolved.config)
     max_length = config.get("max_length", profile.model.get("max_length", 50))
     training = {} if control else resolved.training.model_dump()
     return RunSpec(
         dataset=dataset,
-        model=resolved.row.name,
+        model=resolved.method.name,
         variant=variant,
         profile=profile.name,
-        implementation=resolved.row.class_path,
-        modalities=resolved.row.modalities,
+        implementation=resolved.method.class_path,
+        modalities=resolved.method.modalities,
         config=config,
         training=training,
         protocol={
@@ -213,11 +213,11 @@ def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> fl
         return sum(timed) / len(timed)
     length = int(spec.protocol["max_length"])
     users = min(spec.protocol["max_users"] or counts.users, counts.users)
-    row = rows()[spec.model]
+    method = methods()[spec.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
-    if issubclass(row.cls, Recommender) and row.cls.fixed_length:
+    if issubclass(method.cls, Recommender) and method.cls.fixed_length:
         positions = length
     batch = min(spec.training["batch_size"], users)
     width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64
     steps = spec.training["steps"]
-    return 1e-3 * row.cost * positions * batch * steps * width
+    return 1e-3 * method.cost * positions * batch * steps * width

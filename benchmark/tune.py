@@ -24,7 +24,7 @@ from benchmark.files import atomic_file
 from benchmark.plan import Planned, spec_from
 from benchmark.runs.schema import RunRecord, RunSpec, slug
 from benchmark.runs.store import Status, Store
-from benchmark.settings.registry import CONFIGS, Profile, get_row, read, resolve, rows
+from benchmark.settings.registry import CONFIGS, Profile, get_method, methods, read, resolve
 from benchmark.train.schedule import Training
 
 METRIC = "NDCG@10"
@@ -168,8 +168,8 @@ def tuning(path: Path = FILE) -> Tuning:
 def tuned(models: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
     """Rows that are tuned, and those of `models` (default: all rows of the tables) that are left
     out: controls, which are not trained and have none of the settings."""
-    asked = models or [name for name, row in rows().items() if row.group != "reading"]
-    controls = [name for name in asked if get_row(name).group == "control"]
+    asked = models or [name for name, method in methods().items() if method.category != "reading"]
+    controls = [name for name in asked if get_method(name).category == "control"]
     return [name for name in asked if name not in controls], controls
 
 
@@ -219,14 +219,14 @@ def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
     found = {
         (spec.dataset, spec.model)
         for spec in specs
-        if spec.trial and spec.profile == profile.name and spec.model in rows()
+        if spec.trial and spec.profile == profile.name and spec.model in methods()
     }
     return sorted(found, key=_place)
 
 
 def _place(pair: tuple[str, str]) -> tuple[str, int]:
     """Of a (dataset, model) in the log; rows that are no more stand at the end."""
-    order = list(rows())
+    order = list(methods())
     return pair[0], order.index(pair[1]) if pair[1] in order else len(order)
 
 

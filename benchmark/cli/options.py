@@ -11,7 +11,7 @@ from benchmark.errors import InputError, nearest
 from benchmark.launch.local import devices
 from benchmark.runs.schema import slug
 from benchmark.runs.store import Store
-from benchmark.settings.registry import Profile, get_profile, pick, profiles, rows
+from benchmark.settings.registry import Profile, get_profile, methods, pick, profiles
 
 ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"
@@ -87,7 +87,7 @@ def resolve_request(
     return Request(
         profile=chosen,
         datasets=names(datasets),
-        models=[pick(name, rows(), "model").name for name in names(models) or ()] or None,
+        models=[pick(name, methods(), "model").name for name in names(models) or ()] or None,
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
         store=Store(source or RUNS),

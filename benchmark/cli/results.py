@@ -28,7 +28,7 @@ from benchmark.errors import InputError
 from benchmark.files import atomic_file
 from benchmark.runs.identity import hashes
 from benchmark.runs.store import Store
-from benchmark.settings.registry import Profile, get_profile, profiles, rows
+from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
 app = typer.Typer()
 
@@ -217,7 +217,7 @@ def show_everything() -> None:
         ("tables and figures", {n: e.title for n, e in planning.experiments().items()}),
         ("profiles", {n: p.title for n, p in profiles().items()}),
         ("datasets", dict.fromkeys(dataset_names(), "")),
-        ("rows", {n: f"{r.group}; {', '.join(r.variants)}" for n, r in rows().items()}),
+        ("methods", {n: f"{r.category}; {', '.join(r.variants)}" for n, r in methods().items()}),
     ):
         console.print(f"[bold]{title}[/bold]")
         for name, text in lines.items():

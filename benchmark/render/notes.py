@@ -14,7 +14,7 @@ from benchmark.data.config import dataset_config
 from benchmark.errors import InputError
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
-from benchmark.render.tables.definitions import FEATURE_CONTROLS, group, usable
+from benchmark.render.tables.definitions import FEATURE_CONTROLS, category, usable
 from benchmark.runs.schema import RunKey, RunRecord
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
@@ -135,7 +135,7 @@ def facts(
             f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
             "NDCG@10 under full ranking, whose best parameters are tested."
         )
-    kinds = {group(p.spec) for p in planned if p.spec.variant == "base"}
+    kinds = {category(p.spec) for p in planned if p.spec.variant == "base"}
     if name == "table2" and "control" in kinds and len(kinds) > 1:
         lines.append(UNEQUAL_TERMS)
     if found:

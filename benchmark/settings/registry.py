@@ -29,7 +29,7 @@ M = TypeVar("M", bound=BaseModel)
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-Group = Literal["id", "simple", "advanced", "ours", "control", "reading"]
+Category = Literal["id", "simple", "advanced", "ours", "control", "reading"]
 """A reading is another way to read the paper's method; it is run by name alone."""
 FeatureUse = Literal["real", "permuted", "none"]
 
@@ -49,13 +49,13 @@ class Settings(BaseModel):
     """Further settings on some datasets."""
 
 
-class Row(Settings):
+class Method(Settings):
     """One row of the tables: `configs/models/<slug>.yaml`."""
 
     name: str
     class_path: str = Field(alias="class")
     """`module:Class`"""
-    group: Group
+    category: Category
     source: str = ""
     modalities: tuple[Modality, ...] = ()
     """What the row is fed, where a dataset has it."""
@@ -99,7 +99,7 @@ class Profile(Settings):
 class Resolved:
     """All settings of one (dataset, model, variant) under a profile."""
 
-    row: Row
+    method: Method
     config: Any
     """The class's own config dataclass."""
     training: Training
@@ -107,16 +107,16 @@ class Resolved:
 
 
 @cache
-def rows() -> dict[str, Row]:
+def methods() -> dict[str, Method]:
     """All rows by name, in the order in which tables show them."""
-    found = [read(path, Row) for path in sorted((CONFIGS / "models").glob("*.yaml"))]
+    found = [read(path, Method) for path in sorted((CONFIGS / "models").glob("*.yaml"))]
     order = _yaml(CONFIGS / "order.yaml")
     place = {name: at for at, name in enumerate(order)}
-    found.sort(key=lambda row: (place.get(row.name, len(place)), row.name))
-    names = [row.name for row in found]
+    found.sort(key=lambda method: (place.get(method.name, len(place)), method.name))
+    names = [method.name for method in found]
     if len(set(names)) < len(names):
         raise InputError(f"two files of {CONFIGS / 'models'} define the same row: {names}")
-    return {row.name: row for row in found}
+    return {method.name: method for method in found}
 
 
 @cache
@@ -126,9 +126,9 @@ def profiles() -> dict[str, Profile]:
     return {profile.name: profile for profile in found}
 
 
-def get_row(name: str) -> Row:
+def get_method(name: str) -> Method:
     """The row of that name; InputError with the nearest name otherwise."""
-    return pick(name, rows(), "model")
+    return pick(name, methods(), "model")
 
 
 def get_profile(name: str) -> Profile:
@@ -148,20 +148,22 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
 
     Raises InputError for an unknown row or variant, or a setting that the model does not have.
     """
-    row = get_row(name)
-    own_profile = row.profiles.get(profile.name, Settings())
-    change = Settings() if variant == "base" else pick(variant, row.variants, f"variant of {name}")
+    method = get_method(name)
+    own = method.profiles.get(profile.name, Settings())
+    change = (
+        Settings() if variant == "base" else pick(variant, method.variants, f"variant of {name}")
+    )
     nothing = Settings()
     specific = [
-        own_profile,
-        row.datasets.get(dataset, nothing),
-        own_profile.datasets.get(dataset, nothing),
+        own,
+        method.datasets.get(dataset, nothing),
+        own.datasets.get(dataset, nothing),
         change,
         change.datasets.get(dataset, nothing),
     ]
     general = [profile, profile.datasets.get(dataset, nothing)]
-    fields = _fields(row.cls)
-    model: dict[str, Any] = dict(row.model)
+    fields = _fields(method.cls)
+    model: dict[str, Any] = dict(method.model)
     for layer in general:
         model |= {k: v for k, v in layer.model.items() if k in fields}
     for layer in specific:
@@ -169,21 +171,21 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     for key in model:
         if key not in fields:
             raise InputError(
-                f"configs/models: {name!r} sets {key!r}, which {row.class_path} does not have"
+                f"configs/models: {name!r} sets {key!r}, which {method.class_path} does not have"
                 f"{nearest(key, fields)}"
             )
-    training: dict[str, Any] = dict(row.training)
+    training: dict[str, Any] = dict(method.training)
     for layer in [*general, *specific]:
         training |= layer.training
     features: FeatureUse = "real"
-    for layer in (row, *general, *specific):
+    for layer in (method, *general, *specific):
         features = layer.features or features
     try:
         settings = Training(**training)
-        config = _config(row.cls, model)
+        config = _config(method.cls, model)
     except (ValidationError, TypeError, ValueError) as error:
         raise InputError(f"settings of {name!r} on {dataset!r} ({variant}): {error}") from error
-    return Resolved(row, config, settings, features)
+    return Resolved(method, config, settings, features)
 
 
 def _fields(cls: type) -> set[str]:

@@ -23,7 +23,7 @@ from benchmark.runs.identity import config_hash
 from benchmark.runs.schema import Ranks, RunResult
 from benchmark.runs.store import DamagedRun, Store, promote
 from benchmark.settings import registry
-from benchmark.settings.registry import Row, get_profile, get_row, resolve, rows
+from benchmark.settings.registry import Method, get_method, get_profile, methods, resolve
 from benchmark.tune import (
     FILE,
     choices,
@@ -79,7 +79,8 @@ def sealed(monkeypatch):
 def test_every_row_has_the_same_number_of_trials_on_every_dataset():
     names, left_out = tuned()
     assert {"FindRec", "SASRec", "MMMLP", "UniSRec"} <= set(names)
-    assert set(left_out) == {name for name, row in rows().items() if row.group == "control"}
+    controls = {n for n, method in methods().items() if method.category == "control"}
+    assert set(left_out) == controls
     datasets = ["ml-100k", "beauty"]
     specs = trial_specs([(d, n) for d in datasets for n in names], QUICK, GRID)
     counts = pd.Series([(spec.dataset, spec.model) for spec in specs]).value_counts()
@@ -379,11 +380,11 @@ def test_the_printed_lines_give_the_row_what_was_chosen(tried, monkeypatch):
         "# configs/models/sasrec.yaml",
         "# configs/models/findrec.yaml",
     ]
-    row = get_row("SASRec")
+    method = get_method("SASRec")
     profiles = yaml.safe_load(parts[0])["profiles"]
-    pasted = Row.model_validate(row.model_dump(by_alias=True) | {"profiles": profiles})
+    pasted = Method.model_validate(method.model_dump(by_alias=True) | {"profiles": profiles})
     before = trial_specs([("beauty", "SASRec")], QUICK, GRID)
-    monkeypatch.setitem(rows(), "SASRec", pasted)
+    monkeypatch.setitem(methods(), "SASRec", pasted)
     for dataset in ("beauty", "ml-100k"):
         resolved = resolve("SASRec", dataset, QUICK)
         assert (resolved.training.lr, resolved.config.dropout) == (0.005, 0.4)

@@ -17,7 +17,7 @@ from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
 from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, look
 from benchmark.render.notes import DatasetNote
-from benchmark.render.tables.definitions import group, usable
+from benchmark.render.tables.definitions import category, usable
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.store import Store
 
@@ -53,7 +53,7 @@ def scores(
                 length = run.length
         if length is not None:
             own = found.setdefault(p.spec.dataset, {})
-            control = group(p.spec) == "control"
+            control = category(p.spec) == "control"
             own[p.spec.model] = Scores(np.stack(columns, axis=1), length, control)
     return found
 

@@ -26,7 +26,7 @@ from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
-from benchmark.render.tables.definitions import group
+from benchmark.render.tables.definitions import category
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 
@@ -83,7 +83,7 @@ def write_report(
     audit in the folder `audit`; returns the path of its first page.
 
     A table that was rendered under `out` shows the datasets, rows and seeds that it was rendered
-    with; others the profile's. as_stored: take runs as they are, whatever they were made with (results
+    with; others the profile's. as_stored: take runs as they are, whatever made them (results
     from elsewhere); otherwise stale ones are shown only in tables that were rendered with them.
     Raises InputError where `out` cannot be written.
     """
@@ -196,7 +196,7 @@ def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[S
                 high=_share(c["ci_high"], widest),
                 paper=_share(c["paper"], widest),
                 colour=look(cell_spec.row).colour,
-                control=group(cell_spec.spec) == "control",
+                control=category(cell_spec.spec) == "control",
                 cell=cell_id(key),
             )
             for cell_spec, key, c in shown

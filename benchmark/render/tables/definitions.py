@@ -1,4 +1,4 @@
-"""What the tables are made of: groups of rows, swept settings, ablations, controls."""
+"""What the tables are made of: categories of rows, swept settings, ablations, controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +7,9 @@ from benchmark.analyse.cells import CellSpec, Grade
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.runs.schema import RunSpec
-from benchmark.settings.registry import rows
+from benchmark.settings.registry import methods
 
-GROUPS = {
+CATEGORIES = {
     "id": "ID-based",
     "simple": "Simple multimodal",
     "advanced": "Advanced multimodal",
@@ -61,12 +61,12 @@ CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""
 
 
-def group(spec: RunSpec) -> str:
-    """Key of `GROUPS`. A control's row, or a method fed with permuted features or none, is shown
+def category(spec: RunSpec) -> str:
+    """Key of `CATEGORIES`. A control, or a method fed with permuted features or none, is shown
     for comparison and never judged."""
     if spec.variant in FEATURE_CONTROLS:
         return "control"
-    return rows()[spec.model].group
+    return methods()[spec.model].category
 
 
 def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
@@ -110,7 +110,7 @@ def specs_of_cells(
             column = f"{sweep.value(spec):g}"
             found.append(replace(cell_spec, column=column, paper_row=sweep.paper_row(spec)))
         else:
-            if group(spec) == "control":  # beside it the paper prints nothing
+            if category(spec) == "control":  # beside it the paper prints nothing
                 cell_spec = replace(
                     cell_spec, compared=False, paper_row=cell_spec.key.label + ", control"
                 )

@@ -24,11 +24,11 @@ from benchmark.render.document import (
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.definitions import (
     ABLATIONS,
+    CATEGORIES,
     CROSS_MODAL,
     FEATURE_CONTROLS,
-    GROUPS,
     SWEEPS,
-    group,
+    category,
 )
 
 ONE_MODALITY = (
@@ -80,16 +80,16 @@ class Layout:
         elif self.name == "table5":
             rows = [TableRow(ABLATIONS[s.spec.variant][1], self._entries(s)) for s in cell_specs]
         else:
-            rows = self._by_group(cell_specs, note)
+            rows = self._by_category(cell_specs, note)
         grid = Block(note.heading, "method", PAPER_METRICS, tuple(rows), notes)
         return [grid, *self._inference(cell_specs, note)]
 
     # ------------------------------------------------------------ grids
 
-    def _by_group(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[TableRow]:
+    def _by_category(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[TableRow]:
         rows: list[TableRow] = []
-        for key, heading in GROUPS.items():
-            members = [cell_spec for cell_spec in cell_specs if group(cell_spec.spec) == key]
+        for key, heading in CATEGORIES.items():
+            members = [cell_spec for cell_spec in cell_specs if category(cell_spec.spec) == key]
             for at, cell_spec in enumerate(members):
                 change_of_features = FEATURE_CONTROLS.get(cell_spec.spec.variant)
                 label = (
