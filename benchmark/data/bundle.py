@@ -25,8 +25,8 @@ from benchmark.data.config import (
     Counts,
     DatasetConfig,
     Grade,
-    Order,
     Source,
+    TieOrder,
     dataset_config,
     dataset_names,
     unknown_dataset,
@@ -65,7 +65,7 @@ class BundleMeta(BaseModel):
     outputs: dict[str, str]
     """File -> SHA-256 of what the bundle consists of."""
     filter: str
-    order: Order
+    order: TieOrder
     counts: Counts
     encoders: dict[Modality, str | None]
     """Encoder of each modality's features, None where the dataset lacks the modality."""
@@ -341,7 +341,7 @@ def _filter(config: DatasetConfig) -> str:
     return f"iterative {config.core}-core" if config.core is not None else "none"
 
 
-def _clock(frame: pd.DataFrame, order: Order) -> NDArray[np.floating | np.integer]:
+def _clock(frame: pd.DataFrame, order: TieOrder) -> NDArray[np.floating | np.integer]:
     """What interactions are sorted by.
 
     RecBole scales timestamps to [0, 1] and keeps them in float32 before it sorts (its option

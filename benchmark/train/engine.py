@@ -133,7 +133,7 @@ class TrainingRun:
         self.validation = by_length(validation)
         self.watch, self.checkpoint = watch, checkpoint
         self.items = torch.from_numpy(windows.items).to(device)
-        self.first = torch.from_numpy(windows.first).to(device)
+        self.first = torch.from_numpy(windows.first_target).to(device)
         self.stack = Stack(build, seeds, device)
         self.model = self.stack.model
         able = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length

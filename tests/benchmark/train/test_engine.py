@@ -81,7 +81,10 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     make = lambda: build()().double()  # noqa: E731
     stack = Stack(make, [4, 5, 6], CPU)
     index = np.stack([BatchOrder(len(windows.items), s).batch(0, 16) for s in stack.seeds])
-    items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
+    items, first = (
+        torch.from_numpy(windows.items[index]),
+        torch.from_numpy(windows.first_target[index]),
+    )
     keys = torch.tensor([[s, 0] for s in stack.seeds])
     task = make_task(stack.model, items, first, keys)
     rows = torch.arange(16)

@@ -267,7 +267,10 @@ def test_first_loss_is_that_of_the_task_in_the_plainest_way(cls, groups):
     model = make()
     index = BatchOrder(len(windows.items), 2).batch(0, 16)
     key = torch.tensor([2, 0])
-    items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
+    items, first = (
+        torch.from_numpy(windows.items[index]),
+        torch.from_numpy(windows.first_target[index]),
+    )
     task = make_task(model, items[None], first[None], key[None])
     states = model(Batch(task.items[0], torch.arange(16), key, training=True)).states
     logits = states[task.user[0], task.position[0]] @ model.item_table().T
