@@ -29,7 +29,6 @@ What differs, and which one is the default
                 scored, with the ID embedding.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +41,7 @@ from baselines.transformer import EPS, PositionEmbedding, TransformerEncoder
 from findrec.layers import Dropout, ItemEmbedding, init_normal
 from findrec.ops import normal, uniform
 from findrec.recommender import (
+    Aux,
     Batch,
     Catalogue,
     Features,
@@ -120,13 +120,13 @@ class UniSRec(Recommender):
         scaled = states / self.config.temperature
         if not (batch.training and self.config.contrast):
             return Output(scaled)
-        taps = {
+        aux = {
             "items": normalize(items, dim=-1),
             "ids": batch.items,
             "states": states,
             "view": self.second_view(batch),
         }
-        return Output(scaled, taps)
+        return Output(scaled, aux)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Item vectors v + e and states of norm 1 (eqs. 6-7), each [B, L, D]."""
@@ -169,23 +169,23 @@ class UniSRec(Recommender):
         states = self.encode(view)[1]
         return states.gather(-2, place.clamp(min=0).unsqueeze(-1).expand_as(states))
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
         """Eqs. 8 and 9 over one prefix of each user, drawn among those whose next item is known."""
-        if not taps:
+        if not aux:
             return {}
         choices = valid.sum(-1) - 1
         users = torch.arange(len(valid), device=valid.device)
         draw = uniform(key, "prefix", users)
         end = (draw * choices).long().clamp(max=choices - 1).clamp(min=0)
         target_at = (end + 1).clamp(max=valid.shape[-1] - 1)
-        state = _at(taps["states"], end)
-        targets = taps["ids"].gather(-1, target_at.unsqueeze(-1)).squeeze(-1)
+        state = _at(aux["states"], end)
+        targets = aux["ids"].gather(-1, target_at.unsqueeze(-1)).squeeze(-1)
         usable = choices > 0
         same = (targets.unsqueeze(-1) == targets) & (users.unsqueeze(-1) != users)
         hidden = same | ~usable
         return {
-            "sequence_item": self.contrast(state, _at(taps["items"], target_at), hidden, usable),
-            "sequence_sequence": self.contrast(state, _at(taps["view"], end), hidden, usable),
+            "sequence_item": self.contrast(state, _at(aux["items"], target_at), hidden, usable),
+            "sequence_sequence": self.contrast(state, _at(aux["view"], end), hidden, usable),
         }
 
     def contrast(self, left: Tensor, right: Tensor, hidden: Tensor, usable: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class UniSRec(Recommender):
         own = logits.log_softmax(-1).diagonal(dim1=-2, dim2=-1)
         return -(own * usable).sum() / usable.sum().clamp(min=1)
 
-    def term_weights(self) -> dict[str, float]:
+    def aux_loss_weights(self) -> dict[str, float]:
         """l_SI + lambda l_SS (eq. 10), times `contrast`."""
         weight = self.config.contrast
         if not weight:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from findrec.config import FindRecConfig
-from findrec.coordination import coordination_terms, coordination_weights
+from findrec.coordination import coordination_losses, coordination_weights
 from findrec.layers import Dropout, FeatureProjection, ItemEmbedding
 from findrec.mamba import MambaBlock
-from findrec.recommender import Batch, Catalogue, Modality, Output, Recommender
+from findrec.recommender import Aux, Batch, Catalogue, Modality, Output, Recommender
 from findrec.routing import CrossAttention, ExpertRouting, gate_statistics
 
 
@@ -69,7 +69,7 @@ class FindRec(Recommender):
         self.fusion = Fusion(width, c.dim, c.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        """States after every position, [B, L, D]; taps are what `terms` compares across users."""
+        """States after every position, [B, L, D], and what `aux_losses` compares across users."""
         # 2.1 Feature extraction and ID modelling
         e = {"id": self.items(batch.items)}
         e |= {name: project(batch.items) for name, project in self.features.items()}
@@ -89,27 +89,28 @@ class FindRec(Recommender):
         # 2.4 Fusion
         z_final = torch.cat([z["id"], o_exp], -1)  # eq. 3
         states = self.fusion(z_final, batch)  # eq. 4
-        return Output(states, self._taps(z, gates, batch) if batch.training else {})
+        return Output(states, self._aux(z, gates, batch) if batch.training else {})
 
-    def _taps(
+    def _aux(
         self, z: Mapping[str, Tensor], gates: Tensor | None, batch: Batch
     ) -> dict[str, Tensor]:
-        taps = {} if gates is None else {"gates": gates.detach()}
+        """Streams [B, L, M] for the coordination, gates [B, L, H, K] for the statistics."""
+        aux = {} if gates is None else {"gates": gates.detach()}
         if self.coordinated:
             for name in self.features:
-                taps |= {name: z[name], f"has_{name}": self._projection(name).has(batch.items)}
+                aux |= {name: z[name], f"has_{name}": self._projection(name).has(batch.items)}
             if self.config.iicm_align == "id":
-                taps["id"] = self.id_to_align(z["id"])
-        return taps
+                aux["id"] = self.id_to_align(z["id"])
+        return aux
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
         """L_IICM of section 2.2 (eqs. 1 and 2), part by part, and how the experts were used."""
-        terms = coordination_terms(self.config, taps, valid, key) if self.coordinated else {}
-        if "gates" in taps:
-            terms |= gate_statistics(taps["gates"], valid)
-        return terms
+        losses = coordination_losses(self.config, aux, valid, key) if self.coordinated else {}
+        if "gates" in aux:
+            losses |= gate_statistics(aux["gates"], valid)
+        return losses
 
-    def term_weights(self) -> dict[str, float]:
+    def aux_loss_weights(self) -> dict[str, float]:
         """lambda of eq. 5 on the parts of L_IICM; the gates' statistics are only logged."""
         return coordination_weights(self.config) if self.coordinated else {}
 

@@ -15,8 +15,8 @@ Rules that the engine relies on (each has a contract test that a new model inher
       no `nn.Dropout`, no dropout inside a fused attention, no global generator.
     * Buffers are constants that all seeds share (feature tables); whatever differs between seeds is
       a parameter.
-    * Everything in `forward`, `terms` and `item_table` has a `torch.vmap` batching rule, makes no
-      data-dependent shape and never reads a tensor's value on the host.
+    * Everything in `forward`, `aux_losses` and `item_table` has a `torch.vmap` batching rule, makes
+      no data-dependent shape and never reads a tensor's value on the host.
 """
 
 from abc import ABC, abstractmethod
@@ -35,6 +35,9 @@ last    one state, at a prefix's last position, predicts the next item
 """
 
 Modality = Literal["text", "image"]
+
+Aux = Mapping[str, Tensor]
+"""Auxiliary outputs of a model by name, each [B, L, ...]."""
 
 
 @dataclass(frozen=True)
@@ -109,20 +112,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What `forward` returns: states to score with, and taps that `terms` compares across users."""
+    """What `forward` returns: states to score with, and auxiliary outputs."""
 
     states: Tensor
     """[B, L, D']; item i scores the inner product of the state with `item_table()[i - 1]`.
     A `last` model's prediction is read at the last valid position alone."""
-    taps: Mapping[str, Tensor] = field(default_factory=dict)
-    """name -> [B, L, ...]"""
+    aux: Aux = field(default_factory=dict)
+    """What `aux_losses` compares across users."""
 
 
 class Recommender(nn.Module, ABC):
     """Base class of FindRec and of every baseline.
 
     Subclasses set the class variables, build themselves from `(config, catalogue)` and write
-    `forward` and `item_table`; `terms` only where users of a batch meet in the loss.
+    `forward` and `item_table`; `aux_losses` only where the loss compares users of a batch.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -146,20 +149,20 @@ class Recommender(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
-        """States after every position, [B, L, D'], and taps, each user seen alone."""
+        """States after every position, [B, L, D'], and auxiliary outputs, each user seen alone."""
 
     @abstractmethod
     def item_table(self) -> Tensor:
         """[N, D'] vectors that states are scored against; row i - 1 belongs to item i."""
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
-        """Further terms of the loss, by name, each a scalar; the place where users of a batch meet.
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+        """Auxiliary losses by name, each a scalar; here alone may users of a batch be compared.
 
-        taps: name -> [B, L, ...] of the whole batch, in the order of its rows;
+        aux: `Output.aux` of the whole batch, name -> [B, L, ...], in the order of its rows;
         valid: [B, L] bool; key: [2] int64. Called once a step, in training only.
         """
         return {}
 
-    def term_weights(self) -> dict[str, float]:
-        """Weight of each term in the loss; a term without one weighs 0 and is only logged."""
+    def aux_loss_weights(self) -> dict[str, float]:
+        """Weight of each auxiliary loss; one without a weight is logged and not trained on."""
         return {}

@@ -44,7 +44,7 @@ from findrec.coordination import (
 from findrec.layers import Dropout, FeatureProjection, ItemEmbedding, attention_weights
 from findrec.mamba import MambaBlock, MambaSizes
 from findrec.ops import dropout, normal
-from findrec.recommender import Batch, Catalogue, Modality, ModelConfig, Output, Recommender
+from findrec.recommender import Aux, Batch, Catalogue, Modality, ModelConfig, Output, Recommender
 from findrec.routing import gate_statistics
 
 LOG_VARIANCE_LIMIT = 10.0
@@ -147,24 +147,24 @@ class ReleasedFindRec(Recommender):
         z_final = self.items(batch.items)
         for block in self.id_stream:
             z_final = block(z_final, batch)
-        taps: dict[str, Tensor] = {}
+        aux: dict[str, Tensor] = {}
         if self.features:
             z: dict[str, Tensor] = {}
             for name, project in self.features.items():
                 projected = normalize(project(batch.items), dim=-1)
-                z[name], taps[f"kl_{name}"] = self.bottlenecks[name](projected, batch)
+                z[name], aux[f"kl_{name}"] = self.bottlenecks[name](projected, batch)
             modal, gates = self.routing(self.attention(z, batch), batch)
             modal = self.modal_dropout(self.modal_norm(torch.relu(self.modal_fusion(modal))), batch)
             z_final = torch.cat([z_final, normalize(modal, dim=-1)], -1)
-            taps["gates"] = gates.detach()
-            taps |= z if self.paired else {}
+            aux["gates"] = gates.detach()
+            aux |= z if self.paired else {}
         states = self.fusion_norm(self.fusion(z_final))
         states = self.fusion_dropout(torch.relu(states), batch)
         for block in self.fusion_stack:
             states = block(states, batch)
-        return Output(self.final_norm(states), taps if batch.training else {})
+        return Output(self.final_norm(states), aux if batch.training else {})
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
         """`kernel`, the mean of the Stein-like kernel, and `kl`, the mean over the modalities."""
         if not self.features:
             return {}
@@ -173,17 +173,17 @@ class ReleasedFindRec(Recommender):
         # A coordinate that padding does not change.
         rows = index // length * self.config.max_length + index % length
         divergences = [
-            masked_mean(taps[f"kl_{name}"].flatten()[index], mask) for name in self.features
+            masked_mean(aux[f"kl_{name}"].flatten()[index], mask) for name in self.features
         ]
-        terms = {"kl": torch.stack(divergences).mean()} | gate_statistics(taps["gates"], valid)
+        losses = {"kl": torch.stack(divergences).mean()} | gate_statistics(aux["gates"], valid)
         if self.paired:
-            x, y = (taps[name].flatten(0, 1)[index] for name in ("image", "text"))
+            x, y = (aux[name].flatten(0, 1)[index] for name in ("image", "text"))
             score_x, score_y = self.scores["image"](x, key, rows), self.scores["text"](y, key, rows)
             kernel = stein_like_kernel(x, score_x, y, score_y, mask)
-            terms["kernel"] = masked_mean(kernel.flatten(), pair_mask(mask).flatten())
-        return terms
+            losses["kernel"] = masked_mean(kernel.flatten(), pair_mask(mask).flatten())
+        return losses
 
-    def term_weights(self) -> dict[str, float]:
+    def aux_loss_weights(self) -> dict[str, float]:
         names = ["kl", "kernel"][: len(self.features)]
         return dict.fromkeys(names, self.config.bottleneck_weight)
 
