@@ -89,15 +89,17 @@ class Mamba4Rec(Recommender):
 class Mamba4RecLayer(nn.Module):
     """LN(x + Dropout(Mamba(x))), then LN(h + FFN(h)); a single layer has no first residual."""
 
-    def __init__(self, config: Mamba4RecConfig, site: str) -> None:
+    def __init__(self, config: Mamba4RecConfig, random_stream: str) -> None:
         super().__init__()
         dim = config.dim
         self.residual = config.layers > 1
         sizes = MambaSizes(d_state=config.d_state, d_conv=config.d_conv, expand=config.expand)
         self.mamba = Mamba(dim, sizes)
-        self.dropout = Dropout(config.dropout, f"{site}.mamba")
+        self.dropout = Dropout(config.dropout, f"{random_stream}.mamba")
         self.norm = nn.LayerNorm(dim, eps=EPS)
-        self.feed = FeedForward(dim, 4 * dim, config.dropout, f"{site}.feed", activation=nn.GELU())
+        self.feed = FeedForward(
+            dim, 4 * dim, config.dropout, f"{random_stream}.feed", activation=nn.GELU()
+        )
         self.feed_norm = nn.LayerNorm(dim, eps=EPS)
         init_normal(self if config.start == "released" else self.feed)
 

@@ -33,7 +33,15 @@ class AxisMLP(nn.Module):
     """
 
     def __init__(
-        self, size: int, inner: int, p: float, site: str, *, axis: int, bias: bool, uses: int = 1
+        self,
+        size: int,
+        inner: int,
+        p: float,
+        random_stream: str,
+        *,
+        axis: int,
+        bias: bool,
+        uses: int = 1,
     ) -> None:
         super().__init__()
         if axis not in (-1, -2):
@@ -42,8 +50,12 @@ class AxisMLP(nn.Module):
         self.first = nn.Linear(size, inner, bias=bias)
         self.second = nn.Linear(inner, size, bias=bias)
         self.activation = nn.GELU()
-        self.inner_dropout = nn.ModuleList(Dropout(p, f"{site}.{use}.inner") for use in range(uses))
-        self.outer_dropout = nn.ModuleList(Dropout(p, f"{site}.{use}.outer") for use in range(uses))
+        self.inner_dropout = nn.ModuleList(
+            Dropout(p, f"{random_stream}.{use}.inner") for use in range(uses)
+        )
+        self.outer_dropout = nn.ModuleList(
+            Dropout(p, f"{random_stream}.{use}.outer") for use in range(uses)
+        )
 
     def forward(self, x: Tensor, batch: Batch, use: int = 0) -> Tensor:
         """[B, ...] -> [B, ...]"""
@@ -76,7 +88,9 @@ class AxisMLP(nn.Module):
                 shift = shift + weight.sum(-1, keepdim=True) * offset
             p = drop.p if batch.training else 0.0
             row = row.expand(*x.shape[:-2], 1, -1)
-            y = _contract(x, weight, shift, row, lengths, p, batch.key, drop.site, batch.rows)
+            y = _contract(
+                x, weight, shift, row, lengths, p, batch.key, drop.random_stream, batch.rows
+            )
         else:
             y = row @ self._hidden(x if offset is None else x + offset, batch, use)
         if self.second.bias is not None:
@@ -113,7 +127,7 @@ class _Contract(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        x, weight, shift, row, lengths, p, key, site, rows, differentiate = arguments
+        x, weight, shift, row, lengths, p, key, random_stream, rows, differentiate = arguments
         groups = weight.dim() - 2
         hidden = *x.shape[groups + 1 : -2], *shift.shape[-2:]  # of one user
         y = x.new_empty(*row.shape[:-1], x.shape[-1])
@@ -131,7 +145,7 @@ class _Contract(torch.autograd.Function):
             torch.ops.aten.gelu.out(h, out=active)
             if p:
                 each = kept.view(-1, *hidden)
-                kept = dropout(each, p, key[group], site, rows[group][users]).view_as(h)
+                kept = dropout(each, p, key[group], random_stream, rows[group][users]).view_as(h)
                 active.mul_(kept)
             by_user = torch.bmm(_matrices(row[group][users]), active)
             y[group][users] = by_user.view(-1, *y.shape[groups + 1 :])
@@ -207,7 +221,7 @@ def _kernel(*arguments: Any) -> Tensor:
 
 _contract = define(
     "mix_to_one(Tensor x, Tensor weight, Tensor shift, Tensor row, Tensor lengths, float p, "
-    "Tensor key, str site, Tensor rows) -> Tensor",
+    "Tensor key, str random_stream, Tensor rows) -> Tensor",
     _kernel,
 )
 

@@ -62,16 +62,28 @@ class MMMLPConfig(ModelConfig):
 class MixerLayer(nn.Module):
     """Pre-norm mixing along the sequence, then along the channels, each with a skip connection."""
 
-    def __init__(self, config: MMMLPConfig, site: str, *, uses: int = 1) -> None:
+    def __init__(self, config: MMMLPConfig, random_stream: str, *, uses: int = 1) -> None:
         super().__init__()
         p, length, dim = config.dropout, config.max_length, config.dim
         self.sequence_norm = nn.LayerNorm(dim)
         self.sequence = AxisMLP(
-            length, config.expansion * length, p, f"{site}.sequence", axis=-2, bias=True, uses=uses
+            length,
+            config.expansion * length,
+            p,
+            f"{random_stream}.sequence",
+            axis=-2,
+            bias=True,
+            uses=uses,
         )
         self.channel_norm = nn.LayerNorm(dim)
         self.channel = AxisMLP(
-            dim, config.expansion * dim, p, f"{site}.channel", axis=-1, bias=True, uses=uses
+            dim,
+            config.expansion * dim,
+            p,
+            f"{random_stream}.channel",
+            axis=-1,
+            bias=True,
+            uses=uses,
         )
         init_normal(self.channel)
 
@@ -105,14 +117,14 @@ class FeatureMixer(nn.Module):
     """
 
     def __init__(
-        self, config: MMMLPConfig, n_items: int, site: str, *, layers: int, shared: bool
+        self, config: MMMLPConfig, n_items: int, random_stream: str, *, layers: int, shared: bool
     ) -> None:
         super().__init__()
         self.n_items = n_items
         self.rounds = layers if shared else 1
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.layers = nn.ModuleList(
-            MixerLayer(config, f"{site}.{layer}", uses=self.rounds)
+            MixerLayer(config, f"{random_stream}.{layer}", uses=self.rounds)
             for layer in range(1 if shared else layers)
         )
 

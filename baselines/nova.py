@@ -99,14 +99,16 @@ class Fusor(nn.Module):
 class NOVALayer(nn.Module):
     """A BERT layer whose attention is non-invasive."""
 
-    def __init__(self, config: NOVAConfig, inputs: int, site: str) -> None:
+    def __init__(self, config: NOVAConfig, inputs: int, random_stream: str) -> None:
         super().__init__()
         dim, p = config.dim, config.dropout
         self.fusor = Fusor(config.fusion, inputs, dim)
-        self.attention = SelfAttention(dim, config.heads, p, f"{site}.attention", causal=False)
-        self.attention_dropout = Dropout(p, f"{site}.attention.out")
+        self.attention = SelfAttention(
+            dim, config.heads, p, f"{random_stream}.attention", causal=False
+        )
+        self.attention_dropout = Dropout(p, f"{random_stream}.attention.out")
         self.attention_norm = nn.LayerNorm(dim, eps=EPS)
-        self.feed = FeedForward(dim, 4 * dim, p, f"{site}.feed", activation=nn.GELU())
+        self.feed = FeedForward(dim, 4 * dim, p, f"{random_stream}.feed", activation=nn.GELU())
         self.feed_norm = nn.LayerNorm(dim, eps=EPS)
 
     def forward(self, ids: Tensor, side: Sequence[Tensor], batch: Batch) -> Tensor:

@@ -99,9 +99,9 @@ class SMLP4Rec(Recommender):
             if config.attributes and name in catalogue.attributes
         )
 
-        def mixer(size: int, axis: int, site: str) -> AxisMLP:
+        def mixer(size: int, axis: int, random_stream: str) -> AxisMLP:
             inner, p = config.expansion * size, config.dropout
-            return AxisMLP(size, inner, p, site, axis=axis, bias=False, uses=config.layers)
+            return AxisMLP(size, inner, p, random_stream, axis=axis, bias=False, uses=config.layers)
 
         self.norm = nn.LayerNorm(config.dim)
         self.sequence = mixer(config.max_length, -2, "sequence")

@@ -90,7 +90,7 @@ class Block(nn.Module):
         inner: int,
         dropout: float,
         attention_dropout: float,
-        site: str,
+        random_stream: str,
         norm: Norm,
         activation: Activation,
     ) -> None:
@@ -104,9 +104,9 @@ class Block(nn.Module):
         self.activation = nn.GELU() if activation == "gelu" else nn.ReLU()
         self.attention_norm = nn.LayerNorm(dim, eps=EPS)
         self.feed_norm = nn.LayerNorm(dim, eps=EPS)
-        self.weight_dropout = Dropout(attention_dropout, f"{site}.weights")
-        self.attention_dropout = Dropout(dropout, f"{site}.attention")
-        self.feed_dropout = Dropout(dropout, f"{site}.feed")
+        self.weight_dropout = Dropout(attention_dropout, f"{random_stream}.weights")
+        self.attention_dropout = Dropout(dropout, f"{random_stream}.attention")
+        self.feed_dropout = Dropout(dropout, f"{random_stream}.feed")
 
     def forward(self, x: Tensor, mask: Tensor, batch: Batch) -> Tensor:
         """x: [B, L, D]; mask: added to the scores, broadcast to [B, H, L, L]."""

@@ -219,20 +219,20 @@ class Adaptor(nn.Module):
     place: Tensor
     """[N + 1], each item's row in `values`"""
 
-    def __init__(self, features: Features, config: UniSRecConfig, site: str) -> None:
+    def __init__(self, features: Features, config: UniSRecConfig, random_stream: str) -> None:
         super().__init__()
         distinct = DistinctItems((features.values, features.present))
         self.register_buffer("values", distinct.select(features.values), persistent=False)
         self.register_buffer("present", distinct.select(features.present), persistent=False)
         self.register_buffer("place", distinct.place, persistent=False)
         width, experts = features.values.shape[1], config.experts
-        self.site = site
+        self.random_stream = random_stream
         self.experts = nn.Linear(width, experts * config.dim, bias=False)
         self.whitening = nn.Parameter(torch.zeros(experts, width))
         self.gate = nn.Parameter(torch.zeros(experts, width))
         self.noise = nn.Parameter(torch.zeros(experts, width))
         self.missing = nn.Parameter(torch.zeros(config.dim))
-        self.dropout = Dropout(config.adaptor_dropout, f"{site}.features")
+        self.dropout = Dropout(config.adaptor_dropout, f"{random_stream}.features")
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding."""
@@ -261,7 +261,7 @@ class Adaptor(nn.Module):
     def noisy(self, place: Tensor, batch: Batch) -> Tensor:
         """Rows [B, L] of `values` -> [B, L, D] in training."""
         logits, spread = self.gates(place).unflatten(-1, (2, -1)).unbind(-2)
-        draws = normal(batch.key, f"{self.site}.gate", batch.rows, *logits.shape[1:])
+        draws = normal(batch.key, f"{self.random_stream}.gate", batch.rows, *logits.shape[1:])
         logits = logits + draws.to(logits.dtype) * softplus(spread)  # eq. 5
         outputs = self.experts(self.dropout(self.values[place], batch))
         return self.mix(outputs, logits.softmax(-1), self.present[place])

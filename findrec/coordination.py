@@ -53,7 +53,9 @@ def coordination_losses(
                 eligible = eligible & aux[f"has_{name}"]
         if config.iicm_positions == "last":
             eligible = last_only(eligible)
-        index, mask = sample_positions(eligible, config.iicm_samples, key, site="-".join(pair))
+        index, mask = sample_positions(
+            eligible, config.iicm_samples, key, random_stream="-".join(pair)
+        )
         x, y = (normalise(aux[name].flatten(0, 1)[index]) for name in pair)
         streams = [z for name, z in zip(pair, (x, y), strict=True) if name in modalities]
         for name, value in pair_losses(config, x, y, streams, mask).items():
@@ -84,7 +86,9 @@ def coordination_weights(config: FindRecConfig) -> dict[str, float]:
 # ---- samples ------------------------------------------------------------------------------------
 
 
-def sample_positions(eligible: Tensor, n: int, key: Tensor, *, site: str) -> tuple[Tensor, Tensor]:
+def sample_positions(
+    eligible: Tensor, n: int, key: Tensor, *, random_stream: str
+) -> tuple[Tensor, Tensor]:
     """At most n eligible positions of a batch, users first.
 
     Positions of one user are no independent samples, so every user gives one before any gives a
@@ -94,10 +98,10 @@ def sample_positions(eligible: Tensor, n: int, key: Tensor, *, site: str) -> tup
     """
     users, length = eligible.shape
     rows = torch.arange(users, device=eligible.device)
-    draws = uniform(key, f"iicm.position.{site}", rows, length)
+    draws = uniform(key, f"iicm.position.{random_stream}", rows, length)
     order = torch.where(eligible, draws, 2.0).argsort(dim=-1, stable=True)
     turn = order.argsort(dim=-1)  # [B, L]: 0 for the position that a user gives first
-    priority = turn + uniform(key, f"iicm.user.{site}", rows).unsqueeze(-1)
+    priority = turn + uniform(key, f"iicm.user.{random_stream}", rows).unsqueeze(-1)
     priority = torch.where(eligible, priority, float("inf")).flatten()
     index = priority.argsort(stable=True)[: min(n, users * length)]
     return index, eligible.flatten()[index]

@@ -137,7 +137,7 @@ class MambaBlock(nn.Module):
         dim: int,
         sizes: MambaSizes,
         dropout: float,
-        site: str,
+        random_stream: str,
         *,
         alpha: float,
         feed_forward: bool = False,
@@ -145,12 +145,12 @@ class MambaBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.mamba = Mamba(dim, sizes)
-        self.dropout = Dropout(dropout, f"{site}.mamba")
+        self.dropout = Dropout(dropout, f"{random_stream}.mamba")
         self.alpha = nn.Parameter(torch.full((dim,), alpha))
         self.feed_forward = None
         if feed_forward:
             self.feed_forward_norm = nn.LayerNorm(dim)
-            self.feed_forward = FeedForward(dim, 4 * dim, dropout, f"{site}.feed_forward")
+            self.feed_forward = FeedForward(dim, 4 * dim, dropout, f"{random_stream}.feed_forward")
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """[B, L, D] -> [B, L, D]"""

@@ -131,15 +131,15 @@ class Stream(nn.Module):
     """z = MambaLayers(e): dropout, scaled residual Mamba blocks (2.1), and the LayerNorm that ends
     a stack of pre-normalised blocks."""
 
-    def __init__(self, config: FindRecConfig, dim: int, layers: int, site: str) -> None:
+    def __init__(self, config: FindRecConfig, dim: int, layers: int, random_stream: str) -> None:
         super().__init__()
-        self.dropout = Dropout(config.dropout, f"{site}.input")
+        self.dropout = Dropout(config.dropout, f"{random_stream}.input")
         self.blocks = nn.ModuleList(
             MambaBlock(
                 dim,
                 config.mamba,
                 config.dropout,
-                f"{site}.{layer}",
+                f"{random_stream}.{layer}",
                 alpha=config.alpha,
                 feed_forward=config.feed_forward,
             )

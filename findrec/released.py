@@ -134,11 +134,11 @@ class ReleasedFindRec(Recommender):
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
 
-    def _mamba(self, site: str) -> nn.ModuleList:
+    def _mamba(self, random_stream: str) -> nn.ModuleList:
         c = self.config
         sizes = MambaSizes(c.d_state, c.d_conv, c.expand)
         return nn.ModuleList(
-            MambaBlock(c.dim, sizes, c.dropout, f"{site}.{layer}", alpha=c.alpha)
+            MambaBlock(c.dim, sizes, c.dropout, f"{random_stream}.{layer}", alpha=c.alpha)
             for layer in range(c.layers)
         )
 
@@ -169,7 +169,7 @@ class ReleasedFindRec(Recommender):
         if not self.features:
             return {}
         length = valid.shape[1]
-        index, mask = sample_positions(valid, self.config.samples, key, site="released")
+        index, mask = sample_positions(valid, self.config.samples, key, random_stream="released")
         # A coordinate that padding does not change.
         rows = index // length * self.config.max_length + index % length
         divergences = [
@@ -224,7 +224,7 @@ class Bottleneck(nn.Module):
         self.dropout = Dropout(config.inner_dropout, f"bottleneck.{name}")
         self.second = nn.Linear(width, 2 * width)
         self.always_noisy = config.noise_at_evaluation
-        self.site = f"bottleneck.{name}.noise"
+        self.random_stream = f"bottleneck.{name}.noise"
 
     def forward(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """[B, L, M] -> the draw, of length 1, [B, L, M], and the divergence [B, L]."""
@@ -233,7 +233,9 @@ class Bottleneck(nn.Module):
         log_variance = log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
         z = mean
         if batch.training or self.always_noisy:
-            noise = normal(batch.key, self.site, batch.rows, *mean.shape[1:]).to(mean.dtype)
+            noise = normal(batch.key, self.random_stream, batch.rows, *mean.shape[1:]).to(
+                mean.dtype
+            )
             z = mean + noise * (0.5 * log_variance).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
         return normalize(z, dim=-1), kl
@@ -249,10 +251,10 @@ class ScoreNetwork(nn.Module):
         self.norm = nn.LayerNorm(2 * width)
         self.second = nn.Linear(2 * width, width)
         self.p = config.inner_dropout
-        self.site = f"score.{name}"
+        self.random_stream = f"score.{name}"
 
     def forward(self, z: Tensor, key: Tensor, rows: Tensor) -> Tensor:
-        hidden = dropout(self.norm(self.first(z)), self.p, key, self.site, rows)
+        hidden = dropout(self.norm(self.first(z)), self.p, key, self.random_stream, rows)
         return self.second(nn.functional.gelu(hidden))
 
 
@@ -299,7 +301,7 @@ class CrossAttention(nn.Module):
 class HeadAttention(nn.Module):
     """Single-head attention for each of H heads apart, over the positions up to one's own."""
 
-    def __init__(self, config: ReleasedFindRecConfig, site: str) -> None:
+    def __init__(self, config: ReleasedFindRecConfig, random_stream: str) -> None:
         super().__init__()
         width = config.align_dim // config.heads
         bound = (6 / (4 * width)) ** 0.5  # Xavier's, over query, key and value together
@@ -309,7 +311,7 @@ class HeadAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3, config.heads, width))
         self.out_weight = nn.Parameter(torch.empty(config.heads, width, width).normal_(std=0.01))
         self.out_bias = nn.Parameter(torch.zeros(config.heads, width))
-        self.dropout = Dropout(config.dropout, f"attention.{site}")
+        self.dropout = Dropout(config.dropout, f"attention.{random_stream}")
 
     def forward(self, queries: Tensor, others: Tensor, batch: Batch) -> Tensor:
         """Each [B, L, H, d] -> [B, L, H, d]"""

@@ -61,7 +61,14 @@ class ExpertRouting(nn.Module):
     """
 
     def __init__(
-        self, dim: int, heads: int, experts: int, dropout: float, site: str, *, temperature: float
+        self,
+        dim: int,
+        heads: int,
+        experts: int,
+        dropout: float,
+        random_stream: str,
+        *,
+        temperature: float,
     ) -> None:
         super().__init__()
         width = dim // heads
@@ -69,7 +76,7 @@ class ExpertRouting(nn.Module):
         self.n_experts = experts
         self.temperature = temperature
         self.experts = nn.Linear(width, experts * width)  # all experts side by side
-        self.dropout = Dropout(dropout, f"{site}.experts")
+        self.dropout = Dropout(dropout, f"{random_stream}.experts")
         self.router: nn.Module | None = None
         if experts > 1:
             self.router = nn.Sequential(

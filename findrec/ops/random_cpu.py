@@ -28,8 +28,8 @@ def _fold(state, word):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _fold_key(site, seed, step):  # type: ignore[no-untyped-def]
-    state = _fold(np.uint32(site), np.uint32(seed & 0xFFFFFFFF))
+def _fold_key(code, seed, step):  # type: ignore[no-untyped-def]
+    state = _fold(np.uint32(code), np.uint32(seed & 0xFFFFFFFF))
     state = _fold(state, np.uint32((seed >> 32) & 0xFFFFFFFF))
     state = _fold(state, np.uint32(step & 0xFFFFFFFF))
     return _fold(state, np.uint32((step >> 32) & 0xFFFFFFFF))
@@ -64,7 +64,7 @@ _KEYED = "int64[::1], int64, int64[::1], int64[::1]"
 def fill_uniform(
     out: NDArray[np.float32],
     keys: NDArray[np.int64],
-    site: int,
+    code: int,
     rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> None:
@@ -76,7 +76,7 @@ def fill_uniform(
     each = rows.shape[0] // groups
     offset = 0
     for g in range(groups):
-        state = _fold_key(site, keys[2 * g], keys[2 * g + 1])
+        state = _fold_key(code, keys[2 * g], keys[2 * g + 1])
         for r in range(each):
             row = _fold(state, np.uint32(rows[g * each + r] & 0xFFFFFFFF))
             for m in range(middle):
@@ -95,7 +95,7 @@ def dropout(
     scale: float,
     threshold: int,
     keys: NDArray[np.int64],
-    site: int,
+    code: int,
     rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> None:
@@ -109,7 +109,7 @@ def dropout(
     zero = x.dtype.type(0)
     offset = 0
     for g in range(groups):
-        state = _fold_key(site, keys[2 * g], keys[2 * g + 1])
+        state = _fold_key(code, keys[2 * g], keys[2 * g + 1])
         for r in range(each):
             row = _fold(state, np.uint32(rows[g * each + r] & 0xFFFFFFFF))
             for m in range(middle):

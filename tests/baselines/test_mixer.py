@@ -36,7 +36,7 @@ def test_one_row_equals_that_row_of_the_plain_computation(
     for size in features:
         hidden *= size
     monkeypatch.setattr(baselines.mixer, "CHUNK_BYTES", 2 * hidden)
-    mlp = AxisMLP(LENGTH, 3 * LENGTH, 0.3, "site", axis=-2, bias=bias, uses=2).double()
+    mlp = AxisMLP(LENGTH, 3 * LENGTH, 0.3, "mixer", axis=-2, bias=bias, uses=2).double()
     x = torch.randn(USERS, *features, LENGTH, DIM, dtype=torch.float64)
     offset = torch.randn(DIM, dtype=torch.float64, requires_grad=True) if padded else None
     index = torch.randint(LENGTH, (USERS,))

@@ -171,7 +171,7 @@ class TestSampling:
     VALID = torch.arange(9) < torch.tensor([3, 9, 1, 5, 2]).unsqueeze(1)
 
     def test_every_user_gives_one_before_any_gives_two(self) -> None:
-        index, mask = sample_positions(self.VALID, 8, KEY, site="test")
+        index, mask = sample_positions(self.VALID, 8, KEY, random_stream="test")
         assert index.shape == mask.shape == (8,)
         assert mask.all()
         assert sorted((index[:5] // 9).tolist()) == [0, 1, 2, 3, 4]
@@ -180,28 +180,32 @@ class TestSampling:
         assert self.VALID.flatten()[index].all()
 
     def test_shape_is_static_and_surplus_masked(self) -> None:
-        index, mask = sample_positions(self.VALID, 40, KEY, site="test")
+        index, mask = sample_positions(self.VALID, 40, KEY, random_stream="test")
         assert mask.sum() == self.VALID.sum() == 20
         assert len(index) == 40
-        assert len(sample_positions(self.VALID, 100, KEY, site="test")[0]) == 45
+        assert len(sample_positions(self.VALID, 100, KEY, random_stream="test")[0]) == 45
 
     def test_padding_changes_no_draw(self) -> None:
         padded = torch.cat([self.VALID, torch.zeros(5, 4, dtype=torch.bool)], 1)
-        index, _ = sample_positions(self.VALID, 10, KEY, site="test")
-        wider, _ = sample_positions(padded, 10, KEY, site="test")
+        index, _ = sample_positions(self.VALID, 10, KEY, random_stream="test")
+        wider, _ = sample_positions(padded, 10, KEY, random_stream="test")
         assert torch.equal(index // 9, wider // 13)
         assert torch.equal(index % 9, wider % 13)
 
     def test_keyed(self) -> None:
-        first = sample_positions(self.VALID, 8, KEY, site="test")[0]
-        assert torch.equal(first, sample_positions(self.VALID, 8, KEY, site="test")[0])
-        assert not torch.equal(first, sample_positions(self.VALID, 8, KEY + 1, site="test")[0])
+        first = sample_positions(self.VALID, 8, KEY, random_stream="test")[0]
+        assert torch.equal(first, sample_positions(self.VALID, 8, KEY, random_stream="test")[0])
+        assert not torch.equal(
+            first, sample_positions(self.VALID, 8, KEY + 1, random_stream="test")[0]
+        )
 
     def test_positions_of_a_user_are_drawn_evenly(self) -> None:
         """User 1 has nine positions; over 900 steps each comes first 100 times, sd 9.4."""
         counts = torch.zeros(9)
         for step in range(900):
-            index, _ = sample_positions(self.VALID, 5, torch.tensor([0, step]), site="test")
+            index, _ = sample_positions(
+                self.VALID, 5, torch.tensor([0, step]), random_stream="test"
+            )
             counts[index[index // 9 == 1] % 9] += 1
         assert counts.sum() == 900
         assert (counts - 100).abs().max() < 40
