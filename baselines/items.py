@@ -21,7 +21,7 @@ class MixedItemEmbedding(nn.Module):
     """e_i + sum over modalities m of (W_m x_i^m + b_m); without modalities simply e_i.
 
     A modality that the catalogue lacks has no term; an item that lacks a modality has a learned
-    vector in the place of the projection.
+    vector in place of the projection.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class DistinctItems:
 
     ids: Tensor
     """[U] in ascending order, each the first of its kind, beginning with 0, the padding"""
-    place: Tensor
-    """[N + 1]: item i has the features of item ids[place[i]]"""
+    inverse: Tensor
+    """[N + 1]: item i has the features of item ids[inverse[i]]"""
 
     def __init__(self, *features: tuple[Tensor, Tensor]) -> None:
         """features: for each modality, values [N + 1, ...] and where they are present [N + 1];
@@ -70,7 +70,7 @@ class DistinctItems:
         arrays = [(values.numpy(), present.tolist()) for values, present in features]
         seen: dict[tuple[bytes | None, ...], int] = {}
         ids: list[int] = []
-        place: list[int] = []
+        inverse: list[int] = []
         for item in range(len(arrays[0][1]) if arrays else 0):
             key = tuple(
                 values[item].tobytes() if present[item] else None for values, present in arrays
@@ -78,8 +78,8 @@ class DistinctItems:
             if key not in seen:
                 seen[key] = len(ids)
                 ids.append(item)
-            place.append(seen[key])
-        self.ids, self.place = torch.tensor(ids), torch.tensor(place)
+            inverse.append(seen[key])
+        self.ids, self.inverse = torch.tensor(ids), torch.tensor(inverse)
 
     def select(self, values: Tensor) -> Tensor:
         """The rows of `ids`; without a copy where these are all, for features are large."""

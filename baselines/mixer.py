@@ -63,36 +63,37 @@ class AxisMLP(nn.Module):
         mixed: Tensor = self.outer_dropout[use](y, batch)
         return mixed
 
-    def at(
+    def output_at(
         self,
         index: Tensor,
         x: Tensor,
         batch: Batch,
         use: int = 0,
-        offset: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """One output row of axis -2 for each user: [B] and [B, ..., size, D] -> [B, ..., 1, D].
 
-        offset: [D], what the padding behind `index` holds in every user's input. x is then given
-        less the offset, and its padding is not multiplied, only the offset is, once.
+        padding: [D], the vector at every position behind `index`, the same for all users; x is
+        then given with it subtracted everywhere (`relative_to_padding`), so that these positions
+        are zero and are skipped, and what the vector adds is computed once for all users.
         """
         row = self.second.weight[index].reshape(-1, *[1] * (x.dim() - 2), self.second.in_features)
         if x.device.type == "cpu":
             weight, drop = self.first.weight, self.inner_dropout[use]
             bias = weight.new_zeros(len(weight)) if self.first.bias is None else self.first.bias
             shift = bias.unsqueeze(-1).expand(-1, x.shape[-1])
-            if offset is None:
+            if padding is None:
                 lengths = torch.full_like(index, x.shape[-2])
             else:
                 lengths = index + 1
-                shift = shift + weight.sum(-1, keepdim=True) * offset
+                shift = shift + weight.sum(-1, keepdim=True) * padding
             p = drop.p if batch.training else 0.0
             row = row.expand(*x.shape[:-2], 1, -1)
             y = _contract(
                 x, weight, shift, row, lengths, p, batch.key, drop.random_stream, batch.rows
             )
         else:
-            y = row @ self._hidden(x if offset is None else x + offset, batch, use)
+            y = row @ self._hidden(x if padding is None else x + padding, batch, use)
         if self.second.bias is not None:
             y = y + self.second.bias[index].reshape(-1, *[1] * (x.dim() - 1))
         mixed: Tensor = self.outer_dropout[use](y, batch)
@@ -226,22 +227,25 @@ _contract = define(
 )
 
 
-def of_items(function: Callable[[Tensor], Tensor], items: Tensor, n_items: int) -> Tensor:
-    """`function` of ids, [...] -> [..., D], where it treats each id by itself.
+def per_item(function: Callable[[Tensor], Tensor], items: Tensor, n_items: int) -> Tensor:
+    """`function` of ids, [...] -> [..., D], where each id's vector depends on that id alone.
 
-    It is given all ids 0 .. n_items or those at the positions, whichever are fewer.
+    It is called with all ids 0 .. n_items or with those at the positions, whichever are fewer.
     """
     if items.numel() <= n_items + 1:
         return function(items)
     return function(torch.arange(n_items + 1, device=items.device))[items]
 
 
-def less_padding(
+def relative_to_padding(
     function: Callable[[Tensor], Tensor], items: Tensor, n_items: int
 ) -> tuple[Tensor, Tensor]:
-    """`of_items` less what `function` gives the padding, and that, [D]; both for `AxisMLP.at`."""
-    offset = function(torch.zeros_like(items[:1, 0])).squeeze(0)
-    return of_items(lambda ids: function(ids) - offset, items, n_items), offset
+    """The vectors of `per_item` minus the vector of padding, [..., D], and that vector, [D].
+
+    `AxisMLP.output_at` takes both.
+    """
+    padding = function(torch.zeros_like(items[:1, 0])).squeeze(0)
+    return per_item(lambda ids: function(ids) - padding, items, n_items), padding
 
 
 def last_position(batch: Batch) -> Tensor:
@@ -249,7 +253,7 @@ def last_position(batch: Batch) -> Tensor:
     return (batch.valid.sum(-1) - 1).clamp(min=0)
 
 
-def pick(x: Tensor, index: Tensor) -> Tensor:
+def select_position(x: Tensor, index: Tensor) -> Tensor:
     """One position of each user: [B, ..., L, D] and [B] -> [B, ..., 1, D]."""
     index = index.reshape(-1, *[1] * (x.dim() - 1))
     return x.gather(-2, index.expand(*x.shape[:-2], 1, x.shape[-1]))

@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, less_padding, of_items, pick
+from baselines.mixer import AxisMLP, last_position, per_item, relative_to_padding, select_position
 from findrec.layers import FeatureProjection, ItemEmbedding, init_normal
 from findrec.recommender import (
     Batch,
@@ -92,21 +92,21 @@ class MixerLayer(nn.Module):
         x = x + self.sequence(self.sequence_norm(x), batch, use)
         return x + self.channel(self.channel_norm(x), batch, use)
 
-    def at(
+    def output_at(
         self,
         last: Tensor,
         x: Tensor,
         normed: Tensor,
         batch: Batch,
         use: int = 0,
-        offset: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """The same at one position of each user, -> [B, 1, D].
 
         last: [B]; x: [B, 1, D], the input there; normed: [B, L, D], the input everywhere after
-        `sequence_norm`; offset: as for `AxisMLP.at`.
+        `sequence_norm`; padding: as for `AxisMLP.output_at`.
         """
-        x = x + self.sequence.at(last, normed, batch, use, offset)
+        x = x + self.sequence.output_at(last, normed, batch, use, padding)
         return x + self.channel(self.channel_norm(x), batch, use)
 
 
@@ -142,15 +142,15 @@ class FeatureMixer(nn.Module):
         assert isinstance(layer, MixerLayer)
         if not before:  # nothing was mixed yet: what is normed is a function of the item
             norm = layer.sequence_norm
-            relative, offset = less_padding(
+            relative, padding = relative_to_padding(
                 lambda items: norm(start(items)), batch.items, self.n_items
             )
             x = start(batch.items.gather(1, last.unsqueeze(1)))
-            return layer.at(last, x, relative, batch, use, offset)
-        x = of_items(start, batch.items, self.n_items)
+            return layer.output_at(last, x, relative, batch, use, padding)
+        x = per_item(start, batch.items, self.n_items)
         for earlier, earlier_use in before:
             x = earlier(x, batch, earlier_use)
-        return layer.at(last, pick(x, last), layer.sequence_norm(x), batch, use)
+        return layer.output_at(last, select_position(x, last), layer.sequence_norm(x), batch, use)
 
 
 class MMMLP(Recommender):

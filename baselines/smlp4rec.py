@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, less_padding, pick
+from baselines.mixer import AxisMLP, last_position, relative_to_padding, select_position
 from findrec.layers import ItemEmbedding, init_normal
 from findrec.recommender import (
     Attribute,
@@ -116,16 +116,16 @@ class SMLP4Rec(Recommender):
         if final == 0:
             # Nothing was mixed yet: what is normed is a function of the item, and the attributes
             # are read at the last position alone.
-            normed, offset = less_padding(
+            normed, padding = relative_to_padding(
                 lambda items: self.norm(self.items(items)), batch.items, self.n_items
             )
             column = self.block(batch.items.gather(1, last.unsqueeze(1)))
-            y = self.last_layer(normed, column, last, batch, final, offset)
+            y = self.last_layer(normed, column, last, batch, final, padding)
         else:
             x = self.block(batch.items)
             for layer in range(final):
                 x = self.layer(x, batch, layer)
-            y = self.last_layer(self.norm(x[:, 0]), pick(x, last), last, batch, final)
+            y = self.last_layer(self.norm(x[:, 0]), select_position(x, last), last, batch, final)
         state = self.final_norm(y)
         return Output(state.expand(-1, batch.items.shape[1], -1))  # the last position is read
 
@@ -149,15 +149,15 @@ class SMLP4Rec(Recommender):
         last: Tensor,
         batch: Batch,
         use: int,
-        offset: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """The same at the id and the last position alone, [B, 1, D], from what that reads.
 
         normed: [B, L, D], the ids' rows after the norm; column: [B, F, 1, D], the last position
-        before it; last: [B]; offset: as for `AxisMLP.at`.
+        before it; last: [B]; padding: as for `AxisMLP.output_at`.
         """
         n = self.norm(column)
-        y = self.sequence.at(last, normed.unsqueeze(1), batch, use, offset)
+        y = self.sequence.output_at(last, normed.unsqueeze(1), batch, use, padding)
         y = y + self.channel(n[:, :1], batch, use)
         if self.feature is not None:
             y = y + self.feature(n.flatten(-2), batch, use)[:, :1].unsqueeze(-2)

@@ -21,7 +21,7 @@ What differs, and which one is the default
                 of them, so that one product serves all experts.
     modalities  UniSRec knows text alone. Images get an adaptor of their own, and the outputs are
                 added; a modality that the dataset lacks has no adaptor, and an item that lacks one
-                has a learned vector in the place of the adaptor's output.
+                has a learned vector in place of the adaptor's output.
     tasks       The code takes B prefixes of a batch; here one prefix is drawn of each user. Its
                 second augmentation (dropping words) needs the encoder, and is left out: items are
                 dropped, with the code's ratio of 0.2. Negatives whose target is the anchor's are
@@ -150,24 +150,24 @@ class UniSRec(Recommender):
     # ---- contrastive tasks, eqs. 8-10 ------------------------------------------------------
 
     def second_view(self, batch: Batch) -> Tensor:
-        """States of the sequence without a share of its items, [B, L, D], after each position.
+        """States of the sequence with a share of its items dropped, [B, L, D].
 
-        The first item always stays. What is left moves together, and a position reads the state
-        after the last item that was kept up to it.
+        The first item is always kept. The kept items move to the left; the state at a position is
+        the one after the last item that was kept up to that position.
         """
         length = batch.items.shape[-1]
         draws = uniform(batch.key, "view.drop", batch.rows, length)
         first = torch.arange(length, device=batch.items.device) == 0
         keep = ((draws >= self.config.drop_items) | first) & batch.valid
-        place = keep.cumsum(-1) - 1
-        # What is dropped goes to a further column, which is cut off.
-        room = torch.zeros_like(batch.items[..., :1]).expand(-1, length + 1)
-        kept = room.scatter(-1, torch.where(keep, place, length), batch.items)[..., :length]
+        moved_to = keep.cumsum(-1) - 1
+        # Dropped items are written to one further column, which is cut off.
+        wider = torch.zeros_like(batch.items[..., :1]).expand(-1, length + 1)
+        kept = wider.scatter(-1, torch.where(keep, moved_to, length), batch.items)[..., :length]
         seed, step = batch.key.unbind()
         # A key that no step has, so that both views have draws of their own.
         view = Batch(kept, batch.rows, torch.stack([seed, ~step]), batch.training)
         states = self.encode(view)[1]
-        return states.gather(-2, place.clamp(min=0).unsqueeze(-1).expand_as(states))
+        return states.gather(-2, moved_to.clamp(min=0).unsqueeze(-1).expand_as(states))
 
     def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
         """Eqs. 8 and 9 over one prefix of each user, drawn among those whose next item is known."""
@@ -216,7 +216,7 @@ class Adaptor(nn.Module):
     values: Tensor
     """[U, F], of the items with different features"""
     present: Tensor
-    place: Tensor
+    inverse: Tensor
     """[N + 1], each item's row in `values`"""
 
     def __init__(self, features: Features, config: UniSRecConfig, random_stream: str) -> None:
@@ -224,7 +224,7 @@ class Adaptor(nn.Module):
         distinct = DistinctItems((features.values, features.present))
         self.register_buffer("values", distinct.select(features.values), persistent=False)
         self.register_buffer("present", distinct.select(features.present), persistent=False)
-        self.register_buffer("place", distinct.place, persistent=False)
+        self.register_buffer("inverse", distinct.inverse, persistent=False)
         width, experts = features.values.shape[1], config.experts
         self.random_stream = random_stream
         self.experts = nn.Linear(width, experts * config.dim, bias=False)
@@ -236,19 +236,19 @@ class Adaptor(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding."""
-        place = self.place[batch.items]
-        vectors = self.noisy(place, batch) if batch.training else self.clean(place)
+        rows = self.inverse[batch.items]
+        vectors = self.noisy(rows, batch) if batch.training else self.clean(rows)
         return vectors * batch.valid.unsqueeze(-1)
 
     def table(self) -> Tensor:
         """[N, D] of all items, with clean gates."""
-        return self.mixed(self.values, self.present)[self.place[1:]]
+        return self.mixed(self.values, self.present)[self.inverse[1:]]
 
-    def clean(self, place: Tensor) -> Tensor:
+    def clean(self, rows: Tensor) -> Tensor:
         """Rows [...] of `values` -> [..., D], without noise and dropout."""
-        if place.numel() < len(self.values):
-            return self.mixed(self.values[place], self.present[place])
-        return self.mixed(self.values, self.present)[place]
+        if rows.numel() < len(self.values):
+            return self.mixed(self.values[rows], self.present[rows])
+        return self.mixed(self.values, self.present)[rows]
 
     def mixed(self, x: Tensor, present: Tensor) -> Tensor:
         """Features [..., F] -> [..., D] with clean gates."""
@@ -258,20 +258,20 @@ class Adaptor(nn.Module):
         outputs, logits = product.split([experts, len(self.gate)], dim=-1)
         return self.mix(outputs, logits.softmax(-1), present)
 
-    def noisy(self, place: Tensor, batch: Batch) -> Tensor:
+    def noisy(self, rows: Tensor, batch: Batch) -> Tensor:
         """Rows [B, L] of `values` -> [B, L, D] in training."""
-        logits, spread = self.gates(place).unflatten(-1, (2, -1)).unbind(-2)
+        logits, spread = self.gates(rows).unflatten(-1, (2, -1)).unbind(-2)
         draws = normal(batch.key, f"{self.random_stream}.gate", batch.rows, *logits.shape[1:])
         logits = logits + draws.to(logits.dtype) * softplus(spread)  # eq. 5
-        outputs = self.experts(self.dropout(self.values[place], batch))
-        return self.mix(outputs, logits.softmax(-1), self.present[place])
+        outputs = self.experts(self.dropout(self.values[rows], batch))
+        return self.mix(outputs, logits.softmax(-1), self.present[rows])
 
-    def gates(self, place: Tensor) -> Tensor:
+    def gates(self, rows: Tensor) -> Tensor:
         """Rows [...] of `values` -> [..., 2 K]: x W_g and x W_noise, which dropout leaves alone."""
         weight = torch.cat([self.gate, self.noise])
-        if place.numel() < len(self.values):
-            return linear(self.values[place], weight)
-        return linear(self.values, weight)[place]
+        if rows.numel() < len(self.values):
+            return linear(self.values[rows], weight)
+        return linear(self.values, weight)[rows]
 
     def mix(self, outputs: Tensor, gates: Tensor, present: Tensor) -> Tensor:
         """Products x W_k [..., K D] and gates [..., K] -> [..., D] (eqs. 2 and 3).
