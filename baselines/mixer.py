@@ -115,9 +115,9 @@ class AxisMLP(nn.Module):
 class _Contract(torch.autograd.Function):
     """row @ dropout(gelu(weight @ x + shift)) with one row for each user, on a CPU.
 
-    x: [*G, B, ..., L, D], constant zero at positions past `lengths`, [*G, B], which are mostly
-    left out, and without a gradient then; weight: [*G, H, L]; shift: [*G, H, D];
-    row: [*G, B, ..., 1, H]; key: [*G, 2]; rows: [*G, B] -> [*G, B, ..., 1, D], with *G the group
+    x: [*S, B, ..., L, D], constant zero at positions past `lengths`, [*S, B], which are mostly
+    left out, and without a gradient then; weight: [*S, H, L]; shift: [*S, H, D];
+    row: [*S, B, ..., 1, H]; key: [*S, 2]; rows: [*S, B] -> [*S, B, ..., 1, D], with *G the group
     dimensions.
 
     The hidden layer has many times the elements of input and output, so what costs beside the

@@ -91,17 +91,17 @@ def sample_positions(
 ) -> tuple[Tensor, Tensor]:
     """At most n eligible positions of a batch, users first.
 
-    Positions of one user are no independent samples, so every user gives one before any gives a
-    second. eligible: [B, L] bool. Returns indices into the flattened batch and whether each is
-    real, both [min(n, B * L)]: the shape never depends on the data. Draws are keyed by row and
-    position.
+    Positions of one user are not independent samples, so one position of every user is taken before
+    a second one of any. eligible: [B, L] bool. Returns indices into the flattened batch and whether
+    each is real, both [min(n, B * L)]: the shape never depends on the data. Draws are keyed by row
+    and position.
     """
     users, length = eligible.shape
     rows = torch.arange(users, device=eligible.device)
     draws = uniform(key, f"iicm.position.{random_stream}", rows, length)
     order = torch.where(eligible, draws, 2.0).argsort(dim=-1, stable=True)
-    turn = order.argsort(dim=-1)  # [B, L]: 0 for the position that a user gives first
-    priority = turn + uniform(key, f"iicm.user.{random_stream}", rows).unsqueeze(-1)
+    rank = order.argsort(dim=-1)  # [B, L]: 0 for the position of a user that is taken first
+    priority = rank + uniform(key, f"iicm.user.{random_stream}", rows).unsqueeze(-1)
     priority = torch.where(eligible, priority, float("inf")).flatten()
     index = priority.argsort(stable=True)[: min(n, users * length)]
     return index, eligible.flatten()[index]

@@ -3,15 +3,15 @@
 Glossary
     B users, L positions, N items, D = dim, M = align_dim = H * d_h over H heads
     e_id, e_txt, e_img    [B, L, D | M | M]  an item's embedding, projected text and image features
-    z_id, z_txt, z_img    [B, L, D | M | M]  streams: what Mamba layers make of the sequence of them
-    o                     [B, L, M]  image states with what they saw in the text, head by head
-    o_exp                 [B, L, M]  what the experts made of it
+    z_id, z_txt, z_img    [B, L, D | M | M]  streams: states of Mamba layers over these sequences
+    o                     [B, L, M]  z_img plus the text states it attends to, head by head
+    o_exp                 [B, L, M]  outputs of the experts for o, weighted by their gates
     states                [B, L, D]  S of eq. 4; item i scores the inner product with its e_id
 
-Where the paper is silent or contradicts itself, the choice is a field of `FindRecConfig`.
-A modality that no item has is left out: o is then the other stream, nothing is attended to or
-aligned; with neither, S = FFN(z_id). Items that lack one modality have a learned vector in its
-place, and take no part in the alignment.
+Where the paper is silent or contradicts itself, the choice is a field of `FindRecConfig`. A
+modality that no item has is left out: o is then the other modality's stream, without attention and
+alignment; without both modalities, S = FFN(z_id). An item that lacks one modality has a learned
+vector in its place, and its positions are left out of the alignment.
 """
 
 from collections.abc import Mapping

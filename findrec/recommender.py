@@ -1,7 +1,7 @@
 """The contract that every model keeps, so that one engine can train, stack and score them all.
 
-A model is an ordinary single-seed `torch.nn.Module`. It knows nothing of seeds that are trained
-beside it, of optimisers, targets or metrics; those belong to whoever trains it.
+A model is an ordinary single-seed `torch.nn.Module`. Other seeds, optimisers, targets and metrics
+are not its concern but the engine's.
 
 Glossary (used in every model file)
     N   items in the catalogue; ids run from 1 to N, 0 is padding, N + 1 the cloze mask
@@ -10,7 +10,7 @@ Glossary (used in every model file)
 
 Rules that the engine relies on (each has a contract test that a new model inherits)
     * `forward` is strictly per user: no user's row depends on another user's.
-    * Sequences are padded at the right, and what stands in the padding changes no valid state.
+    * Sequences are padded at the right, and the values in the padding change no valid state.
     * Randomness comes from `findrec.ops` alone, keyed by `batch.key` and explicit coordinates;
       no `nn.Dropout`, no dropout inside a fused attention, no global generator.
     * Buffers are constants that all seeds share (feature tables); whatever differs between seeds is
@@ -63,7 +63,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything that a model may know of the items besides their ids."""
+    """What a model is given about the items besides their ids."""
 
     items: int
     """N, the number of items."""
@@ -101,8 +101,8 @@ class Batch:
     training: bool = False
     """Whether dropout, noise and sampling are on."""
     table: Tensor | None = None
-    """[N, D'] the model's `item_table()`, where the caller has it, so that a model whose inputs are
-    the vectors it scores does not compute them again. It changes no result."""
+    """[N, D'] the model's `item_table()`, if the caller has computed it: a model whose input
+    vectors are the rows of the table need not compute them again. It changes no result."""
 
     @property
     def valid(self) -> Tensor:
@@ -131,7 +131,7 @@ class Recommender(nn.Module, ABC):
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     objective: ClassVar[Objective] = "causal"
     modalities: ClassVar[tuple[Modality, ...]] = ()
-    """Modalities that the method uses where the dataset has them."""
+    """Modalities that the method uses if the dataset has them."""
     fixed_length: ClassVar[bool] = False
     """True if some weight has the size of the window, so that batches must be padded to it."""
 

@@ -1,24 +1,26 @@
 """FindRec as what is very likely its released code computes it: a reading beside the paper's text.
 
-The authors' repository could not be had; a third party's public copy of its model files could be
-read (docs/paper-readings.md says where, and how sure one can be). Nothing here is taken from it;
-this is written from what it computes. Whether the paper's numbers came from that code is unknown.
+The authors' repository was not available; a third party's public copy of its model files was read
+(docs/paper-readings.md says where, and how certain its origin is). No code is taken from it; this
+is written from what it computes. Whether the paper's numbers came from that code is unknown.
 
-Where it differs from the paper: text and image have no Mamba layers; between projection and
-attention stands a variational bottleneck per modality; L_IICM is the mean of a kernel of Stein's
-form with learned scores, plus the bottlenecks' KL divergence, with weight 0.1; attention goes both
-ways; gates are nearly hard; every Linear weight is redrawn from N(0, 0.01).
+Where it differs from the paper: text and image have no Mamba layers; each modality has a
+variational bottleneck between projection and attention; L_IICM is the mean of a kernel of Stein's
+form with learned scores, plus the bottlenecks' KL divergence, with weight 0.1; text attends to
+image as well; the gates have temperature 0.1; every Linear weight is redrawn from N(0, 0.01).
 
-As configured that code does not run. The repairs, each the smallest that does:
- * Attention runs over the positions of one user, causally. There, it ran over the users of a batch
-   (its tensors had users where the attention expected positions), so that a user's scores depended
-   on who else was scored; no model whose rows stand alone can do that, and it is not offered.
- * The mask belongs to each user; there, it was transposed.
- * The two streams of width 2 D meet in a linear layer to D, as in one of the two files; the other
-   gave them to a Mamba stack of width D (`fusion="mamba"` puts that stack behind the linear layer).
+With its configuration that code does not run. It is repaired with the smallest changes:
+ * Attention runs over the positions of one user, causally. In that code it ran over the users of a
+   batch (its tensors had users where the attention expected positions), so that a user's scores
+   depended on the other users of the batch. The contract forbids that, and it is not offered.
+ * The padding mask is that of each user; in that code it was transposed.
+ * The two streams, together of width 2 D, go through a linear layer to D, as in one of the two
+   files; the other file gave them to a Mamba stack of width D (`fusion="mamba"` puts that stack
+   behind the linear layer).
  * The bottleneck's noise is off at evaluation (`noise_at_evaluation` turns it on).
-Its last-position states of every prefix are every position's states here: attention is one layer
-deep over position-wise inputs, so a causal mask gives each prefix what it would see alone.
+That code computes the state at the last position of every prefix. Here all positions are computed
+at once, which gives the same states: there is one attention layer and its inputs are position-wise,
+so with a causal mask each position attends to exactly its prefix.
 
 Glossary
     B users, L positions, D = dim, M = align_dim = H * d over H heads, n sampled positions
@@ -48,7 +50,7 @@ from findrec.recommender import Aux, Batch, Catalogue, Modality, ModelConfig, Ou
 from findrec.routing import gate_statistics
 
 LOG_VARIANCE_LIMIT = 10.0
-"""A guard that the released code lacks: exp of a log-variance beyond it would overflow."""
+"""Bound on the log-variance, which the released code lacks: exp of larger values would overflow."""
 
 
 @dataclass(frozen=True)
@@ -288,13 +290,13 @@ class CrossAttention(nn.Module):
             heads[name] = x / x.shape[-1] ** 0.5
         if self.to_text is not None and self.to_image is not None:
             image, text = heads["image"], heads["text"]
-            seen = [
+            attended = [
                 image + self.to_text(image, text, batch),
                 text + self.to_image(text, image, batch),
             ]
         else:
-            seen = list(heads.values())
-        joined = torch.cat(seen, -1)
+            attended = list(heads.values())
+        joined = torch.cat(attended, -1)
         return layer_norm(joined, joined.shape[-1:]) * self.scale + self.shift
 
 
@@ -326,7 +328,7 @@ class HeadAttention(nn.Module):
 
 
 class Routing(nn.Module):
-    """Gates at a low temperature over experts whose answers have length 1, shared by the heads."""
+    """Gates at a low temperature over experts with outputs of length 1, shared by the heads."""
 
     def __init__(self, config: ReleasedFindRecConfig, width: int) -> None:
         super().__init__()
@@ -346,6 +348,6 @@ class Routing(nn.Module):
         inner = self.router_dropout(nn.functional.gelu(inner), batch)
         logits = self.router_second(self.router_inner_norm(inner))
         gates = (logits / self.temperature).softmax(-1)
-        answers = self.dropout(torch.relu(self.experts(heads)), batch)
-        answers = normalize(answers.unflatten(-1, (self.n_experts, -1)), dim=-1)
-        return (gates.unsqueeze(-1) * answers).sum(-2).flatten(-2), gates
+        outputs = self.dropout(torch.relu(self.experts(heads)), batch)
+        outputs = normalize(outputs.unflatten(-1, (self.n_experts, -1)), dim=-1)
+        return (gates.unsqueeze(-1) * outputs).sum(-2).flatten(-2), gates

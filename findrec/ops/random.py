@@ -31,7 +31,8 @@ def uniform(key: Tensor, random_stream: str, rows: Tensor, *sizes: int) -> Tenso
 
     key: [2] int64, seed and step; random_stream: its name, unique in the model; rows: R int64, any
     shape, each 0 .. 2^32 - 1. The draw at row r and indices i is the same wherever r stands in
-    `rows` and however large the sizes are. Raises ValueError on another shape or dtype of key or rows.
+    `rows` and however large the sizes are. Raises ValueError on another shape or dtype of key or
+    rows.
     """
     _check(key, rows)
     return _uniform(key, stream_code(random_stream), rows, list(sizes))
@@ -99,7 +100,7 @@ def _fold(state: Tensor, word: Tensor) -> Tensor:
 def hash_bits(key: Tensor, code: int, rows: Tensor, sizes: list[int]) -> Tensor:
     """The hash as torch ops: the upper 23 bits of each word, int32, of shape rows.shape + sizes.
 
-    key: [*G, 2], rows: [*G, *R].
+    key: [*S, 2], rows: [*S, *R], with the stack dimensions *S of `findrec.ops.stacking`.
     """
     state = torch.full((), _signed(code), dtype=torch.int32, device=key.device)
     for part in key.unbind(-1):
