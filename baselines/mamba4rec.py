@@ -6,12 +6,12 @@ embedding; layers of a Mamba block and a feed-forward network with GELU, each wi
 and LayerNorm; scores by the same item embedding, cross-entropy over all items.
 
 What the released code does differently, and which one is the default
-    residual    The code leaves the residual around the Mamba block out where there is one layer
-                alone. Followed; the default here has two.
+    residual    The code omits the residual around the Mamba block if there is one layer only.
+                Followed; the default here has two layers.
     start       The code redraws every linear layer from N(0, 0.02) and zeroes its bias, those
                 inside Mamba too: the step size then starts at softplus(0) = 0.69 in every channel,
-                not log-uniformly in [0.001, 0.1] as Mamba's section 3.6 has it, so that a state
-                forgets sooner. The paper does not mention it. `start = "mamba"` keeps Mamba's own
+                not log-uniformly in [0.001, 0.1] as in Mamba's section 3.6, so that a state
+                decays faster. The paper does not mention it. `start = "mamba"` keeps Mamba's own
                 start inside its block; `start = "released"` does as the code does.
     optimiser   The code: Adam 1e-3, batch 2,048 prefixes. Here: the engine's AdamW.
     scan        The code needs mamba-ssm and causal-conv1d; here `findrec.ops.selective_scan`.

@@ -2,7 +2,7 @@
 
 Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", NeurIPS 2021, section 2.
 SMLP4Rec mixes along the sequence, the channels and the features of an item; MMMLP along the first
-two. Both predict from the last position alone, so their last layer computes nothing else.
+two. Both predict from the last position alone, so their last layer computes only that one.
 
 Shapes: B users, L positions, D width.
 """
@@ -29,7 +29,7 @@ class AxisMLP(nn.Module):
     """Linear, GELU, dropout, linear, dropout along one axis, the same for all other coordinates.
 
     size: length of that axis; inner: width of the hidden layer; axis: -1 or -2; uses: how often one
-    forward pass applies these weights. Layers that share weights still draw a mask each.
+    forward pass applies these weights. Each application has its own dropout mask.
     """
 
     def __init__(

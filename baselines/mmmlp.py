@@ -14,12 +14,12 @@ Where the released code (`mmmlp.py`, for RecBole) differs from such a stack; `re
     * One LayerNorm serves as the norm of the ids at the start and of the state at the end.
 Default is the stack, whose layers have weights of their own.
 
-What we cannot follow. Images enter that code as raw pixels through a vision mixer that is run once
-without being trained, texts as 300-d word vectors; here both are the catalogue's frozen features,
-projected linearly to the width of an item embedding (FeatureProjection), which also is the one
-place where a modality that an item lacks becomes a learned vector. A modality that the dataset
-lacks has no stack. The article's own equations were not at hand in full: the modules are named
-after it, and what they compute is read from the code, less the points above.
+What cannot be followed. Images enter that code as raw pixels through a vision mixer that is run
+once without being trained, texts as 300-d word vectors; here both are the catalogue's frozen
+features, projected linearly to the width of an item embedding (FeatureProjection); an item that
+lacks a modality has a learned vector instead. A modality that the dataset lacks has no stack. The
+article's equations were not available in full: the modules are named after it, and their
+computation follows the code except for the points above.
 
 Sequences stay padded at the right, as in RecBole. Linear layers start from N(0, 0.02); sequence
 mixers, which are convolutions of width 1 in that code and so escape its initialisation, keep
@@ -140,7 +140,7 @@ class FeatureMixer(nn.Module):
         *before, final = [(layer, use) for use in range(self.rounds) for layer in self.layers]
         layer, use = final
         assert isinstance(layer, MixerLayer)
-        if not before:  # nothing was mixed yet: what is normed is a function of the item
+        if not before:  # no layer has mixed positions yet: normed vectors depend on the item alone
             norm = layer.sequence_norm
             relative, padding = relative_to_padding(
                 lambda items: norm(start(items)), batch.items, self.n_items

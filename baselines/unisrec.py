@@ -7,7 +7,7 @@ between two views of a sequence (eqs. 8-10), transductive fine-tuning with an ID
 the text.
 
 The model is trained from scratch on one dataset, in the transductive setting: the authors'
-pre-training on five other Amazon domains is another data set's knowledge, which no other row has.
+pre-training on five other Amazon domains would be data that no other row is given.
 `contrast` > 0 adds the two pre-training tasks to the recommendation loss on this dataset's own
 sequences.
 
@@ -170,7 +170,7 @@ class UniSRec(Recommender):
         return states.gather(-2, moved_to.clamp(min=0).unsqueeze(-1).expand_as(states))
 
     def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
-        """Eqs. 8 and 9 over one prefix of each user, drawn among those whose next item is known."""
+        """Eqs. 8 and 9 over one prefix of each user, drawn among those that have a next item."""
         if not aux:
             return {}
         choices = valid.sum(-1) - 1
@@ -182,16 +182,16 @@ class UniSRec(Recommender):
         targets = aux["ids"].gather(-1, target_at.unsqueeze(-1)).squeeze(-1)
         usable = choices > 0
         same = (targets.unsqueeze(-1) == targets) & (users.unsqueeze(-1) != users)
-        hidden = same | ~usable
+        masked = same | ~usable
         return {
-            "sequence_item": self.contrast(state, _at(aux["items"], target_at), hidden, usable),
-            "sequence_sequence": self.contrast(state, _at(aux["view"], end), hidden, usable),
+            "sequence_item": self.contrast(state, _at(aux["items"], target_at), masked, usable),
+            "sequence_sequence": self.contrast(state, _at(aux["view"], end), masked, usable),
         }
 
-    def contrast(self, left: Tensor, right: Tensor, hidden: Tensor, usable: Tensor) -> Tensor:
-        """-log softmax of each left's own right among all rights that are not hidden, averaged."""
+    def contrast(self, left: Tensor, right: Tensor, masked: Tensor, usable: Tensor) -> Tensor:
+        """Mean over users of -log softmax of the own pair among all pairs that are not masked."""
         logits = left @ right.transpose(-1, -2) / self.config.temperature
-        logits = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
+        logits = logits.masked_fill(masked, torch.finfo(logits.dtype).min)
         own = logits.log_softmax(-1).diagonal(dim1=-2, dim2=-1)
         return -(own * usable).sum() / usable.sum().clamp(min=1)
 
@@ -209,15 +209,15 @@ class UniSRec(Recommender):
 class Adaptor(nn.Module):
     """Whitening and experts of one modality: sum_k g_k (x - b_k) W_k (eqs. 2-5).
 
-    What does not depend on the position is computed for the items, and once for items with the
-    same features, wherever there are fewer of those than positions.
+    What does not depend on the position is computed once for each distinct item, if there are
+    fewer of those than positions.
     """
 
     values: Tensor
     """[U, F], of the items with different features"""
     present: Tensor
     inverse: Tensor
-    """[N + 1], each item's row in `values`"""
+    """[N + 1], each item's row in `values`, see `DistinctItems`"""
 
     def __init__(self, features: Features, config: UniSRecConfig, random_stream: str) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class Adaptor(nn.Module):
     def mixed(self, x: Tensor, present: Tensor) -> Tensor:
         """Features [..., F] -> [..., D] with clean gates."""
         experts = len(self.experts.weight)
-        # One product for experts and gates: a product with so few columns as gates is a slow one.
+        # One product for experts and gates, because one with as few columns as gates is slow.
         product = linear(x, torch.cat([self.experts.weight, self.gate]))
         outputs, logits = product.split([experts, len(self.gate)], dim=-1)
         return self.mix(outputs, logits.softmax(-1), present)
