@@ -120,8 +120,8 @@ class Bundle:
 
 
 def default_root() -> Path:
-    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the repository."""
-    return Path(os.environ.get("FINDREC_DATA") or Path(__file__).resolve().parents[2] / "data")
+    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the working folder."""
+    return Path(os.environ.get("FINDREC_DATA") or Path.cwd() / "data")
 
 
 def default_raw() -> Path | None:
