@@ -3,6 +3,7 @@
 #   ./reproduce.sh table2       the main job
 #   ./reproduce.sh test         the test suite
 #   ./reproduce.sh docs         the documentation's site, into docs/_build
+#   ./reproduce.sh install bench,dev      the environment alone, with the extras that are named
 #   ./reproduce.sh --help       every command
 # FINDREC_VENV names another environment folder; FINDREC_PYTHON another interpreter.
 set -euo pipefail
@@ -88,6 +89,10 @@ docs)
     shift
     ensure bench,docs
     exec "$venv/bin/python" -m sphinx -W --keep-going -b html docs docs/_build "$@"
+    ;;
+install)
+    ensure "${2:-bench}"
+    exit
     ;;
 features)
     ensure bench,features

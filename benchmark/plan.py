@@ -1,6 +1,6 @@
-"""Tables and figures -> the units that they need, and which of those the store lacks.
+"""Tables and figures -> the specs that they need, and which of those the store lacks.
 
-Tables share units: the base configuration of Tables 2, 5-9 and Figure 3 is one unit, trained once.
+Tables share specs: the base configuration of Tables 2, 5-9 and Figure 3 is one spec, trained once.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts, dataset_names
 from benchmark.errors import InputError
-from benchmark.identity import config_hash, hashes
-from benchmark.records import RunRecord, Unit
-from benchmark.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
-from benchmark.store import Status, Store
+from benchmark.runs.identity import config_hash, hashes
+from benchmark.runs.schema import RunRecord, RunSpec
+from benchmark.runs.store import Status, Store
+from benchmark.settings.registry import CONFIGS, Profile, Resolved, methods, pick, read, resolve
 from findrec.recommender import Recommender
 
 OWN_MODEL = "FindRec"
@@ -44,14 +44,14 @@ class _Experiments(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """A unit and where each of its seeds stands in the store."""
+    """A spec and where each of its seeds stands in the store."""
 
-    unit: Unit
+    spec: RunSpec
     states: dict[int, Status]
     seconds: float
     """Estimated time of one seed on one CPU core."""
     problem: str = ""
-    """Why the unit cannot be run here: its dataset cannot be had."""
+    """Why the spec cannot be run here: its dataset cannot be had."""
 
     def to_run(self, *, reuse_stale: bool = False) -> list[int]:
         """Seeds that have no run to use; failed ones are tried again."""
@@ -67,68 +67,68 @@ def experiments() -> dict[str, Experiment]:
     return read(CONFIGS / "experiments.yaml", _Experiments).experiments
 
 
-def units(
+def specs(
     names: Sequence[str],
     profile: Profile,
     *,
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
-) -> list[Unit]:
-    """The units that the named experiments need, each once, in the order of the tables' rows.
+) -> list[RunSpec]:
+    """The specs that the named experiments need, each once, in the order of the tables' rows.
 
     Raises InputError for an unknown experiment, model or dataset.
     """
-    found: dict[tuple[str, str, str], Unit] = {}
+    found: dict[tuple[str, str, str], RunSpec] = {}
     for name in names:
         experiment = pick(name, experiments(), "table or figure")
         for dataset in datasets or profile.run_on:
             for model, variant in _members(experiment, models):
-                unit = unit_of(model, dataset, profile, variant)
-                base = unit_of(model, dataset, profile)
-                if config_hash(unit) == config_hash(base):
-                    unit = base  # a swept value that the base has already
-                found.setdefault((dataset, model, unit.variant), unit)
+                spec = spec_of(model, dataset, profile, variant)
+                base = spec_of(model, dataset, profile)
+                if config_hash(spec) == config_hash(base):
+                    spec = base  # a swept value that the base has already
+                found.setdefault((dataset, model, spec.variant), spec)
     return list(found.values())
 
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
-    shown = list(rows()) if experiment.models == "all" else list(experiment.models)
+    shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is None:
-        wanted = [name for name in shown if rows()[name].group != "reading"]
+        wanted = [name for name in shown if methods()[name].category != "reading"]
     else:
-        wanted = [name for name in models if pick(name, rows(), "model").name in shown]
+        wanted = [name for name in models if pick(name, methods(), "model").name in shown]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
             members.append((name, variant))
-        if experiment.modality_controls and rows()[name].modalities:
+        if experiment.modality_controls and methods()[name].modalities:
             members += [
                 (name, v)
                 for v in ("permuted-features", "no-features")
-                if v in rows()[name].variants
+                if v in methods()[name].variants
             ]
     return members
 
 
-def unit_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> Unit:
-    """The unit with all its settings resolved."""
-    return unit_from(resolve(model, dataset, profile, variant), dataset, profile, variant)
+def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:
+    """The spec with all its settings resolved."""
+    return spec_from(resolve(model, dataset, profile, variant), dataset, profile, variant)
 
 
-def unit_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) -> Unit:
-    """The unit with the given settings, under a variant's name."""
-    control = resolved.row.group == "control"
+def spec_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) -> RunSpec:
+    """The spec with the given settings, under a variant's name."""
+    control = resolved.method.category == "control"
     config = asdict(resolved.config)
     max_length = config.get("max_length", profile.model.get("max_length", 50))
     training = {} if control else resolved.training.model_dump()
-    return Unit(
+    return RunSpec(
         dataset=dataset,
-        model=resolved.row.name,
+        model=resolved.method.name,
         variant=variant,
         profile=profile.name,
-        implementation=resolved.row.class_path,
-        modalities=resolved.row.modalities,
+        implementation=resolved.method.class_path,
+        modalities=resolved.method.modalities,
         config=config,
         training=training,
         protocol={
@@ -145,37 +145,37 @@ def unit_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) 
 
 
 def plan(
-    wanted: Sequence[Unit],
+    wanted: Sequence[RunSpec],
     seeds: Sequence[int],
     store: Store,
     *,
     data: Path | None = None,
-    trust: bool = False,
+    as_stored: bool = False,
     feature_control_seeds: int | None = None,
 ) -> list[Planned]:
-    """How each unit stands in the store. Controls have one seed, since nothing in them is random.
+    """How each spec stands in the store. Controls have one seed, since nothing in them is random.
 
-    trust: take runs as they are, whatever code and data they were made with; needs no bundle.
+    as_stored: take runs as they are, whatever code and data they were made with; needs no bundle.
     feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
     """
     metas: dict[str, BundleMeta] = {}
     problems: dict[str, str] = {}
-    if not trust:
-        metas, problems = _metas(list(dict.fromkeys(unit.dataset for unit in wanted)), data)
+    if not as_stored:
+        metas, problems = _metas(list(dict.fromkeys(spec.dataset for spec in wanted)), data)
     planned = []
-    for unit in wanted:
-        meta = metas.get(unit.dataset)
-        parts = hashes(unit, meta.data_hash) if meta is not None else None
+    for spec in wanted:
+        meta = metas.get(spec.dataset)
+        parts = hashes(spec, meta.data_hash) if meta is not None else None
         own = seeds
-        if unit.protocol["control"]:
+        if spec.protocol["control"]:
             own = seeds[:1]
-        elif unit.protocol["features"] != "real":
+        elif spec.protocol["features"] != "real":
             own = seeds[:feature_control_seeds]
-        stored = {seed: store.status(unit.key, seed, parts) for seed in own}
+        stored = {seed: store.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
-        seconds = _estimate(unit, meta.counts, records) if meta is not None else 0.0
+        seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
         states = {seed: s.status for seed, s in stored.items()}
-        planned.append(Planned(unit, states, seconds, problems.get(unit.dataset, "")))
+        planned.append(Planned(spec, states, seconds, problems.get(spec.dataset, "")))
     return planned
 
 
@@ -199,25 +199,25 @@ def _metas(
     return metas, problems
 
 
-def _estimate(unit: Unit, counts: Counts, records: Sequence[RunRecord]) -> float:
+def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
     """Seconds of one seed on one core: from its own earlier runs, else from the budget.
 
     Without earlier runs the row's `cost` (milliseconds a training position at width 64, measured)
     is multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor
     of two or so, since nobody knows when a run reaches its plateau.
     """
-    if unit.protocol["control"]:
+    if spec.protocol["control"]:
         return 5.0
     timed = [r.timings.training + r.timings.evaluation for r in records if r.status == "ok"]
     if timed:
         return sum(timed) / len(timed)
-    length = int(unit.protocol["max_length"])
-    users = min(unit.protocol["max_users"] or counts.users, counts.users)
-    row = rows()[unit.model]
+    length = int(spec.protocol["max_length"])
+    users = min(spec.protocol["max_users"] or counts.users, counts.users)
+    method = methods()[spec.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
-    if issubclass(row.cls, Recommender) and row.cls.fixed_length:
+    if issubclass(method.cls, Recommender) and method.cls.fixed_length:
         positions = length
-    batch = min(unit.training["batch_size"], users)
-    width = max(unit.config.get("align_dim", 0), unit.config.get("dim", 64)) / 64
-    steps = unit.training["steps"]
-    return 1e-3 * row.cost * positions * batch * steps * width
+    batch = min(spec.training["batch_size"], users)
+    width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64
+    steps = spec.training["steps"]
+    return 1e-3 * method.cost * positions * batch * steps * width

@@ -1,4 +1,4 @@
-"""One unit, whole: bundle -> sequences -> training -> ranks -> store.
+"""One spec, whole: bundle -> sequences -> training -> ranks -> store.
 
 The one place to read how a number comes to be.
 """
@@ -20,8 +20,8 @@ from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Sequences, leave_one_out
 from benchmark.errors import InputError
 from benchmark.evaluate.ranks import NanScores, rank_targets, rank_targets_stacked
-from benchmark.identity import hashes, identity
-from benchmark.records import (
+from benchmark.runs.identity import hashes, identity
+from benchmark.runs.schema import (
     Curves,
     Environment,
     Hashes,
@@ -29,10 +29,10 @@ from benchmark.records import (
     Ranks,
     RunRecord,
     RunResult,
+    RunSpec,
     Timings,
-    Unit,
 )
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from benchmark.train.engine import Progress, SeedCurve, Trained, train
 from benchmark.train.schedule import Training
 from findrec.ops import scan_backend
@@ -42,8 +42,8 @@ PERMUTATION_SEED = 20250803
 """Of the one permutation of items under which the control with permuted features is trained."""
 
 
-def run_unit(
-    unit: Unit,
+def run_seeds(
+    spec: RunSpec,
     seeds: Sequence[int],
     store: Store,
     *,
@@ -51,31 +51,31 @@ def run_unit(
     device: torch.device | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> list[RunRecord]:
-    """Train, rank and store the given seeds of a unit; one record a seed, failed ones included.
+    """Train, rank and store the given seeds of a spec; one record a seed, failed ones included.
 
     A trial is ranked on validation alone; its test queries are not looked at.
     data: folder of bundles. Raises InputError for settings or data that cannot work; whatever else
     goes wrong in training is stored as a failed run with its message.
     """
     device = device or torch.device("cpu")
-    bundle = load_bundle(unit.dataset, root=data)
-    parts = hashes(unit, bundle.meta.data_hash)
-    record = _Recorder(unit, parts, device)
+    bundle = load_bundle(spec.dataset, root=data)
+    parts = hashes(spec, bundle.meta.data_hash)
+    record = _Recorder(spec, parts, device)
     sequences = leave_one_out(
         bundle,
-        unit.protocol["max_length"],
-        stride=unit.protocol["stride"],
-        prefixes=unit.protocol["prefixes"],
+        spec.protocol["max_length"],
+        stride=spec.protocol["stride"],
+        prefixes=spec.protocol["prefixes"],
     )
-    if unit.protocol["max_users"] is not None:
-        sequences = sequences.first_users(unit.protocol["max_users"])
-    catalogue = _as_fed(bundle.catalogue(), unit)
-    make = _maker(unit, catalogue)
+    if spec.protocol["max_users"] is not None:
+        sequences = sequences.first_users(spec.protocol["max_users"])
+    catalogue = apply_feature_control(bundle.catalogue(), spec)
+    make = _maker(spec, catalogue)
     try:
         results = (
             _fit_control(make(), catalogue, sequences, seeds, record)
-            if unit.protocol["control"]
-            else _train(make, unit, sequences, seeds, device, store, parts, watch, record)
+            if spec.protocol["control"]
+            else _train(make, spec, sequences, seeds, device, store, parts, watch, record)
         )
     except InputError:
         raise
@@ -88,25 +88,25 @@ def run_unit(
 
 
 def store_failure(
-    unit: Unit, seeds: Sequence[int], store: Store, message: str, *, data: Path | None = None
+    spec: RunSpec, seeds: Sequence[int], store: Store, message: str, *, data: Path | None = None
 ) -> None:
     """Store failed runs of seeds whose process died, so that their cells say why."""
-    parts = hashes(unit, load_bundle(unit.dataset, root=data).meta.data_hash)
-    record = _Recorder(unit, parts, torch.device("cpu"))
+    parts = hashes(spec, load_bundle(spec.dataset, root=data).meta.data_hash)
+    record = _Recorder(spec, parts, torch.device("cpu"))
     for seed in seeds:
         store.write(RunResult(record(seed, status="failed", message=message)))
 
 
 class _Recorder:
-    """Fills in what all records of a unit share."""
+    """Fills in what all records of a spec share."""
 
-    def __init__(self, unit: Unit, parts: Hashes, device: torch.device) -> None:
-        self.unit, self.parts, self.device = unit, parts, device
+    def __init__(self, spec: RunSpec, parts: Hashes, device: torch.device) -> None:
+        self.spec, self.parts, self.device = spec, parts, device
         self.started = datetime.now(UTC)
 
     def __call__(self, seed: int, **fields: Any) -> RunRecord:
         return RunRecord(
-            unit=self.unit,
+            spec=self.spec,
             seed=seed,
             hashes=self.parts,
             identity=identity(self.parts, seed),
@@ -123,7 +123,7 @@ class _Recorder:
 
 def _train(
     make: Callable[[], Recommender],
-    unit: Unit,
+    spec: RunSpec,
     sequences: Sequences,
     seeds: Sequence[int],
     device: torch.device,
@@ -139,7 +139,7 @@ def _train(
     try:
         trained = train(
             make,
-            Training(**unit.training),
+            Training(**spec.training),
             sequences.train,
             sequences.validation,
             seeds,
@@ -158,14 +158,14 @@ def _train(
         return [
             result
             for part in (seeds[:half], seeds[half:])
-            for result in _train(make, unit, sequences, part, device, store, parts, watch, record)
+            for result in _train(make, spec, sequences, part, device, store, parts, watch, record)
         ]
     started = time.perf_counter()
     score = trained.scorer()
     validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
     test: list[Ranks | NanScores] | list[None] = (
         [None] * len(seeds)
-        if unit.trial
+        if spec.trial
         else rank_targets_stacked(score, sequences.test, device=device)
     )
     ranking = time.perf_counter() - started
@@ -242,26 +242,26 @@ def _fit_control(
     ]
 
 
-def _maker(unit: Unit, catalogue: Catalogue) -> Callable[[], Any]:
-    """Builds the model, or the control, that the unit names."""
-    module, _, name = unit.implementation.partition(":")
+def _maker(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
+    """Builds the model, or the control, that the spec names."""
+    module, _, name = spec.implementation.partition(":")
     cls = getattr(importlib.import_module(module), name)
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in unit.config.items()}
-    if unit.protocol["control"]:
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.config.items()}
+    if spec.protocol["control"]:
         return lambda: cls(**fields)
     config = cls.Config(**fields)
     return lambda: cls(config, catalogue)
 
 
-def _as_fed(catalogue: Catalogue, unit: Unit) -> Catalogue:
+def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
     """The catalogue that the row is fed: its modalities, as they are, permuted or not at all."""
-    use = unit.protocol["features"]
+    use = spec.protocol["features"]
     if use == "none":
         return Catalogue(catalogue.items)
     fed = dataclasses.replace(
         catalogue,
-        text=catalogue.text if "text" in unit.modalities else None,
-        image=catalogue.image if "image" in unit.modalities else None,
+        text=catalogue.text if "text" in spec.modalities else None,
+        image=catalogue.image if "image" in spec.modalities else None,
     )
     if use == "real":
         return fed

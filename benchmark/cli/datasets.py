@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from benchmark.cli.console import progress_bar
 from benchmark.cli.options import DataOption, console
 from benchmark.errors import InputError
-from benchmark.launch.console import progress_bar
-from benchmark.registry import pick
+from benchmark.settings.registry import pick
 from findrec.recommender import Modality
 
 app = typer.Typer()

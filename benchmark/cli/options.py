@@ -9,9 +9,9 @@ from rich.console import Console
 
 from benchmark.errors import InputError, nearest
 from benchmark.launch.local import devices
-from benchmark.records import slug
-from benchmark.registry import Profile, get_profile, pick, profiles, rows
-from benchmark.store import Store
+from benchmark.runs.schema import slug
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, get_profile, methods, pick, profiles
 
 ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"
@@ -28,7 +28,7 @@ SeedsOption = Annotated[
     str | None, typer.Option(help="A number of seeds (3), a range (0-9) or a list (0,4,7).")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
-LauncherOption = Annotated[str, typer.Option(help="Where units run: local.")]
+LauncherOption = Annotated[str, typer.Option(help="Where specs run: local.")]
 FromOption = Annotated[
     Path | None,
     typer.Option("--from", help="Render this folder's runs into results/; nothing is trained."),
@@ -87,7 +87,7 @@ def resolve_request(
     return Request(
         profile=chosen,
         datasets=names(datasets),
-        models=[pick(name, rows(), "model").name for name in names(models) or ()] or None,
+        models=[pick(name, methods(), "model").name for name in names(models) or ()] or None,
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
         store=Store(source or RUNS),

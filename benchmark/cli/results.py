@@ -24,11 +24,11 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.training import train
 from benchmark.data.bundle import load_bundle
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError
-from benchmark.identity import hashes
-from benchmark.registry import Profile, get_profile, profiles, rows
-from benchmark.store import Store
+from benchmark.files import atomic_file
+from benchmark.runs.identity import hashes
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
 app = typer.Typer()
 
@@ -41,7 +41,7 @@ def verify(
 
     Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
     """
-    from benchmark.render.tables import TABLES
+    from benchmark.render.tables.build import TABLES
 
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
@@ -64,15 +64,15 @@ def _differences(path: Path, profile: Profile, source: Path | None, data: Path |
     """Of a rendered table, in all its files, from what its runs give."""
     from benchmark.analyse.verify import verify as differences
     from benchmark.render.selection import read_selection
-    from benchmark.render.tables import tabulated
+    from benchmark.render.tables.build import build_table
 
     selection = read_selection(path.with_suffix(".json"))
     source = source or selection.source
     selection = selection.model_copy(update={"data": data or selection.data})
     store = Store(source or RUNS)
-    table = tabulated(
+    table = build_table(
         path.stem,
-        selection.planned([path.stem], profile, store, trust=source is not None),
+        selection.planned([path.stem], profile, store, as_stored=source is not None),
         store,
         profile,
         datasets=selection.datasets,
@@ -115,7 +115,7 @@ def promote(
     data: DataOption = None,
 ) -> None:
     """Copy a profile's finished runs of runs/ into the committed references, results/reference/."""
-    from benchmark.store import promote as promote_runs
+    from benchmark.runs.store import promote as promote_runs
 
     chosen, store = get_profile(profile), Store(RUNS)
     stale = _stale(store, chosen, data)
@@ -134,19 +134,19 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
     found, seen = [], {}
     for run in store.scan():
         record = run.record
-        if record is None or record.status != "ok" or record.unit.trial:
+        if record is None or record.status != "ok" or record.spec.trial:
             continue
-        unit = record.unit
-        if unit.profile != profile.name:
+        spec = record.spec
+        if spec.profile != profile.name:
             continue
-        if unit.dataset not in seen:
-            seen[unit.dataset] = load_bundle(unit.dataset, root=data).meta.data_hash
+        if spec.dataset not in seen:
+            seen[spec.dataset] = load_bundle(spec.dataset, root=data).meta.data_hash
         try:
-            now = planning.unit_of(unit.model, unit.dataset, profile, unit.variant)
+            now = planning.spec_of(spec.model, spec.dataset, profile, spec.variant)
         except InputError as error:  # the row or the variant is no more
             found.append(f"{run.path}: {error}")
             continue
-        if differing := record.hashes.differing(hashes(now, seen[unit.dataset])):
+        if differing := record.hashes.differing(hashes(now, seen[spec.dataset])):
             found.append(f"{run.path}: made with other {' and '.join(differing)}")
     return found
 
@@ -167,14 +167,14 @@ def check(
 
     request = resolve_request("ci", None, None, seeds, "cpu", "local", None, False, data, False)
     held = {
-        run.record.unit.key: None
+        run.record.spec.key: None
         for run in Store(reference).scan()
         if run.record is not None
-        and run.record.unit.profile == request.profile.name
-        and not run.record.unit.trial
+        and run.record.spec.profile == request.profile.name
+        and not run.record.spec.trial
     }
     wanted = [
-        planning.unit_of(key.model, key.dataset, request.profile, key.variant) for key in held
+        planning.spec_of(key.model, key.dataset, request.profile, key.variant) for key in held
     ]
     with tempfile.TemporaryDirectory(prefix="findrec-check-") as folder:
         fresh = Store(Path(folder))
@@ -217,7 +217,7 @@ def show_everything() -> None:
         ("tables and figures", {n: e.title for n, e in planning.experiments().items()}),
         ("profiles", {n: p.title for n, p in profiles().items()}),
         ("datasets", dict.fromkeys(dataset_names(), "")),
-        ("rows", {n: f"{r.group}; {', '.join(r.variants)}" for n, r in rows().items()}),
+        ("methods", {n: f"{r.category}; {', '.join(r.variants)}" for n, r in methods().items()}),
     ):
         console.print(f"[bold]{title}[/bold]")
         for name, text in lines.items():

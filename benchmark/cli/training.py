@@ -6,23 +6,23 @@ import torch
 import typer
 
 from benchmark import plan as planning
+from benchmark.cli.console import LiveTable, plan_table
 from benchmark.cli.options import Request, console
-from benchmark.launch.console import Board, plan_table
 from benchmark.launch.local import Job, run_jobs
 from benchmark.parity import mamba_ssm_scan, parity
-from benchmark.records import Unit
+from benchmark.runs.schema import RunSpec
 
 
 def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:
     """Train what the named tables and figures lack; returns the plan as it then stands."""
-    wanted = planning.units(
+    wanted = planning.specs(
         names, request.profile, datasets=request.datasets, models=request.models
     )
     return train(wanted, request)
 
 
-def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
-    """Train what the store lacks of these units; with `--dry-run` print the plan and end."""
+def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]:
+    """Train what the store lacks of these specs; with `--dry-run` print the plan and end."""
 
     def look() -> list[planning.Planned]:
         return planning.plan(
@@ -30,7 +30,7 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
             request.seeds,
             request.store,
             data=request.data,
-            trust=request.render_only,
+            as_stored=request.render_only,
             feature_control_seeds=request.profile.feature_control_seeds,
         )
 
@@ -42,10 +42,10 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
         raise typer.Exit
     if request.render_only:
         return planned
-    for dataset, problem in {p.unit.dataset: p.problem for p in planned if p.problem}.items():
+    for dataset, problem in {p.spec.dataset: p.problem for p in planned if p.problem}.items():
         console.print(f"[yellow]without {dataset}[/yellow]: {problem}", soft_wrap=True)
     jobs = [
-        Job(p.unit, seeds, p.seconds * len(seeds))
+        Job(p.spec, seeds, p.seconds * len(seeds))
         for p in planned
         for seeds in _blocks(p.to_run(reuse_stale=request.reuse_stale), request.workers)
     ]
@@ -53,9 +53,9 @@ def train(wanted: Sequence[Unit], request: Request) -> list[planning.Planned]:
         return planned
     if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
-    board = Board(planned, jobs, request.store, len(request.workers), console)
+    live_table = LiveTable(planned, jobs, request.store, len(request.workers), console)
     try:
-        with board as watch:
+        with live_table as watch:
             failed = run_jobs(
                 jobs,
                 workers=request.workers,

@@ -25,8 +25,8 @@ from benchmark.data.config import (
     Counts,
     DatasetConfig,
     Grade,
-    Order,
     Source,
+    TieOrder,
     dataset_config,
     dataset_names,
     unknown_dataset,
@@ -39,11 +39,11 @@ from benchmark.data.content import (
     sequences,
 )
 from benchmark.data.features import FeatureTable, Provenance, read_features, write_features
-from benchmark.data.files import atomic_file, atomic_folder, locked, sha256
 from benchmark.data.filter import k_core
 from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sources import locate
 from benchmark.errors import InputError
+from benchmark.files import atomic_file, atomic_folder, locked, sha256
 from findrec.recommender import Catalogue, Features, Modality
 
 VERSION = 1
@@ -65,7 +65,7 @@ class BundleMeta(BaseModel):
     outputs: dict[str, str]
     """File -> SHA-256 of what the bundle consists of."""
     filter: str
-    order: Order
+    order: TieOrder
     counts: Counts
     encoders: dict[Modality, str | None]
     """Encoder of each modality's features, None where the dataset lacks the modality."""
@@ -341,7 +341,7 @@ def _filter(config: DatasetConfig) -> str:
     return f"iterative {config.core}-core" if config.core is not None else "none"
 
 
-def _clock(frame: pd.DataFrame, order: Order) -> NDArray[np.floating | np.integer]:
+def _clock(frame: pd.DataFrame, order: TieOrder) -> NDArray[np.floating | np.integer]:
     """What interactions are sorted by.
 
     RecBole scales timestamps to [0, 1] and keeps them in float32 before it sorts (its option

@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).resolve().parent / "shipped"
 InteractionFormat = Literal["table", "sequences", "atomic", "grouplens", "amazon-reviews"]
 ItemFormat = Literal["items", "movies", "brand-category", "titles", "atomic", "amazon-metadata"]
 Grade = Literal["A", "B", "C"]
-Order = Literal["exact", "recbole"]
+TieOrder = Literal["exact", "recbole"]
 
 
 class _Strict(BaseModel):
@@ -90,7 +90,7 @@ class DatasetConfig(_Strict):
     C other data."""
     core: int | None = None
     """Iterative k-core: every user and every item keeps at least so many interactions."""
-    order: Order = "exact"
+    order: TieOrder = "exact"
     """How interactions are sorted; ties keep the source's row order. `exact`: by the timestamp;
     `recbole`: by the timestamp scaled to [0, 1] in float32, as RecBole does: more ties."""
     interactions: list[InteractionSource]

@@ -16,8 +16,8 @@ from benchmark.data.bundle import Bundle, attach_features, default_raw, default_
 from benchmark.data.config import dataset_config, dataset_names
 from benchmark.data.encoders import Encoder, load_encoder
 from benchmark.data.features import FeatureTable, Provenance
-from benchmark.data.files import atomic_file, sha256, writing
 from benchmark.errors import InputError
+from benchmark.files import atomic_file, sha256, writing
 from findrec.recommender import Modality
 
 BATCH = 32

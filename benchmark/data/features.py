@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError
+from benchmark.files import atomic_file
 from findrec.recommender import Features
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.data.bundle import Bundle, load_bundle
 from benchmark.data.config import SHIPPED, dataset_config
 from benchmark.data.features import read_features, write_features
-from benchmark.data.files import atomic_file, sha256
+from benchmark.files import atomic_file, sha256
 
 
 def ship(bundle: Bundle) -> None:

@@ -8,8 +8,8 @@ from rich.progress import Progress
 
 from benchmark.data.config import SHIPPED, Source
 from benchmark.data.fetch import download, fetch_from_wheel
-from benchmark.data.files import sha256
 from benchmark.errors import InputError
+from benchmark.files import sha256
 
 S = TypeVar("S", bound=Source)
 

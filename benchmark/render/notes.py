@@ -13,11 +13,11 @@ from benchmark.data.bundle import BundleMeta, default_root
 from benchmark.data.config import dataset_config
 from benchmark.errors import InputError
 from benchmark.plan import Planned
-from benchmark.records import RunRecord, UnitKey
-from benchmark.registry import Profile
-from benchmark.render.exhibits import FEATURE_CONTROLS, group, usable
-from benchmark.render.sheet import Block, Entry, Line, count, duration, size
-from benchmark.store import Store
+from benchmark.render.document import Block, Entry, TableRow, count, duration, size
+from benchmark.render.tables.definitions import FEATURE_CONTROLS, category, usable
+from benchmark.runs.schema import RunKey, RunRecord
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 
 GRADES = {
     "A": "same data, modalities and encoders as the paper",
@@ -71,10 +71,10 @@ def _whole_dataset(name: str, data: Path | None) -> DatasetNote:
 
 
 def records(planned: Planned, store: Store, *, reuse_stale: bool) -> list[RunRecord]:
-    """Records of the unit's finished runs that are shown, by seed."""
+    """Records of the spec's finished runs that are shown, by seed."""
     found = []
     for seed in usable(planned, reuse_stale=reuse_stale):
-        record = store.status(planned.unit.key, seed).record
+        record = store.status(planned.spec.key, seed).record
         if record is not None and record.status == "ok":
             found.append(record)
     return found
@@ -91,20 +91,20 @@ UNEQUAL_TERMS = (
 def facts(
     name: str,
     planned: Sequence[Planned],
-    runs: Mapping[UnitKey, Sequence[RunRecord]],
+    runs: Mapping[RunKey, Sequence[RunRecord]],
     profile: Profile,
     datasets: Mapping[str, DatasetNote],
 ) -> list[str]:
     """The sentences under a table of results."""
     windows = {
         dataset: sorted(
-            {p.unit.protocol["max_length"] for p in planned if p.unit.dataset == dataset}
+            {p.spec.protocol["max_length"] for p in planned if p.spec.dataset == dataset}
         )
         for dataset in datasets
     }
     seeds = sorted({seed for p in planned for seed in p.states})
     found = [r for own in runs.values() for r in own]
-    trained = [p.unit for p in planned if p.unit.training]
+    trained = [p.spec for p in planned if p.spec.training]
     lines = [
         "Protocol: leave-one-out; one target a user, ranked among all items; history not masked; "
         "ties in expectation; windows of "
@@ -119,7 +119,7 @@ def facts(
         f"Profile `{profile.name}`: {profile.title}. Mean ± sd over "
         f"{len(seeds)} seeds ({_span(seeds)}); Δ is ours against the printed number, relative.",
     ]
-    users = {p.unit.protocol["max_users"] for p in planned} - {None}
+    users = {p.spec.protocol["max_users"] for p in planned} - {None}
     if users:
         lines.append(
             f"Only the first {max(users)} users of each dataset: these numbers test the program "
@@ -135,7 +135,7 @@ def facts(
             f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
             "NDCG@10 under full ranking, whose best parameters are tested."
         )
-    kinds = {group(p.unit) for p in planned if p.unit.variant == "base"}
+    kinds = {category(p.spec) for p in planned if p.spec.variant == "base"}
     if name == "table2" and "control" in kinds and len(kinds) > 1:
         lines.append(UNEQUAL_TERMS)
     if found:
@@ -152,24 +152,24 @@ def facts(
 
 def runs_block(
     planned: Sequence[Planned],
-    runs: Mapping[UnitKey, Sequence[RunRecord]],
+    runs: Mapping[RunKey, Sequence[RunRecord]],
     datasets: Mapping[str, DatasetNote],
 ) -> Block:
     """Steps, targets, time and size of the runs behind a table."""
-    lines = []
+    rows = []
     for p in planned:
-        own = runs[p.unit.key]
+        own = runs[p.spec.key]
         if not own:
             continue
-        variant = FEATURE_CONTROLS.get(p.unit.variant, p.unit.variant)
-        name = p.unit.model if variant == "base" else f"{p.unit.model}, {variant}"
+        variant = FEATURE_CONTROLS.get(p.spec.variant, p.spec.variant)
+        name = p.spec.model if variant == "base" else f"{p.spec.model}, {variant}"
 
         def mean(values: Sequence[float]) -> str:
             return count(float(np.mean(values)))
 
-        trained = bool(p.unit.training)
+        trained = bool(p.spec.training)
         texts = (
-            datasets[p.unit.dataset].title,
+            datasets[p.spec.dataset].title,
             f"{len(own)}/{len(p.states)}",
             f"{sum(r.plateau for r in own)}/{len(own)}" if trained else "",
             mean([r.steps for r in own]) if trained else "",
@@ -180,7 +180,7 @@ def runs_block(
             mean([r.parameters for r in own]) if trained else "",
             size(max((r.peak_memory for r in own if r.peak_memory is not None), default=None)),
         )
-        lines.append(Line(name, tuple(Entry(text) for text in texts)))
+        rows.append(TableRow(name, tuple(Entry(text) for text in texts)))
     headings = (
         *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
         *("training", "evaluation", "parameters", "peak memory"),
@@ -189,7 +189,7 @@ def runs_block(
         "Means over seeds; a seed's time is its own on one worker. Peak memory is the highest of "
         "any seed, of the whole process on a CPU or of the device; empty where it was not measured."
     )
-    return Block("Runs behind the table", "method", headings, tuple(lines), (note,), detail=True)
+    return Block("Runs behind the table", "method", headings, tuple(rows), (note,), detail=True)
 
 
 def _span(seeds: Sequence[int]) -> str:

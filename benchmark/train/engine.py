@@ -28,7 +28,7 @@ from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
 from benchmark.train.checkpoint import is_due, load_checkpoint, save_checkpoint
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
-from benchmark.train.order import Order
+from benchmark.train.order import BatchOrder
 from benchmark.train.schedule import (
     Training,
     budget_in_steps,
@@ -133,7 +133,7 @@ class TrainingRun:
         self.validation = by_length(validation)
         self.watch, self.checkpoint = watch, checkpoint
         self.items = torch.from_numpy(windows.items).to(device)
-        self.first = torch.from_numpy(windows.first).to(device)
+        self.first = torch.from_numpy(windows.first_target).to(device)
         self.stack = Stack(build, seeds, device)
         self.model = self.stack.model
         able = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
@@ -148,7 +148,7 @@ class TrainingRun:
         self.budget = budget_in_steps(training, causal, self.targets_per_step)
         self.rates = learning_rates(training, self.budget.steps)
         self.curves = [SeedCurve(seed) for seed in seeds]
-        self.orders = [Order(len(self.items), seed) for seed in seeds]
+        self.orders = [BatchOrder(len(self.items), seed) for seed in seeds]
         self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
         self.alive = list(range(len(seeds)))
         self.sums: dict[str, Tensor] = {}

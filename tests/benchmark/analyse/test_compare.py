@@ -9,8 +9,8 @@ import pytest
 from benchmark.analyse.compare import COLUMNS, compare_stores
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
-from benchmark.store import Store
-from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_unit
+from benchmark.runs.store import Store
+from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_spec
 
 QUICK = replace(RULES, resamples=400)
 
@@ -18,7 +18,7 @@ QUICK = replace(RULES, resamples=400)
 def fill(store: Store, model: str, quality: float, start: int, **fields) -> None:
     for seed in range(6):
         rng = np.random.default_rng(start + seed)
-        store.write(make_result(make_unit(model), seed, draw_above(rng, 300, quality), **fields))
+        store.write(make_result(make_spec(model), seed, draw_above(rng, 300, quality), **fields))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
     fill(b, "New", 1.0, 0)
     fill(a, "Moved", 1.0, 0)
     fill(b, "Moved", 1.0, 0, hashes=HASHES.model_copy(update={"data": "other"}))
-    a.write(failed_result(make_unit("Same"), 6))
+    a.write(failed_result(make_spec("Same"), 6))
     return a, b
 
 

@@ -178,7 +178,7 @@ def test_provenance_on_file_is_that_of_the_shipped_features() -> None:
     import json
 
     from benchmark.data.config import SHIPPED, dataset_config
-    from benchmark.data.files import sha256
+    from benchmark.files import sha256
 
     for name in ("ml-100k", "beauty"):
         record = json.loads((SHIPPED / name / "provenance.json").read_text())

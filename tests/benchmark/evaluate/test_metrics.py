@@ -17,7 +17,7 @@ from benchmark.errors import InputError
 from benchmark.evaluate.metrics import METRICS, gains, per_user
 from benchmark.evaluate.ranks import rank_targets
 from benchmark.evaluate.trec import write_qrels, write_run
-from benchmark.records import Ranks
+from benchmark.runs.schema import Ranks
 from tests.benchmark.evaluate.queries import draw_queries
 
 

@@ -10,9 +10,8 @@ import torch
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
-from benchmark.registry import get_profile
 from benchmark.render import render
-from benchmark.render.alignment import (
+from benchmark.render.figures.alignment import (
     Snapshot,
     States,
     draw_alignment,
@@ -20,11 +19,12 @@ from benchmark.render.alignment import (
     look_at,
     principal_plane,
 )
-from benchmark.render.architecture import draw_architecture, parts
+from benchmark.render.figures.architecture import draw_architecture, parts
+from benchmark.render.figures.per_user import improvement
+from benchmark.render.figures.style import FORMATS, LOOKS, look, save, styled
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.standings import improvement
-from benchmark.render.style import FORMATS, LOOKS, look, save, styled
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from findrec.config import FindRecConfig
 from findrec.coordination import mean_kernel
 from findrec.model import FindRec
@@ -132,7 +132,7 @@ def test_files_are_fit_for_print(tmp_path):
 
 def test_curves_and_figure_3(synthetic, profile, tmp_path):
     store, planned = synthetic
-    own = [p for p in planned if p.unit.variant == "base" or "=" in p.unit.variant]
+    own = [p for p in planned if p.spec.variant == "base" or "=" in p.spec.variant]
     asked = Selection(seeds=(0, 1, 2))
     rendered = render("curves", own, store, profile, tmp_path, asked)
     names = {path.stem for path in rendered.paths}
@@ -140,7 +140,7 @@ def test_curves_and_figure_3(synthetic, profile, tmp_path):
         "curves",
         *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
     }
-    experts = [p for p in own if p.unit.model == "FindRec" and "lambda" not in p.unit.variant]
+    experts = [p for p in own if p.spec.model == "FindRec" and "lambda" not in p.spec.variant]
     rendered = render("fig3", experts, store, profile, tmp_path, asked)
     assert {p.name for p in rendered.paths} >= {"fig3.csv", "fig3.svg", "fig3.pdf", "fig3.png"}
 

@@ -12,7 +12,7 @@ from baselines.sasrec import SASRec
 from benchmark.data.sequences import Windows
 from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
-from benchmark.train.order import Order
+from benchmark.train.order import BatchOrder
 from benchmark.train.schedule import Training
 from benchmark.train.stack import Stack
 from benchmark.train.step import losses
@@ -80,8 +80,11 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     windows, _ = sequences()
     make = lambda: build()().double()  # noqa: E731
     stack = Stack(make, [4, 5, 6], CPU)
-    index = np.stack([Order(len(windows.items), s).batch(0, 16) for s in stack.seeds])
-    items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
+    index = np.stack([BatchOrder(len(windows.items), s).batch(0, 16) for s in stack.seeds])
+    items, first = (
+        torch.from_numpy(windows.items[index]),
+        torch.from_numpy(windows.first_target[index]),
+    )
     keys = torch.tensor([[s, 0] for s in stack.seeds])
     task = make_task(stack.model, items, first, keys)
     rows = torch.arange(16)
@@ -203,11 +206,11 @@ def test_selection_sees_validation_alone():
 
 
 def test_order_visits_every_window_once_an_epoch():
-    order = Order(windows=10, seed=0)
+    order = BatchOrder(windows=10, seed=0)
     drawn = np.concatenate([order.batch(step, 4) for step in range(5)])
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert list(drawn[:10]) != list(drawn[10:])
-    assert list(Order(10, 0).batch(3, 4)) == list(drawn[12:16])
+    assert list(BatchOrder(10, 0).batch(3, 4)) == list(drawn[12:16])
 
 
 def test_query_of_a_cloze_model_ends_in_the_mask():

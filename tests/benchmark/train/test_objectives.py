@@ -19,7 +19,7 @@ from baselines.smlp4rec import SMLP4Rec
 from baselines.unisrec import UniSRec
 from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import Task, make_task
-from benchmark.train.order import Order
+from benchmark.train.order import BatchOrder
 from benchmark.train.schedule import Training
 from findrec.model import FindRec
 from findrec.recommender import Batch, Recommender
@@ -265,9 +265,12 @@ def test_first_loss_is_that_of_the_task_in_the_plainest_way(cls, groups):
     job = TrainingRun(make, SETTINGS, windows, queries, [2], CPU, groups, lambda _: None, None)
     torch.manual_seed(2)
     model = make()
-    index = Order(len(windows.items), 2).batch(0, 16)
+    index = BatchOrder(len(windows.items), 2).batch(0, 16)
     key = torch.tensor([2, 0])
-    items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
+    items, first = (
+        torch.from_numpy(windows.items[index]),
+        torch.from_numpy(windows.first_target[index]),
+    )
     task = make_task(model, items[None], first[None], key[None])
     states = model(Batch(task.items[0], torch.arange(16), key, training=True)).states
     logits = states[task.user[0], task.position[0]] @ model.item_table().T

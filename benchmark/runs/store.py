@@ -1,0 +1,381 @@
+"""Results on disk: one npz of ranks and one json record for every (dataset, model, variant, seed).
+
+Layout, under the store's root (`runs/` for fresh results, `results/reference/` for committed ones):
+
+    <profile>/<dataset>/<model>/<variant>/seed-<k>.npz   ranks of both splits (a trial's: of
+                                                         validation), users' lengths
+    <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
+
+A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
+npz's SHA-256 and its own: whatever moment a process is killed at and whatever byte changes later, a
+run reads as complete only if it is whole. Writers of one folder take turns by a lock on the folder,
+which the system drops when a process dies. A failed run has a json alone.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.errors import InputError
+from benchmark.runs.schema import (
+    SCHEMA_VERSION,
+    Hashes,
+    Ranks,
+    RunKey,
+    RunRecord,
+    RunResult,
+    slug,
+)
+
+Status = Literal["complete", "failed", "stale", "damaged", "missing"]
+
+_Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run as it lies on disk."""
+
+    path: Path
+    """Of the json."""
+    status: Status
+    problem: str = ""
+    """Why the status is not "complete"; names the file where one is damaged."""
+    record: RunRecord | None = None
+    """None where it is missing or damaged."""
+
+
+class DamagedRun(InputError):
+    """A stored run that cannot be trusted; it is treated as missing and computed again."""
+
+
+class Store:
+    """Runs under one folder. Several processes may write and read it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def path(self, key: RunKey, seed: int) -> Path:
+        """Where the run's json lies; its npz has the same name."""
+        return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
+
+    def write(self, result: RunResult) -> Path:
+        """Put one finished or failed run in place, over whatever stood there.
+
+        Raises InputError if the folder cannot be written or is full, or if the run of another spec
+        whose name gives the same file name stands there.
+        """
+        record = result.record
+        path = self.path(record.spec.key, record.seed)
+        arrays = _pack(result) if record.status == "ok" else None
+        digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
+        text = _text(record.model_copy(update={"arrays_sha256": digest}))
+        with _writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path.parent, fcntl.LOCK_EX):
+                self._refuse_clash(path, record.spec.key)
+                for leftover in path.parent.glob(".*.tmp"):
+                    leftover.unlink()
+                if arrays is not None:
+                    _put(path.with_suffix(".npz"), arrays)
+                _put(path, text)
+                if arrays is None:
+                    path.with_suffix(".npz").unlink(missing_ok=True)
+        return path
+
+    def read(self, key: RunKey, seed: int) -> RunResult:
+        """A stored run, verified. Raises DamagedRun naming the file, KeyError if there is none."""
+        path = self.path(key, seed)
+        if not path.is_file():
+            raise KeyError(f"no run of {key}, seed {seed}, in {self.root}")
+        result = _read(path)
+        if result.record.spec.key != key or result.record.seed != seed:
+            raise DamagedRun(
+                f"{path}: holds {result.record.spec.key}, seed {result.record.seed}, not {key}, "
+                f"seed {seed}; delete it to compute the run again"
+            )
+        return result
+
+    def status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
+        """How the run stands. With `hashes` a finished run made by other settings, code or data is
+        stale; without, that is not asked (results from elsewhere)."""
+        path = self.path(key, seed)
+        try:
+            record = self.read(key, seed).record
+        except KeyError as error:
+            return Stored(path, "missing", str(error.args[0]))
+        except DamagedRun as error:
+            return Stored(path, "damaged", str(error))
+        return _judge(path, record, hashes)
+
+    def scan(self) -> Iterator[Stored]:
+        """Every run under the root, in the order of its path; damaged ones are named."""
+        for path in sorted(self.root.rglob("seed-*.json")):
+            try:
+                record = _read(path).record
+            except DamagedRun as error:
+                yield Stored(path, "damaged", str(error))
+                continue
+            if self.path(record.spec.key, record.seed) == path:
+                yield _judge(path, record, None)
+            else:
+                problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
+                yield Stored(path, "damaged", problem)
+
+    def _refuse_clash(self, path: Path, key: RunKey) -> None:
+        """Two names with one file name must not overwrite each other's runs."""
+        with contextlib.suppress(DamagedRun, FileNotFoundError):
+            stored = _record(path, path.read_bytes()).spec.key
+            if stored != key:
+                raise InputError(
+                    f"{path} holds {stored}, whose name gives the same file name as {key}; "
+                    "rename one of them"
+                )
+
+
+def promote(
+    source: Store, target: Store, *, keep_top: bool = False, profile: str | None = None
+) -> dict[Path, Literal["added", "replaced", "unchanged"]]:
+    """Put finished runs of `source` among the references in `target`; path -> what was done.
+
+    The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for.
+    Failed runs and trials are no references and are passed over. Raises InputError, before anything
+    is written, if a run is damaged or if there is nothing to promote.
+    """
+    stored = [run for run in source.scan() if run.record is None or _of(run.record, profile)]
+    damaged = [run.problem for run in stored if run.status == "damaged"]
+    if damaged:
+        raise InputError("nothing was promoted: " + "; ".join(damaged))
+    finished = [
+        run.record
+        for run in stored
+        if run.record and run.record.status == "ok" and not run.record.spec.trial
+    ]
+    if not finished:
+        raise InputError(f"no finished run in {source.root} to promote")
+    done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
+    for record in finished:
+        key, seed = record.spec.key, record.seed
+        result = source.read(key, seed)
+        if not keep_top:
+            result = without_top(result)
+        there = target.status(key, seed)
+        digest = hashlib.sha256(_pack(result)).hexdigest()
+        same = {"arrays_sha256": digest, "sha256": there.record.sha256 if there.record else ""}
+        if there.record == record.model_copy(update=same):
+            done[there.path] = "unchanged"
+            continue
+        done[target.write(result)] = "added" if there.status == "missing" else "replaced"
+    return done
+
+
+def without_top(result: RunResult) -> RunResult:
+    """The same run without its top lists."""
+    return replace(
+        result,
+        validation=None if result.validation is None else replace(result.validation, top=None),
+        test=None if result.test is None else replace(result.test, top=None),
+    )
+
+
+def _of(record: RunRecord, profile: str | None) -> bool:
+    return profile is None or record.spec.profile == profile
+
+
+def _judge(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
+    if record.status == "failed":
+        return Stored(path, "failed", record.message, record)
+    differing = record.hashes.differing(hashes) if hashes is not None else ()
+    if differing:
+        return Stored(path, "stale", f"made with other {' and '.join(differing)}", record)
+    return Stored(path, "complete", "", record)
+
+
+# ---------------------------------------------------------------- arrays <-> bytes
+
+
+def _pack(result: RunResult) -> bytes:
+    """The npz's bytes: each array in the smallest unsigned type that holds it. Masked counts are
+    kept as what the history takes away, small numbers that compress well."""
+    if result.validation is None or result.length is None:
+        raise ValueError("only a finished run has arrays")
+    arrays = {"length": result.length}
+    for split in _splits(result.record):
+        ranks = result.validation if split == "validation" else result.test
+        assert ranks is not None  # RunResult sees to it
+        arrays |= {
+            f"{split}_items": np.asarray(ranks.n_items),
+            f"{split}_above": ranks.above,
+            f"{split}_equal": ranks.equal,
+            f"{split}_history_above": ranks.above - ranks.above_masked,
+            f"{split}_history_equal": ranks.equal - ranks.equal_masked,
+            f"{split}_history": ranks.n_items - ranks.n_candidates_masked,
+        }
+        if ranks.top is not None:
+            arrays[f"{split}_top"] = ranks.top
+    buffer = io.BytesIO()
+    small = {
+        name: array.astype(np.min_scalar_type(int(array.max(initial=0))))
+        for name, array in arrays.items()
+    }
+    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _splits(record: RunRecord) -> tuple[_Split, ...]:
+    """Those that a finished run of the spec has ranks of."""
+    return ("validation",) if record.spec.trial else ("validation", "test")
+
+
+def _unpack(data: bytes, record: RunRecord) -> RunResult:
+    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+        arrays = {name: npz[name].astype(np.int32) for name in npz.files}
+
+    def ranks(split: _Split) -> Ranks:
+        n_items = int(arrays[f"{split}_items"])
+        above, equal = arrays[f"{split}_above"], arrays[f"{split}_equal"]
+        return Ranks(
+            above=above,
+            equal=equal,
+            above_masked=above - arrays[f"{split}_history_above"],
+            equal_masked=equal - arrays[f"{split}_history_equal"],
+            n_candidates_masked=n_items - arrays[f"{split}_history"],
+            n_items=n_items,
+            top=arrays.get(f"{split}_top"),
+        )
+
+    splits = {split: ranks(split) for split in _splits(record)}
+    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"])
+
+
+# ---------------------------------------------------------------- files
+
+
+def _read(path: Path) -> RunResult:
+    """A run and its arrays, the hash checked; once more under the lock if a writer may have come
+    between the two files."""
+    try:
+        return _read_once(path)
+    except DamagedRun:
+        with _locked(path.parent, fcntl.LOCK_SH):
+            return _read_once(path)
+
+
+def _read_once(path: Path) -> RunResult:
+    npz = path.with_suffix(".npz")
+    try:
+        record = _record(path, path.read_bytes())
+        if record.status == "failed":
+            return RunResult(record)
+        data = npz.read_bytes()
+    except OSError as error:
+        raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
+        raise DamagedRun(
+            f"{npz}: its SHA-256 is not the one that {path.name} records; the run has to be "
+            "computed again"
+        )
+    try:
+        return _unpack(data, record)
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
+
+
+def _text(record: RunRecord) -> bytes:
+    """The record's JSON with its own hash in it."""
+    fields = record.model_dump(mode="json", exclude={"sha256"})
+    return json.dumps(fields | {"sha256": _own_hash(fields)}, indent=1).encode()
+
+
+def _own_hash(fields: dict[str, Any]) -> str:
+    """Over the JSON as it was written, so that a later schema's new fields change no old hash."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _record(path: Path, data: bytes) -> RunRecord:
+    again = "the run has to be computed again"
+    try:
+        fields = json.loads(data)
+        own_hash = fields.pop("sha256")
+        version = fields["schema_version"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedRun(f"{path}: not a run's record; {again}") from error
+    if _own_hash(fields) != own_hash:
+        raise DamagedRun(f"{path}: changed since it was written (its SHA-256 differs); {again}")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written in schema {version}, newer than this program's {SCHEMA_VERSION}; "
+            "update the program"
+        )
+    try:
+        return RunRecord.model_validate(fields | {"sha256": own_hash})
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise DamagedRun(f"{path}: not a run's record ({what}); {again}") from error
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a whole file or none: temp file in the same folder, fsync, rename, fsync the folder."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
+    """Hold the folder's lock; the system releases it when the process ends, however it ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, kind)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a folder that takes no results into advice."""
+    remedy = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space or raise the quota",
+        errno.EFBIG: "raise the limit on file size",
+    }
+    try:
+        yield
+    except OSError as error:
+        advice = remedy.get(error.errno or 0, "make the folder writable")
+        raise InputError(
+            f"cannot write results to {folder}: {error.strerror}; {advice}, or give another folder"
+        ) from error
