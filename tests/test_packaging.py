@@ -60,7 +60,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture
 def install(wheel, tmp_path):
-    """Installs the wheel with an extra into an empty environment; returns its folder of programs."""
+    """Installs the wheel with an extra into an empty environment; returns its programs' folder."""
 
     def make(extra):
         venv.create(tmp_path / "env", with_pip=True)
