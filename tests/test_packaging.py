@@ -192,7 +192,10 @@ def test_reproduce_takes_over_from_a_checkout_that_is_gone(tmp_path):
 
 
 def test_reproduce_installs_nothing_that_is_in(tmp_path):
-    """The stamp of this lock file and this checkout: the command runs at once."""
+    """A stamp of this lock file, this checkout and the extras that are needed, or more, is enough.
+
+    The interpreter is a script that prints what it is called with.
+    """
     folder, environment = checkout(tmp_path / "first"), tmp_path / "env"
     (environment / "bin").mkdir(parents=True)
     python = environment / "bin" / "python"
@@ -201,9 +204,15 @@ def test_reproduce_installs_nothing_that_is_in(tmp_path):
     texts = (folder / "pyproject.toml").read_bytes() + (folder / "requirements.lock").read_bytes()
     done = subprocess.run(["sha256sum"], input=texts, capture_output=True, check=True)
     hashed = done.stdout.decode().split()[0]
-    (environment / ".installed-bench").write_text(f"{hashed}\n{folder}\n")
-    done = reproduce(folder, environment)
-    assert (done.returncode, done.stdout) == (0, "called with -m benchmark list\n"), done.stderr
+    (environment / ".installed-dev").write_text(f"{hashed}\n{folder}\n")
+    assert "--editable .[bench]" in reproduce(folder, environment).stdout
+    stamp = environment / ".installed-bench"
+    assert stamp.read_text() == f"{hashed}\n{folder}\n"
+    assert reproduce(folder, environment).stdout == "called with -m benchmark list\n"
+    stamp = stamp.rename(environment / ".installed-bench-dev")
+    assert reproduce(folder, environment).stdout == "called with -m benchmark list\n"
+    stamp.write_text(f"0123\n{folder}\n")
+    assert "--editable .[bench]" in reproduce(folder, environment).stdout
 
 
 def test_the_citation_names_this_version():
