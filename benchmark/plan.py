@@ -15,7 +15,8 @@ from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts, dataset_names
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
-from benchmark.runs.schema import RunRecord, RunSpec
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.spec import Protocol, RunSpec
 from benchmark.runs.store import Status, Store
 from benchmark.settings.registry import CONFIGS, Profile, Resolved, methods, pick, read, resolve
 from findrec.recommender import Recommender
@@ -121,7 +122,6 @@ def spec_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) 
     control = resolved.method.category == "control"
     config = asdict(resolved.config)
     max_length = config.get("max_length", profile.model.get("max_length", 50))
-    training = {} if control else resolved.training.model_dump()
     return RunSpec(
         dataset=dataset,
         model=resolved.method.name,
@@ -130,17 +130,15 @@ def spec_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) 
         implementation=resolved.method.class_path,
         modalities=resolved.method.modalities,
         config=config,
-        training=training,
-        protocol={
-            "split": "leave-one-out",
-            "candidates": "all items, history not masked",
-            "max_length": max_length,
-            "stride": max(round(resolved.training.stride * max_length), 1),
-            "prefixes": resolved.training.prefixes,
-            "max_users": profile.max_users,
-            "features": resolved.features,
-            "control": control,
-        },
+        training=None if control else resolved.training,
+        protocol=Protocol(
+            max_length=max_length,
+            stride=max(round(resolved.training.stride * max_length), 1),
+            prefixes=resolved.training.prefixes,
+            max_users=profile.max_users,
+            features=resolved.features,
+            control=control,
+        ),
     )
 
 
@@ -167,9 +165,9 @@ def plan(
         meta = metas.get(spec.dataset)
         parts = hashes(spec, meta.data_hash) if meta is not None else None
         own = seeds
-        if spec.protocol["control"]:
+        if spec.protocol.control:
             own = seeds[:1]
-        elif spec.protocol["features"] != "real":
+        elif spec.protocol.features != "real":
             own = seeds[:feature_control_seeds]
         stored = {seed: store.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
@@ -206,18 +204,18 @@ def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> fl
     is multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor
     of two or so, since nobody knows when a run reaches its plateau.
     """
-    if spec.protocol["control"]:
+    if spec.training is None:
         return 5.0
     timed = [r.timings.training + r.timings.evaluation for r in records if r.status == "ok"]
     if timed:
         return sum(timed) / len(timed)
-    length = int(spec.protocol["max_length"])
-    users = min(spec.protocol["max_users"] or counts.users, counts.users)
+    length = spec.protocol.max_length
+    users = min(spec.protocol.max_users or counts.users, counts.users)
     method = methods()[spec.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
     if issubclass(method.cls, Recommender) and method.cls.fixed_length:
         positions = length
-    batch = min(spec.training["batch_size"], users)
+    batch = min(spec.training.batch_size, users)
     width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64
-    steps = spec.training["steps"]
+    steps = spec.training.steps
     return 1e-3 * method.cost * positions * batch * steps * width

@@ -19,22 +19,13 @@ from benchmark.analyse.statistics import RULES_HASH
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Sequences, leave_one_out
 from benchmark.errors import InputError
-from benchmark.evaluate.ranks import NanScores, rank_targets, rank_targets_stacked
+from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
 from benchmark.runs.identity import hashes, identity
-from benchmark.runs.schema import (
-    Curves,
-    Environment,
-    Hashes,
-    IntArray,
-    Ranks,
-    RunRecord,
-    RunResult,
-    RunSpec,
-    Timings,
-)
+from benchmark.runs.ranks import IntArray, Ranks
+from benchmark.runs.schema import Curves, Environment, Hashes, RunRecord, RunResult, Timings
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.train.engine import Progress, SeedCurve, Trained, train
-from benchmark.train.schedule import Training
 from findrec.ops import scan_backend
 from findrec.recommender import Attribute, Catalogue, Features, Recommender
 
@@ -63,18 +54,18 @@ def run_seeds(
     record = _Recorder(spec, parts, device)
     sequences = leave_one_out(
         bundle,
-        spec.protocol["max_length"],
-        stride=spec.protocol["stride"],
-        prefixes=spec.protocol["prefixes"],
+        spec.protocol.max_length,
+        stride=spec.protocol.stride,
+        prefixes=spec.protocol.prefixes,
     )
-    if spec.protocol["max_users"] is not None:
-        sequences = sequences.first_users(spec.protocol["max_users"])
+    if spec.protocol.max_users is not None:
+        sequences = sequences.first_users(spec.protocol.max_users)
     catalogue = apply_feature_control(bundle.catalogue(), spec)
     make = _maker(spec, catalogue)
     try:
         results = (
             _fit_control(make(), catalogue, sequences, seeds, record)
-            if spec.protocol["control"]
+            if spec.protocol.control
             else _train(make, spec, sequences, seeds, device, store, parts, watch, record)
         )
     except InputError:
@@ -134,12 +125,13 @@ def _train(
 ) -> list[RunResult]:
     """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
     which changes no result (stack invariance)."""
+    assert spec.training is not None
     name = identity(parts, seeds[0])[:16] + "-" + "-".join(map(str, seeds))
     checkpoint = store.root / ".checkpoints" / f"{name}.pt"
     try:
         trained = train(
             make,
-            Training(**spec.training),
+            spec.training,
             sequences.train,
             sequences.validation,
             seeds,
@@ -165,7 +157,7 @@ def _train(
     validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
     test: list[Ranks | NanScores] | list[None] = (
         [None] * len(seeds)
-        if spec.trial
+        if spec.protocol.trial
         else rank_targets_stacked(score, sequences.test, device=device)
     )
     ranking = time.perf_counter() - started
@@ -247,7 +239,7 @@ def _maker(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
     module, _, name = spec.implementation.partition(":")
     cls = getattr(importlib.import_module(module), name)
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.config.items()}
-    if spec.protocol["control"]:
+    if spec.protocol.control:
         return lambda: cls(**fields)
     config = cls.Config(**fields)
     return lambda: cls(config, catalogue)
@@ -255,7 +247,7 @@ def _maker(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
 
 def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
     """The catalogue that the row is fed: its modalities, as they are, permuted or not at all."""
-    use = spec.protocol["features"]
+    use = spec.protocol.features
     if use == "none":
         return Catalogue(catalogue.items)
     fed = dataclasses.replace(

@@ -22,10 +22,10 @@ from benchmark.errors import InputError, nearest
 from benchmark.evaluate.metrics import per_user
 from benchmark.files import atomic_file
 from benchmark.plan import Planned, spec_from
-from benchmark.runs.schema import RunRecord, RunSpec, slug
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.spec import RunSpec, Training, slug
 from benchmark.runs.store import Status, Store
 from benchmark.settings.registry import CONFIGS, Profile, get_method, methods, read, resolve
-from benchmark.train.schedule import Training
 
 METRIC = "NDCG@10"
 """On validation, full ranking: what training stops on too (`benchmark/train/engine.py`)."""
@@ -210,7 +210,7 @@ def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget:
             error
         )
     spec = spec_from(changed, dataset, profile, setting.variant)
-    return spec.model_copy(update={"protocol": {**spec.protocol, "trial": True}})
+    return spec.with_protocol(trial=True)
 
 
 def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
@@ -219,7 +219,7 @@ def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
     found = {
         (spec.dataset, spec.model)
         for spec in specs
-        if spec.trial and spec.profile == profile.name and spec.model in methods()
+        if spec.protocol.trial and spec.profile == profile.name and spec.model in methods()
     }
     return sorted(found, key=_place)
 

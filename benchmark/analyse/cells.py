@@ -22,7 +22,8 @@ from benchmark.analyse.comparisons import NAMES, CellKey, ComparisonFamily, comp
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.runs.schema import Hashes, RunResult, RunSpec
+from benchmark.runs.schema import Hashes, RunResult
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Status, Store
 
 Grade = Literal["A", "B", "C"]

@@ -10,7 +10,8 @@ from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.runs.schema import RunKey, RunResult
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunKey
 from benchmark.runs.store import Store
 
 COLUMNS = (
@@ -60,7 +61,7 @@ def compare_stores(
 def _finished(store: Store) -> dict[RunKey, list[RunResult]]:
     runs: dict[RunKey, list[RunResult]] = defaultdict(list)
     for stored in store.scan():
-        if stored.status == "complete" and stored.record and not stored.record.spec.trial:
+        if stored.status == "complete" and stored.record and not stored.record.spec.protocol.trial:
             key = stored.record.spec.key
             runs[key].append(store.read(key, stored.record.seed))
     return dict(runs)

@@ -167,7 +167,7 @@ def _means(store: Store, profile: str, metric: str) -> dict[str, list[float]]:
         if stored.record is None:
             raise InputError(f"{stored.problem}; the check needs every run whole")
         spec = stored.record.spec
-        if spec.profile == profile and not spec.trial:
+        if spec.profile == profile and not spec.protocol.trial:
             ranks = store.read(spec.key, stored.record.seed).test
             mean = np.nan if ranks is None else float(per_user(ranks, metric).mean())
             means.setdefault(str(spec.key), []).append(mean)

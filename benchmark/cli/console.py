@@ -22,7 +22,7 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
 from benchmark.render.document import duration
-from benchmark.runs.schema import RunKey
+from benchmark.runs.spec import RunKey
 from benchmark.runs.store import Store
 
 METRIC = "NDCG@10"
@@ -87,7 +87,7 @@ class LiveTable:
     ) -> None:
         self.store, self.console = store, console
         self.workers = workers
-        self.split = "validation" if any(p.spec.trial for p in planned) else "test"
+        self.split = "validation" if any(p.spec.protocol.trial for p in planned) else "test"
         self.remaining = {job: job.seconds for job in jobs}
         self.total, self.finished = len(jobs), 0
         self.started = time.monotonic()

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmark.errors import InputError, nearest
 from benchmark.launch.local import devices
-from benchmark.runs.schema import slug
+from benchmark.runs.spec import slug
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, pick, profiles
 

@@ -134,7 +134,7 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
     found, seen = [], {}
     for run in store.scan():
         record = run.record
-        if record is None or record.status != "ok" or record.spec.trial:
+        if record is None or record.status != "ok" or record.spec.protocol.trial:
             continue
         spec = record.spec
         if spec.profile != profile.name:
@@ -171,7 +171,7 @@ def check(
         for run in Store(reference).scan()
         if run.record is not None
         and run.record.spec.profile == request.profile.name
-        and not run.record.spec.trial
+        and not run.record.spec.protocol.trial
     }
     wanted = [
         planning.spec_of(key.model, key.dataset, request.profile, key.variant) for key in held

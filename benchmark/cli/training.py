@@ -10,7 +10,7 @@ from benchmark.cli.console import LiveTable, plan_table
 from benchmark.cli.options import Request, console
 from benchmark.launch.local import Job, run_jobs
 from benchmark.parity import mamba_ssm_scan, parity
-from benchmark.runs.schema import RunSpec
+from benchmark.runs.spec import RunSpec
 
 
 def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:

@@ -20,7 +20,7 @@ import torch
 
 from benchmark.errors import InputError
 from benchmark.run import run_seeds, store_failure
-from benchmark.runs.schema import RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.train.engine import Progress
 

@@ -15,7 +15,8 @@ from benchmark.errors import InputError
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
 from benchmark.render.tables.definitions import FEATURE_CONTROLS, category, usable
-from benchmark.runs.schema import RunKey, RunRecord
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.spec import RunKey
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 
@@ -97,14 +98,12 @@ def facts(
 ) -> list[str]:
     """The sentences under a table of results."""
     windows = {
-        dataset: sorted(
-            {p.spec.protocol["max_length"] for p in planned if p.spec.dataset == dataset}
-        )
+        dataset: sorted({p.spec.protocol.max_length for p in planned if p.spec.dataset == dataset})
         for dataset in datasets
     }
     seeds = sorted({seed for p in planned for seed in p.states})
     found = [r for own in runs.values() for r in own]
-    trained = [p.spec for p in planned if p.spec.training]
+    trained = [(p.spec.dataset, p.spec.training.steps) for p in planned if p.spec.training]
     lines = [
         "Protocol: leave-one-out; one target a user, ranked among all items; history not masked; "
         "ties in expectation; windows of "
@@ -119,7 +118,7 @@ def facts(
         f"Profile `{profile.name}`: {profile.title}. Mean ± sd over "
         f"{len(seeds)} seeds ({_span(seeds)}); Δ is ours against the printed number, relative.",
     ]
-    users = {p.spec.protocol["max_users"] for p in planned} - {None}
+    users = [p.spec.protocol.max_users for p in planned if p.spec.protocol.max_users]
     if users:
         lines.append(
             f"Only the first {max(users)} users of each dataset: these numbers test the program "
@@ -127,9 +126,9 @@ def facts(
         )
     if trained:
         caps = [
-            f"{max(u.training['steps'] for u in trained if u.dataset == d)} steps on {n.title}"
+            f"{max(steps for dataset, steps in trained if dataset == d)} steps on {n.title}"
             for d, n in datasets.items()
-            if any(u.dataset == d for u in trained)
+            if any(dataset == d for dataset, _ in trained)
         ]
         lines.append(
             f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.errors import InputError
-from benchmark.runs.schema import Hashes, RunSpec
+from benchmark.runs.schema import Hashes
+from benchmark.runs.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds findrec/, baselines/ and benchmark/."""

@@ -1,27 +1,19 @@
 """What is kept of a run: its spec, its ranks, and the record of how it came to be.
 
 Plain data without torch, so that tables render from stored runs alone. Written by
-`benchmark/evaluate/ranks.py` and `benchmark/run.py`, kept on disk by `benchmark/runs/store.py`.
-
-Glossary
-    U   users of a split, one held-out target each (leave-one-out)
-    N   items in the catalogue
-    K   length of a stored top list
+`benchmark/evaluate/ranking.py` and `benchmark/run.py`, kept on disk by `benchmark/runs/store.py`.
 """
 
-import os
 import platform
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from benchmark.errors import InputError
+from benchmark.runs.ranks import IntArray, Ranks
+from benchmark.runs.spec import Frozen, RunSpec
 
 SCHEMA_VERSION = 1
 """Raised by any change after which an older reader would misunderstand a record."""
@@ -38,88 +30,8 @@ RECORDED_PACKAGES = (
     "transformers",
 )
 
-IntArray = npt.NDArray[np.int32]
 
-
-@dataclass(frozen=True)
-class Ranks:
-    """Where each user's target stands among all items: everything that a rank metric needs.
-
-    The target's score is compared with every other item's. With ties the target's position is
-    uniform on above + 1 ... above + equal + 1; metrics take the expectation over it.
-    """
-
-    above: IntArray
-    """[U] int32: items that score strictly above the target."""
-    equal: IntArray
-    """[U] int32: other items that score the same."""
-    above_masked: IntArray
-    """[U] int32: as `above`, the user's history removed from the competitors."""
-    equal_masked: IntArray
-    """[U] int32: as `equal`, the user's history removed from the competitors."""
-    n_candidates_masked: IntArray
-    """[U] int32: items that are ranked once the history is removed, the target among them. A target
-    that the user has met before is never removed."""
-    n_items: int
-    """N, the items that are ranked when nothing is masked, the target among them."""
-    top: IntArray | None = None
-    """[U, K] int32: ids (1..N) of the best K items, history not masked, ties by smaller id first;
-    None where it was not kept."""
-
-    def __len__(self) -> int:
-        return len(self.above)
-
-
-class _Schema(BaseModel):
-    """Frozen, and strict about fields that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-
-class RunKey(NamedTuple):
-    """Names that a spec goes by; its folder on disk."""
-
-    profile: str
-    dataset: str
-    model: str
-    variant: str
-
-    def __str__(self) -> str:
-        variant = "" if self.variant == "base" else f" [{self.variant}]"
-        return f"{self.model}{variant} on {self.dataset} ({self.profile})"
-
-
-class RunSpec(_Schema):
-    """One method on one dataset in one variant, with every setting resolved; seeds are its runs."""
-
-    dataset: str
-    model: str
-    """Name in the registry, as tables print it."""
-    variant: str = "base"
-    """"base", a named variant, or a swept value such as "lambda=0.01"."""
-    profile: str
-    implementation: str
-    """Class of the model, "baselines.sasrec:SASRec"; its file belongs to the code hash."""
-    modalities: tuple[str, ...] = ()
-    """Modalities that the row is fed."""
-    config: dict[str, Any] = Field(default_factory=dict)
-    """Resolved fields of the model's config."""
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Resolved settings of optimiser, schedule and budget."""
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    """Resolved settings of split, windows and evaluation."""
-
-    @property
-    def key(self) -> RunKey:
-        return RunKey(self.profile, self.dataset, self.model, self.variant)
-
-    @property
-    def trial(self) -> bool:
-        """Whether it is a trial of `benchmark/tune.py`: ranked on validation and never on test."""
-        return bool(self.protocol.get("trial", False))
-
-
-class Hashes(_Schema):
+class Hashes(Frozen):
     """What a run depends on besides its seed (see `benchmark/runs/identity.py`)."""
 
     config: str
@@ -135,7 +47,7 @@ class Hashes(_Schema):
         )
 
 
-class Environment(_Schema):
+class Environment(Frozen):
     """Where a run was made."""
 
     python: str
@@ -169,7 +81,7 @@ def _package_versions() -> dict[str, str]:
     return versions
 
 
-class Curves(_Schema):
+class Curves(Frozen):
     """Training as it went, at the steps that were logged."""
 
     loss_steps: list[int] = Field(default_factory=list)
@@ -180,14 +92,14 @@ class Curves(_Schema):
     """NDCG@10 at each of `validation_steps`, full ranking."""
 
 
-class Timings(_Schema):
+class Timings(Frozen):
     """Seconds. A stack's time is shared evenly by its seeds."""
 
     training: float = 0.0
     evaluation: float = 0.0
 
 
-class RunRecord(_Schema):
+class RunRecord(Frozen):
     """How one run came to be and how it ended; stored as JSON beside the ranks."""
 
     schema_version: int = SCHEMA_VERSION
@@ -232,7 +144,7 @@ class RunResult:
     bundle."""
 
     def __post_init__(self) -> None:
-        trial = self.record.spec.trial
+        trial = self.record.spec.protocol.trial
         if trial and self.test is not None:
             raise ValueError("a trial has no ranks of the test split: settings are chosen with it")
         needed = (self.validation, self.length, *(() if trial else (self.test,)))
@@ -243,14 +155,3 @@ class RunResult:
             )
         if self.record.status == "failed" and not self.record.message:
             raise ValueError("a failed run needs a message that says why")
-
-
-def slug(name: str) -> str:
-    """A file name for a registry name, dataset or variant: "SASRec (MM)" -> "sasrec-mm".
-
-    Raises InputError where nothing printable is left.
-    """
-    text = re.sub(r"[^a-z0-9._=]+", "-", name.lower()).strip("-.")
-    if not text or os.sep in text:
-        raise InputError(f"the name {name!r} has no letter or digit to make a folder's name from")
-    return text

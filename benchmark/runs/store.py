@@ -30,15 +30,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
-from benchmark.runs.schema import (
-    SCHEMA_VERSION,
-    Hashes,
-    Ranks,
-    RunKey,
-    RunRecord,
-    RunResult,
-    slug,
-)
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
+from benchmark.runs.spec import RunKey, slug
 
 Status = Literal["complete", "failed", "stale", "damaged", "missing"]
 
@@ -162,7 +156,7 @@ def promote(
     finished = [
         run.record
         for run in stored
-        if run.record and run.record.status == "ok" and not run.record.spec.trial
+        if run.record and run.record.status == "ok" and not run.record.spec.protocol.trial
     ]
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
@@ -237,7 +231,7 @@ def _pack(result: RunResult) -> bytes:
 
 def _splits(record: RunRecord) -> tuple[_Split, ...]:
     """Those that a finished run of the spec has ranks of."""
-    return ("validation",) if record.spec.trial else ("validation", "test")
+    return ("validation",) if record.spec.protocol.trial else ("validation", "test")
 
 
 def _unpack(data: bytes, record: RunRecord) -> RunResult:

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import InputError, nearest
-from benchmark.train.schedule import Training
+from benchmark.runs.spec import Training
 from findrec.recommender import Modality
 
 T = TypeVar("T")

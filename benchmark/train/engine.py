@@ -24,17 +24,13 @@ from torch import Tensor
 
 from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
-from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
+from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
+from benchmark.runs.spec import Training
 from benchmark.train.checkpoint import is_due, load_checkpoint, save_checkpoint
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
-from benchmark.train.schedule import (
-    Training,
-    budget_in_steps,
-    has_plateaued,
-    learning_rates,
-)
+from benchmark.train.schedule import budget_in_steps, has_plateaued, learning_rates
 from benchmark.train.scoring import by_length, scorer
 from benchmark.train.stack import Stack
 from benchmark.train.step import layout_of, losses

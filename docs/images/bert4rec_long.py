@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmark.render.figures.style import TWO_COLUMNS, figure, look, styled
-from benchmark.runs.schema import RunKey
+from benchmark.runs.spec import RunKey
 from benchmark.runs.store import Store
 
 TITLES = {"ml-100k": "ML-100k", "beauty": "Beauty"}

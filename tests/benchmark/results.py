@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.runs.identity import identity
-from benchmark.runs.schema import Environment, Hashes, Ranks, RunRecord, RunResult, RunSpec
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import Environment, Hashes, RunRecord, RunResult
+from benchmark.runs.spec import RunSpec
 
 HASHES = Hashes(config="config", code="code", data="data")
 ENVIRONMENT = Environment(
@@ -21,7 +23,8 @@ def make_spec(model: str = "SASRec", **fields: Any) -> RunSpec:
         "profile": "quick",
         "implementation": "findrec.recommender:Recommender",
     }
-    return RunSpec.model_validate(base | fields)
+    protocol = {"max_length": 50, "stride": 25} | fields.pop("protocol", {})
+    return RunSpec.model_validate(base | fields | {"protocol": protocol})
 
 
 def make_ranks(above: np.ndarray, n_items: int = 500, top: int = 0) -> Ranks:

@@ -60,7 +60,7 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
     assert done.states == {0: "complete"}  # a control has one seed
     assert done.to_run() == []
     assert missing.to_run() == [0]
-    changed = spec.model_copy(update={"protocol": {**spec.protocol, "max_users": 100}})
+    changed = spec.with_protocol(max_users=100)
     (stale,) = plan([changed], [0], store)
     assert stale.states == {0: "stale"}
     assert stale.to_run() == [0]

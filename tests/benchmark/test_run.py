@@ -24,7 +24,9 @@ from benchmark.errors import InputError
 from benchmark.plan import plan, spec_of
 from benchmark.run import apply_feature_control, run_seeds
 from benchmark.runs.identity import hashes, identity
-from benchmark.runs.schema import Ranks, RunResult, RunSpec
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 from benchmark.train.engine import Trained
@@ -38,7 +40,7 @@ USERS, STEPS = 150, 12
 
 def smoke(model: str, dataset: str = "beauty", variant: str = "base", **training: Any) -> RunSpec:
     spec = spec_of(model, dataset, SMOKE, variant)
-    return spec.model_copy(update={"training": spec.training | training})
+    return spec.with_training(**training)
 
 
 def run(spec: RunSpec, seeds: list[int], folder: Path, **options: Any) -> list[RunResult]:
@@ -189,7 +191,7 @@ def numbered(items: int = 24) -> Catalogue:
 def fed(features: str, *modalities: str) -> Catalogue:
     spec = RunSpec(
         dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
-        modalities=modalities, protocol={"features": features},
+        modalities=modalities, protocol={"max_length": 50, "stride": 25, "features": features},
     )  # fmt: skip
     return apply_feature_control(numbered(), spec)
 
@@ -285,7 +287,9 @@ def test_a_model_that_cannot_be_built_is_a_failed_run(tmp_path, monkeypatch):
 def test_settings_that_cannot_work_are_no_failed_run(tmp_path):
     spec = smoke("SASRec")
     absent = spec.model_copy(update={"dataset": "beauti"})
-    window = spec.model_copy(update={"protocol": spec.protocol | {"max_length": 0}})
+    window = spec.model_copy(
+        update={"protocol": spec.protocol.model_copy(update={"max_length": 0})}
+    )
     for bad, message in ((absent, "did you mean 'beauty'"), (window, "max_length is 0")):
         with pytest.raises(InputError, match=message):
             run_seeds(bad, [0], Store(tmp_path))
@@ -351,7 +355,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from benchmark.runs.schema import RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.run import run_seeds
 from benchmark.runs.store import Store
 

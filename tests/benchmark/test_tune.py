@@ -20,7 +20,8 @@ from benchmark.plan import plan, spec_of
 from benchmark.render.tables.build import build_table
 from benchmark.run import run_seeds
 from benchmark.runs.identity import config_hash
-from benchmark.runs.schema import Ranks, RunResult
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import RunResult
 from benchmark.runs.store import DamagedRun, Store, promote
 from benchmark.settings import registry
 from benchmark.settings.registry import Method, get_method, get_profile, methods, resolve
@@ -91,16 +92,16 @@ def test_every_row_has_the_same_number_of_trials_on_every_dataset():
 @pytest.mark.parametrize("name", tuned()[0])
 def test_a_trial_differs_from_the_row_in_its_settings_alone(name):
     base = spec_of(name, "beauty", QUICK)
-    assert not base.trial
+    assert not base.protocol.trial
     specs = trial_specs([("beauty", name)], QUICK, GRID)
     assert len({config_hash(spec) for spec in specs} | {config_hash(base)}) == GRID.trials + 1
     for spec, setting in zip(specs, GRID.settings, strict=True):
-        assert spec.trial
+        assert spec.protocol.trial
         assert spec.variant == setting.variant
         assert spec.config == base.config | setting.model
-        half = {"steps": base.training["steps"] / 2}
-        assert spec.training == base.training | half | setting.training
-        assert spec.protocol == base.protocol | {"trial": True}
+        half = {"steps": base.training.steps / 2}
+        assert spec.training.model_dump() == base.training.model_dump() | half | setting.training
+        assert spec.protocol == base.protocol.model_copy(update={"trial": True})
 
 
 def test_trials_have_folders_of_their_own(tmp_path):
@@ -185,7 +186,7 @@ def test_an_ordinary_run_whose_test_ranks_are_gone_is_damaged(tmp_path):
     trial = trial_specs([("beauty", "SASRec")], QUICK, GRID)[0]
     written = make_trial(trial, np.arange(50))
     path = store.write(written)
-    ordinary = trial.model_copy(update={"protocol": {}})
+    ordinary = trial.with_protocol(trial=False)
     record = written.record.model_copy(update={"spec": ordinary})
     digest = store.read(trial.key, GRID.seed).record.arrays_sha256
     path.write_bytes(

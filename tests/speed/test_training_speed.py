@@ -9,7 +9,7 @@ import torch
 
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import leave_one_out
-from benchmark.evaluate.ranks import rank_targets
+from benchmark.evaluate.ranking import rank_targets
 from benchmark.settings.registry import get_profile, resolve
 from benchmark.train.engine import TrainingRun
 

@@ -81,8 +81,10 @@ class Provenance:
                 "implementation": cell_spec.spec.implementation,
                 "made": made,
                 "config": _flat(cell_spec.spec.config),
-                "training": _flat(cell_spec.spec.training),
-                "protocol": _flat(cell_spec.spec.protocol),
+                "training": _flat(
+                    cell_spec.spec.training.model_dump() if cell_spec.spec.training else {}
+                ),
+                "protocol": _flat(cell_spec.spec.protocol.model_dump()),
                 "seeds": [
                     {
                         "seed": run.record.seed,

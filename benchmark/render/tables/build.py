@@ -20,7 +20,8 @@ from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
 from benchmark.render.tables.writers import to_latex, to_markdown
 from benchmark.runs.identity import hashes
-from benchmark.runs.schema import Hashes, RunKey, RunSpec
+from benchmark.runs.schema import Hashes
+from benchmark.runs.spec import RunKey, RunSpec
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from benchmark.analyse.cells import CellSpec, Grade
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.plan import OWN_MODEL, Planned
-from benchmark.runs.schema import RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.settings.registry import methods
 
 CATEGORIES = {

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmark.plan import Planned, plan, specs
-from benchmark.runs.schema import Curves, RunResult, RunSpec, Timings
+from benchmark.runs.schema import Curves, RunResult, Timings
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 from tests.benchmark.results import draw_above, make_ranks, make_record
@@ -59,6 +60,6 @@ def fill(
     """Write a run for every spec and seed that the named tables and figures need."""
     wanted = specs(names, profile, datasets=datasets, models=models)
     for spec in wanted:
-        for seed in range(1 if spec.protocol["control"] else seeds):
+        for seed in range(1 if spec.protocol.control else seeds):
             store.write(synthetic_run(spec, seed, users))
     return plan(wanted, range(seeds), store, as_stored=True)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.runs.schema import RunResult, slug
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import slug
 from benchmark.runs.store import DamagedRun, Store, promote
 from tests.benchmark.results import (
     HASHES,

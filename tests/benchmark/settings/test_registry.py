@@ -24,7 +24,7 @@ def method(monkeypatch):
         made = Method.model_validate(
             {"name": "R", "class": "baselines.sasrec:SASRec", "category": "id", **settings}
         )
-        monkeypatch.setattr(registry, "rows", lambda: {"R": made})
+        monkeypatch.setattr(registry, "methods", lambda: {"R": made})
 
     return install
 

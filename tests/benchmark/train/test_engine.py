@@ -10,10 +10,10 @@ import torch
 from baselines.gru4rec import GRU4Rec
 from baselines.sasrec import SASRec
 from benchmark.data.sequences import Windows
+from benchmark.runs.spec import Training
 from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
 from benchmark.train.order import BatchOrder
-from benchmark.train.schedule import Training
 from benchmark.train.stack import Stack
 from benchmark.train.step import losses
 from findrec.recommender import Batch, Catalogue

@@ -17,10 +17,10 @@ from baselines.nova import NOVA
 from baselines.sasrec import SASRec
 from baselines.smlp4rec import SMLP4Rec
 from baselines.unisrec import UniSRec
+from benchmark.runs.spec import Training
 from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
-from benchmark.train.schedule import Training
 from findrec.model import FindRec
 from findrec.recommender import Batch, Recommender
 from tests.benchmark.train.synthetic import sequences

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmark.train.schedule import Training, budget_in_steps, has_plateaued, learning_rates
+from benchmark.runs.spec import Training
+from benchmark.train.schedule import budget_in_steps, has_plateaued, learning_rates
 
 
 def test_warmup_rises_linearly_then_stays():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.sequences import Queries
-from benchmark.runs.schema import Ranks
+from benchmark.runs.ranks import Ranks
 
 __all__ = ["NanScores", "Ranks", "rank_targets", "rank_targets_stacked"]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.evaluate.ranks import NanScores, rank_targets, rank_targets_stacked
+from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
 from tests.benchmark.evaluate.queries import draw_queries, make_queries
 
 
