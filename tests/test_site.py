@@ -26,9 +26,9 @@ def extension(name):
 
 def rendered(docstring):
     """A docstring as docutils shows it: text without markup, and what warnings there were."""
+    rst = "\n".join(extension("plain_docstrings").to_rst(docstring.splitlines()))
     from docutils.core import publish_doctree
 
-    rst = "\n".join(extension("plain_docstrings").to_rst(docstring.splitlines()))
     warnings = []
     settings = {"report_level": 1, "halt_level": 5, "warning_stream": _Collect(warnings)}
     return publish_doctree(rst, settings_overrides=settings), warnings
