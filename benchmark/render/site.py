@@ -15,7 +15,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmark.analyse.audit.findings import AuditReport
 from benchmark.analyse.statistics import RULES
 from benchmark.data.files import atomic_folder
 from benchmark.paper import load_claims
@@ -29,6 +28,7 @@ from benchmark.render.sheet import Key, number, percent
 from benchmark.render.style import look
 from benchmark.render.tables import TABLES, Tabulated, tabulated
 from benchmark.store import Store
+from rankaudit.findings import AuditReport
 
 ASSETS = Path(__file__).parent / "assets"
 
