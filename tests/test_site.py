@@ -81,7 +81,8 @@ def test_parameters_are_paragraphs_and_go_on_indented():
 def test_signatures_lose_constraints_and_factories():
     plain = extension("plain_docstrings").plain_signature
     text = (
-        "(a: list[Annotated[X[int] | Y, Info(of=[(1, 2)])]], b: Annotated[int, Ge(0)], c=<factory>)"
+        "(a: list[Annotated[X[int] | Y, Info(of=[(1, 2)])]], "
+        "b: ~typing.Annotated[int, Ge(0)], c=<factory>)"
     )
     assert plain(text) == "(a: list[X[int] | Y], b: int, c=...)"
 

@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 
 BULLET = re.compile(r"\s*(?:[*-]|\d+\.) ")
 CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
+ANNOTATED = re.compile(r"(?:~?\w+\.)?Annotated\[")
 PARAMETER = re.compile(r"[\w, ]+: \S")
 SPECIAL = re.compile(r"[\\*`|_]")
 
@@ -85,15 +86,14 @@ def plain_signature(text: str) -> str:
     `Annotated[type, constraint]` of a type.
     """
     text = text.replace("<factory>", "...")
-    while (start := text.find("Annotated[")) >= 0:
-        begin = start + len("Annotated[")
-        depth, comma, at = 1, -1, begin
+    while found := ANNOTATED.search(text):
+        depth, comma, at = 1, -1, found.end()
         while depth:
             depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(text[at], 0)
             if depth == 1 and text[at] == "," and comma < 0:
                 comma = at
             at += 1
-        text = text[:start] + text[begin:comma] + text[at:]
+        text = text[: found.start()] + text[found.end() : comma] + text[at:]
     return text
 
 
