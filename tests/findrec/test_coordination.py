@@ -228,7 +228,7 @@ class TestTerms:
     VALID = torch.arange(6) < torch.tensor([6, 2, 4, 5]).unsqueeze(1)
 
     def losses(self, aux: dict[str, Tensor] | None = None, **switches: object) -> dict[str, Tensor]:
-        config = FindRecConfig(**switches)
+        config = FindRecConfig(**switches)  # type: ignore[arg-type]
         return coordination_losses(config, aux or self.aux(), self.VALID, KEY)
 
     def test_sign(self) -> None:
