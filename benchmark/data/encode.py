@@ -12,8 +12,9 @@ from rich.progress import Progress
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from benchmark.data.bundle import Bundle, attach_features, default_raw, default_root, load_bundle
+from benchmark.data.bundle import attach_features, default_raw, default_root, load_bundle
 from benchmark.data.config import dataset_config, dataset_names
+from benchmark.data.content import Bundle
 from benchmark.data.encoders import Encoder, load_encoder
 from benchmark.data.features import FeatureTable, Provenance
 from benchmark.errors import InputError

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from benchmark.data.bundle import Bundle
 from benchmark.data.config import Counts
+from benchmark.data.content import Bundle
 from benchmark.paper import load_cells
 
 STATISTICS = ("users", "items", "interactions", "sparsity", "average_length")

@@ -30,6 +30,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
+from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, slug
@@ -113,7 +114,7 @@ class Store:
             return Stored(path, "missing", str(error.args[0]))
         except DamagedRun as error:
             return Stored(path, "damaged", str(error))
-        return _judge(path, record, hashes)
+        return _standing(path, record, hashes)
 
     def scan(self) -> Iterator[Stored]:
         """Every run under the root, in the order of its path; damaged ones are named."""
@@ -124,7 +125,7 @@ class Store:
                 yield Stored(path, "damaged", str(error))
                 continue
             if self.path(record.spec.key, record.seed) == path:
-                yield _judge(path, record, None)
+                yield _standing(path, record, None)
             else:
                 problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
                 yield Stored(path, "damaged", problem)
@@ -189,12 +190,11 @@ def _of(record: RunRecord, profile: str | None) -> bool:
     return profile is None or record.spec.profile == profile
 
 
-def _judge(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
+def _standing(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
     if record.status == "failed":
         return Stored(path, "failed", record.message, record)
-    differing = record.hashes.differing(hashes) if hashes is not None else ()
-    if differing:
-        return Stored(path, "stale", f"made with other {' and '.join(differing)}", record)
+    if hashes is not None and (reason := why_stale(record, hashes)):
+        return Stored(path, "stale", reason, record)
     return Stored(path, "complete", "", record)
 
 

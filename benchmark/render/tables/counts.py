@@ -9,8 +9,8 @@ import pandas as pd
 
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
-from benchmark.data.bundle import Bundle
 from benchmark.data.config import Counts
+from benchmark.data.content import Bundle
 from benchmark.data.statistics import STATISTICS, statistics
 from benchmark.data.statistics import table1 as statistics_table
 from benchmark.paper import load_cells

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.bundle import Bundle, default_root, load_bundle
+from benchmark.data.bundle import default_root, load_bundle
+from benchmark.data.content import Bundle
 from benchmark.errors import InputError
 
 
