@@ -85,7 +85,7 @@ MOVES_A_RANK = [
         "scores > target",
         "scores >= target",
     ),
-    ("defaults of the training", SASREC, "benchmark/runs/spec.py", "0.01, ge=0", "0.02, ge=0"),
+    ("defaults of the training", SASREC, "benchmark/runs/spec.py", "(0.01, ge=0", "(0.02, ge=0"),
     ("the cross-entropy", SASREC, "findrec/ops/loss.py", "logits.amax(-1)", "logits.amin(-1)"),
     ("random draws", SASREC, "findrec/ops/random.py", "0x7FEB352D", "0x7FEB352F"),
     ("a compiled kernel", SASREC, "findrec/ops/loops_cpu.py", "0.0096180569", "0.0096180570"),
