@@ -6,19 +6,27 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from benchmark.analyse.audit.counts import data_checks
-from benchmark.analyse.audit.feasibility import Protocol
-from benchmark.analyse.audit.findings import AuditReport, Outcome, PlainFinding, assemble
-from benchmark.analyse.audit.infeasible import Premise, infeasible_rows
-from benchmark.analyse.audit.presentation import base_configuration, improvements, marks
-from benchmark.analyse.audit.proportional import Sample, proportional_rows
-from benchmark.analyse.audit.rows import Row, rows_of_paper
-from benchmark.analyse.audit.subgroups import parts_vs_whole
-from benchmark.analyse.audit.text import text_checks
 from benchmark.paper import BaseClaim, Claims, load_cells, load_claims
+from benchmark.paper.configuration import base_configuration
+from benchmark.paper.counts import data_checks
 from benchmark.paper.data_facts import Counts, DataFacts, load_data_facts
+from benchmark.paper.rows import rows_of_paper
+from benchmark.paper.sentences import text_checks
+from rankaudit.feasibility import Protocol
+from rankaudit.findings import AuditReport, Outcome, PlainFinding, assemble
+from rankaudit.infeasible import Premise, infeasible_rows
+from rankaudit.presentation import improvements, marks
+from rankaudit.proportional import Sample, proportional_rows
+from rankaudit.rows import Row
+from rankaudit.subgroups import parts_vs_whole
 
 SOURCE = "FindRec (KDD '25), printed Tables 1-9 and text"
+TITLES = {
+    "data": "Dataset statistics",
+    "base_configuration": "The same configuration across tables",
+    "text": "Text against tables",
+}
+"""Titles of the kinds of finding that this package adds to rankaudit's."""
 RUNS = 10  # section 3.3: every experiment with 10 random seeds
 
 _EXPLANATIONS = ("The four metrics may come from different sets of runs.",)

@@ -6,8 +6,6 @@ from itertools import pairwise
 
 import pandas as pd
 
-from benchmark.analyse.audit.findings import Outcome, PlainFinding, Severity
-from benchmark.analyse.audit.printed import Printed, quotient_interval
 from benchmark.paper import (
     CellRef,
     ChangeClaim,
@@ -24,6 +22,8 @@ from benchmark.paper import (
     ShapeClaim,
     ValueClaim,
 )
+from rankaudit.findings import Outcome, PlainFinding, Severity
+from rankaudit.printed import Printed, quotient_interval
 
 
 class _Cells:

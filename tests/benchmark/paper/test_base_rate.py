@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analyse.audit.base_rate import FOLDER, load_sources, run_base_rate
-from benchmark.analyse.audit.generic import read_rows
+from benchmark.paper.base_rate import FOLDER, load_sources, run_base_rate
+from rankaudit.audit import read_rows
 
 SMALL = ["castpoi.csv", "csekg.csv", "recbole_gnn.csv", "m3rec_logs.csv"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analyse.audit import audit_csv
-from benchmark.analyse.audit.findings import InfeasibleRow
+from rankaudit import audit_csv
+from rankaudit.findings import InfeasibleRow
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def blocks(name: str, language: str) -> list[str]:

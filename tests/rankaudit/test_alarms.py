@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.analyse.audit.feasibility import (
+from rankaudit.feasibility import (
     TOLERANCE,
     Metric,
     Protocol,
@@ -19,8 +19,8 @@ from benchmark.analyse.audit.feasibility import (
     slack_best_of_each,
     whole_hits,
 )
-from benchmark.analyse.audit.printed import Printed, Rounding
-from tests.benchmark.audit.populations import (
+from rankaudit.printed import Printed, Rounding
+from tests.rankaudit.populations import (
     draw_metrics,
     draw_population,
     means,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-import pandas as pd
-
-from benchmark.analyse.audit.feasibility import Metric, Protocol
-from benchmark.analyse.audit.printed import Printed, Rounding
+from rankaudit.feasibility import Metric, Protocol
+from rankaudit.printed import Printed, Rounding
 
 Role = Literal["result", "ours", "improvement"]
 
@@ -42,23 +40,3 @@ class Row:
     def label(self) -> str:
         """Name and group."""
         return f"{self.name}, {self.group}" if self.group else self.name
-
-
-def rows_of_paper(cells: pd.DataFrame) -> list[Row]:
-    """Rows of ranking metrics in `benchmark.paper.load_cells`, in the order of the page."""
-    grouped: dict[tuple[str, str, str, str], dict[Metric, Printed]] = {}
-    for record in cells.to_dict("records"):
-        metric = Metric.parse(record["metric"])
-        if metric is None:
-            continue
-        key = (record["table"], record["dataset"], record["row"], record["group"])
-        where = f"table {record['table']}, {record['row']}, {record['column']}"
-        cell = replace(
-            Printed.parse(record["printed"], where), marks=frozenset(record["mark"].split())
-        )
-        grouped.setdefault(key, {})[metric] = cell
-    roles: dict[str, Role] = {"Improv.": "improvement", "FindRec": "ours"}
-    return [
-        Row(table, dataset, name, metrics, group, roles.get(name, "result"))
-        for (table, dataset, name, group), metrics in grouped.items()
-    ]

@@ -13,19 +13,13 @@ a `%` after its name says that its cells are in per cent.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
-from benchmark.analyse.audit.feasibility import Metric, Protocol
-from benchmark.analyse.audit.findings import AuditReport, Outcome, assemble
-from benchmark.analyse.audit.infeasible import Premise, infeasible_rows
-from benchmark.analyse.audit.presentation import improvements, marks, whole_numbers
-from benchmark.analyse.audit.printed import Printed, Rounding
-from benchmark.analyse.audit.proportional import Sample, proportional_rows
-from benchmark.analyse.audit.rows import Role, Row
-from benchmark.analyse.audit.subgroups import parts_vs_whole
-from benchmark.errors import InputError
+from rankaudit.errors import InputError
+from rankaudit.feasibility import Metric, Protocol
+from rankaudit.printed import Printed, Rounding
+from rankaudit.rows import Role, Row
 
 RESERVED = (
     "table", "dataset", "row", "group", "role", "targets", "candidates", "rounding", "users",
@@ -177,84 +171,3 @@ def _targets(where: str, text: str) -> tuple[tuple[int, float], ...] | None:
         )
     total = sum(share for _, share in pairs)
     return tuple((m, share / total) for m, share in pairs)
-
-
-def premises(row: Row) -> list[Premise]:
-    """The stated protocol, then two that would be innocent explanations."""
-    candidates = row.protocol.candidates
-    relevant = row.protocol.relevant
-    one = relevant == ((1, 1.0),)
-    targets = (
-        "one target per ranking" if one
-        else "any number of targets per ranking" if relevant is None
-        else "the stated numbers of targets per ranking"
-    )  # fmt: skip
-    among = "all items" if candidates is None else f"{candidates} candidates"
-    stated = Premise("stated", f"{targets}, ranked among {among}", row.protocol)
-    others = [
-        Premise(
-            "best of each",
-            "every column at its own best epoch or run",
-            row.protocol,
-            "Each column may have been printed at its own best epoch or run.",
-            best_of_each=True,
-        )
-    ]
-    if relevant is not None:
-        free = Protocol(None, candidates)
-        several = Premise(
-            "several targets",
-            "any number of targets per ranking",
-            free,
-            "Rankings may have had several relevant items.",
-        )
-        others.insert(0, several)
-    return [stated, *others]
-
-
-def audit_rows(rows: Sequence[Row], source: str) -> AuditReport:
-    """Run every check that result rows alone allow.
-
-    Group rows are compared with the row of the same method and dataset that has no group; their
-    known shares are their `users`, if every group states them.
-    """
-    samples = {}
-    for dataset in dict.fromkeys(row.dataset for row in rows):
-        stated = {
-            Sample(row.users, row.runs or 1)
-            for row in rows
-            if row.dataset == dataset and row.users is not None and not row.group
-        }
-        if len(stated) == 1:
-            samples[dataset] = stated.pop()
-    return assemble(
-        source,
-        [
-            infeasible_rows(rows, premises, _EXPLANATIONS),
-            *_subgroups(rows),
-            proportional_rows(rows, samples),
-            improvements(rows),
-            marks(rows),
-            whole_numbers(rows),
-        ],
-    )
-
-
-def _subgroups(rows: Sequence[Row]) -> list[Outcome]:
-    outcomes = []
-    for dataset in dict.fromkeys(row.dataset for row in rows):
-        mine = [row for row in rows if row.dataset == dataset and row.role != "improvement"]
-        parts = [row for row in mine if row.group]
-        wholes = [row for row in mine if not row.group]
-        if parts and wholes:
-            users = {row.group: row.users for row in parts}
-            known = {g: float(n) for g, n in users.items() if n is not None}
-            total = sum(known.values())
-            shares = {g: n / total for g, n in known.items()} if len(known) == len(users) else None
-            outcomes.append(parts_vs_whole(parts, wholes, shares))
-    return outcomes
-
-
-def audit_csv(path: Path) -> AuditReport:
-    """Audit a CSV file of result rows. Raises InputError if it is malformed."""
-    return audit_rows(read_rows(path), path.name)

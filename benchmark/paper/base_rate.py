@@ -8,11 +8,12 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.analyse.audit.findings import AuditReport
-from benchmark.analyse.audit.generic import audit_csv
-from benchmark.analyse.audit.report import write_report, write_text
+from rankaudit.audit import audit_csv
+from rankaudit.files import write_text
+from rankaudit.findings import AuditReport
+from rankaudit.report import ADVICE, write_report
 
-FOLDER = Path(__file__).parents[2] / "paper" / "base_rate"
+FOLDER = Path(__file__).with_name("base_rate")
 
 
 class Source(BaseModel):
@@ -42,7 +43,7 @@ def run_base_rate(out: Path, names: list[str] | None = None) -> dict[str, AuditR
     reports = {name: audit_csv(FOLDER / name) for name in names or list(sources)}
     for name, report in reports.items():
         write_report(report, out / Path(name).stem)
-    write_text(out / "base_rate.md", summary(reports, sources))
+    write_text(out / "base_rate.md", summary(reports, sources), ADVICE)
     return reports
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from benchmark.analyse.audit.feasibility import TOLERANCE, Metric
-from benchmark.analyse.audit.findings import Outcome, PartsVersusWhole
-from benchmark.analyse.audit.printed import Printed, quotient_interval
-from benchmark.analyse.audit.rows import Row
+from rankaudit.feasibility import TOLERANCE, Metric
+from rankaudit.findings import Outcome, PartsVersusWhole
+from rankaudit.printed import Printed, quotient_interval
+from rankaudit.rows import Row
 
 
 def parts_vs_whole(

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import block_diag, coo_array, csr_array, hstack, vstack
 
-from benchmark.analyse.audit.printed import Printed, Rounding
+from rankaudit.printed import Printed, Rounding
 
 # HiGHS solves to 1e-7 in rows that are scaled to units of the last digit.
 TOLERANCE = 1e-5
@@ -125,8 +125,8 @@ class _Network:
         self.values: list[tuple[int, int, float]] = []
         self.edges = 0
 
-    def node(self, group: int, position: int, hits: int) -> int:
-        return self.nodes.setdefault((group, position, hits), len(self.nodes))
+    def node(self, stratum: int, position: int, hits: int) -> int:
+        return self.nodes.setdefault((stratum, position, hits), len(self.nodes))
 
     def edge(self, tail: int, head: int | None, values: Sequence[float]) -> None:
         """Flow from tail to head (None: it leaves the network) with these metric values."""
@@ -136,7 +136,7 @@ class _Network:
         self.values.extend((j, self.edges, v) for j, v in enumerate(values) if v)
         self.edges += 1
 
-    def add_group(self, group: int, relevant: int, depth: int, candidates: int | None) -> None:
+    def add_stratum(self, stratum: int, relevant: int, depth: int, candidates: int | None) -> None:
         """Paths of rankings with `relevant` items; positions stop at the candidates' number."""
         last = depth if candidates is None else min(depth, candidates)
         misses = last if candidates is None else candidates - relevant
@@ -145,17 +145,17 @@ class _Network:
         for r in range(1, last + 1):
             following = set()
             for c in sorted(reached):
-                tail = self.node(group, r - 1, c)
+                tail = self.node(stratum, r - 1, c)
                 done = c + 1 == min(relevant, last)
                 gains = [metric.of_hit(r, c, relevant) for metric in self.metrics]
-                self.edge(tail, None if done or r == last else self.node(group, r, c + 1), gains)
+                self.edge(tail, None if done or r == last else self.node(stratum, r, c + 1), gains)
                 if not done:
                     following.add(c + 1)
                 if r - c > misses:
                     continue  # more misses than there are irrelevant candidates
                 following.add(c)
                 if r < last:
-                    self.edge(tail, self.node(group, r, c), nothing)
+                    self.edge(tail, self.node(stratum, r, c), nothing)
                 elif c > 0:
                     self.edge(tail, None, nothing)
                 else:
@@ -179,16 +179,16 @@ def _flows(metrics: tuple[Metric, ...], protocol: Protocol) -> _Flows:
         # two ends m = K and m = infinity span everything between.
         sizes = [*range(1, depth + 1), *([10**9] if unbounded else [])]
         most = protocol.candidates or sizes[-1]
-        groups = dict.fromkeys((m for m in sizes if m <= most), 0.0)
+        strata = dict.fromkeys((m for m in sizes if m <= most), 0.0)
     else:
-        groups = {}
+        strata = {}
         keep = unbounded or protocol.candidates is not None
         for m, share in protocol.relevant:
             size = m if keep else min(m, depth)
-            groups[size] = groups.get(size, 0.0) + share
-    for group, size in enumerate(groups):
-        network.add_group(group, size, depth, protocol.candidates)
-    roots = [network.nodes[group, 0, 0] for group in range(len(groups))]
+            strata[size] = strata.get(size, 0.0) + share
+    for stratum, size in enumerate(strata):
+        network.add_stratum(stratum, size, depth, protocol.candidates)
+    roots = [network.nodes[stratum, 0, 0] for stratum in range(len(strata))]
     conserve = _sparse(network.flow, (len(network.nodes), network.edges))
     supply = np.zeros(len(network.nodes))
     if protocol.relevant is None:
@@ -197,7 +197,7 @@ def _flows(metrics: tuple[Metric, ...], protocol: Protocol) -> _Flows:
         conserve = csr_array(vstack([conserve[inner], total]))
         supply = np.append(np.zeros(len(inner)), 1.0)
     else:
-        supply[roots] = list(groups.values())
+        supply[roots] = list(strata.values())
     return _Flows(conserve, supply, _sparse(network.values, (len(metrics), network.edges)))
 
 

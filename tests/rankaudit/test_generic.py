@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analyse.audit import audit_csv, run_audit
-from benchmark.analyse.audit.__main__ import main
-from benchmark.analyse.audit.feasibility import Metric, Protocol
-from benchmark.analyse.audit.findings import AuditReport
-from benchmark.analyse.audit.generic import read_rows
-from benchmark.analyse.audit.printed import Rounding
-from benchmark.errors import InputError
+from rankaudit import audit_csv, run_audit
+from rankaudit.__main__ import main
+from rankaudit.audit import read_rows
+from rankaudit.errors import InputError
+from rankaudit.feasibility import Metric, Protocol
+from rankaudit.findings import AuditReport
+from rankaudit.printed import Rounding
 
 
 def write(folder: Path, text: str) -> Path:

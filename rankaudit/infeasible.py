@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmark.analyse.audit.feasibility import (
+from rankaudit.feasibility import (
     TOLERANCE,
     Protocol,
     one_digit_repairs,
     slack,
     slack_best_of_each,
 )
-from benchmark.analyse.audit.findings import DigitRepair, Hypothesis, InfeasibleRow, Outcome
-from benchmark.analyse.audit.printed import Rounding
-from benchmark.analyse.audit.rows import Row
+from rankaudit.findings import DigitRepair, Hypothesis, InfeasibleRow, Outcome
+from rankaudit.printed import Rounding
+from rankaudit.rows import Row
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Premise:
     best_of_each: bool = False
 
 
-def judge(row: Row, premise: Premise) -> Hypothesis:
+def test_premise(row: Row, premise: Premise) -> Hypothesis:
     """The row's slack under one premise."""
     measure = slack_best_of_each if premise.best_of_each else slack
     value = measure(row.cells, premise.protocol)
@@ -59,10 +59,10 @@ def infeasible_rows(
     findings = []
     for row in tested:
         stated, *others = premises(row)
-        first = judge(row, stated)
+        first = test_premise(row, stated)
         if first.once or (row.rounding is Rounding.TWICE and first.twice):
             continue
-        hypotheses = [first, *(judge(row, premise) for premise in others)]
+        hypotheses = [first, *(test_premise(row, premise) for premise in others)]
         repairs = [
             DigitRepair(metric=str(r.metric), printed=r.printed, repaired=r.repaired)
             for r in one_digit_repairs(row.cells, stated.protocol, row.rounding)

@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from benchmark.analyse.audit.feasibility import Metric, Protocol, slack
-from benchmark.analyse.audit.findings import Outcome, ProportionalRows
-from benchmark.analyse.audit.printed import Printed, quotient_interval
-from benchmark.analyse.audit.rows import Row
+from rankaudit.feasibility import Metric, Protocol, slack
+from rankaudit.findings import Outcome, ProportionalRows
+from rankaudit.printed import Printed, quotient_interval
+from rankaudit.rows import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)

@@ -103,14 +103,17 @@ class ProportionalRows(Finding):
 
 
 class PlainFinding(Finding):
-    """A finding whose numbers fit in a sentence; `repair` is a reading that would resolve it."""
+    """A finding whose numbers fit in a sentence; `repair` is a reading that would resolve it.
 
-    kind: Literal["improvement", "marks", "data", "base_configuration", "text", "whole_hits"]
+    kind: `improvement`, `marks`, `whole_hits`, or the kind of a check that the caller adds.
+    """
+
     repair: str | None = None
 
 
 AnyFinding = Annotated[
-    InfeasibleRow | PartsVersusWhole | ProportionalRows | PlainFinding, Field(discriminator="kind")
+    InfeasibleRow | PartsVersusWhole | ProportionalRows | PlainFinding,
+    Field(union_mode="left_to_right"),
 ]
 
 

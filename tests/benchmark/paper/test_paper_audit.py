@@ -7,12 +7,12 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from benchmark.analyse.audit.counts import data_checks
-from benchmark.analyse.audit.findings import AuditReport, InfeasibleRow
-from benchmark.analyse.audit.paper import audit_paper
-from benchmark.analyse.audit.text import text_checks
 from benchmark.paper import Claims, load_cells, load_claims
+from benchmark.paper.audit import audit_paper
+from benchmark.paper.counts import data_checks
 from benchmark.paper.data_facts import load_data_facts
+from benchmark.paper.sentences import text_checks
+from rankaudit.findings import AuditReport, InfeasibleRow
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.analyse.audit.findings import (
+from rankaudit.files import write_text
+from rankaudit.findings import (
     AnyFinding,
     AuditReport,
     InfeasibleRow,
@@ -21,11 +21,9 @@ _TITLES = {
     "proportional_rows": "Rows in one constant ratio",
     "improvement": "Improvement rows",
     "marks": "Bold, underline, stars",
-    "data": "Dataset statistics",
-    "base_configuration": "The same configuration across tables",
-    "text": "Text against tables",
     "whole_hits": "Whole numbers of hits",
 }
+ADVICE = "choose another folder (option --out)"
 _PREAMBLE = (
     "A finding says what is printed, what follows from it and under which assumption. It says "
     "nothing about how the page came to be; every finding lists innocent explanations. A row that "
@@ -33,16 +31,20 @@ _PREAMBLE = (
 )
 
 
-def to_markdown(report: AuditReport) -> str:
-    """The report for people: what was checked, then the findings by kind."""
+def to_markdown(report: AuditReport, titles: Mapping[str, str] = {}) -> str:
+    """The report for people: what was checked, then the findings by kind, in the checks' order.
+
+    titles: of the kinds that the caller's own checks report.
+    """
     lines = [f"# Audit: {report.source}", "", _PREAMBLE, "", "## What was checked", ""]
     lines += ["| check | looked at | reported |", "|---|---|---|"]
     lines += [f"| {c.kind} | {c.examined} {c.unit} | {c.reported} |" for c in report.checks]
-    for kind, title in _TITLES.items():
+    titles = {**_TITLES, **titles}
+    for kind in dict.fromkeys(check.kind for check in report.checks):
         findings = report.of(kind)
         if not findings:
             continue
-        lines += ["", f"## {title} (`{kind}`)"]
+        lines += ["", f"## {titles[kind]} (`{kind}`)"]
         if kind == "infeasible_row":
             lines += ["", *_slack_table([f for f in findings if isinstance(f, InfeasibleRow)])]
         for finding in findings:
@@ -94,23 +96,11 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def write_report(report: AuditReport, out: Path) -> None:
-    """Write `audit.json` and `audit.md` under `out`, each whole or not at all."""
-    write_text(out / "audit.json", json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
-    write_text(out / "audit.md", to_markdown(report))
+def write_report(report: AuditReport, out: Path, titles: Mapping[str, str] = {}) -> None:
+    """Write `audit.json` and `audit.md` under `out`, each whole or not at all.
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    titles: as for `to_markdown`. Raises InputError where `out` cannot be written.
+    """
+    stored = json.dumps(report.model_dump(mode="json"), indent=1) + "\n"
+    write_text(out / "audit.json", stored, ADVICE)
+    write_text(out / "audit.md", to_markdown(report, titles), ADVICE)

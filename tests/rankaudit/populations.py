@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.analyse.audit.feasibility import Metric, Protocol
-from benchmark.analyse.audit.printed import Printed
+from rankaudit.feasibility import Metric, Protocol
+from rankaudit.printed import Printed
 
 METRICS = tuple(
     metric

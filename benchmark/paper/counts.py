@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmark.analyse.audit.findings import Outcome, PlainFinding, Severity
-from benchmark.analyse.audit.printed import Printed
 from benchmark.paper.data_facts import BUCKETS, Counts, DataFacts
+from rankaudit.findings import Outcome, PlainFinding, Severity
+from rankaudit.printed import Printed
 
 _PADDED = "The printed users and items may include one padding id each, as some libraries count."
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """One printed line of dataset statistics; `average` only where the table has it."""
+    """One printed row of dataset statistics; `average` only where the table has it."""
 
     table: str
     name: str
@@ -29,7 +29,7 @@ class Statistics:
 
     @property
     def printed(self) -> str:
-        """The line as text."""
+        """The row as text."""
         return (
             f"{self.users.text} users, {self.items.text} items, "
             f"{self.interactions.text} interactions, sparsity {self.sparsity.text}"
@@ -38,14 +38,14 @@ class Statistics:
 
 
 def statistics_of_paper(cells: pd.DataFrame, table: str) -> list[Statistics]:
-    """The lines of Table 1 or 4."""
-    lines = []
+    """The rows of Table 1 or 4."""
+    rows = []
     for name, part in cells[cells["table"] == table].groupby("row", sort=False):
         printed = {
             r["metric"]: Printed.parse(r["printed"], f"table {table}, {name}")
             for r in part.to_dict("records")
         }
-        lines.append(
+        rows.append(
             Statistics(
                 table,
                 str(name),
@@ -57,11 +57,11 @@ def statistics_of_paper(cells: pd.DataFrame, table: str) -> list[Statistics]:
                 printed.get("average_length"),
             )
         )
-    return lines
+    return rows
 
 
 def _finding(
-    line: Statistics,
+    row: Statistics,
     why: str,
     severity: Severity,
     explanations: list[str],
@@ -70,10 +70,10 @@ def _finding(
 ) -> PlainFinding:
     return PlainFinding(
         kind="data",
-        table=line.table,
-        row=line.name,
-        dataset=line.dataset,
-        printed=printed or line.printed,
+        table=row.table,
+        row=row.name,
+        dataset=row.dataset,
+        printed=printed or row.printed,
         why=why,
         severity=severity,
         explanations=explanations,
@@ -86,19 +86,19 @@ def _inside(value: float, cell: Printed) -> bool:
     return low - 1e-9 <= value <= high + 1e-9
 
 
-def derived_numbers(lines: Sequence[Statistics]) -> Outcome:
-    """Sparsity and average length recomputed from the printed counts of their own line.
+def derived_numbers(rows: Sequence[Statistics]) -> Outcome:
+    """Sparsity and average length recomputed from the printed counts of their own row.
 
     Each is tried with the counts as printed and with one user and one item less.
     """
     examined, findings = 0, []
-    for line in lines:
-        users, items, total = line.users.value, line.items.value, line.interactions.value
+    for row in rows:
+        users, items, total = row.users.value, row.items.value, row.interactions.value
         derived = [
-            ("sparsity", line.sparsity, lambda u, i, t=total: 1 - t / (u * i)),
+            ("sparsity", row.sparsity, lambda u, i, t=total: 1 - t / (u * i)),
         ]
-        if line.average is not None:
-            derived.append(("average length", line.average, lambda u, _i, t=total: t / u))
+        if row.average is not None:
+            derived.append(("average length", row.average, lambda u, _i, t=total: t / u))
         for name, cell, formula in derived:
             examined += 1
             as_printed, without = formula(users, items), formula(users - 1, items - 1)
@@ -110,7 +110,7 @@ def derived_numbers(lines: Sequence[Statistics]) -> Outcome:
             article = "an" if name.startswith("a") else "a"
             findings.append(
                 _finding(
-                    line,
+                    row,
                     f"The printed counts give {article} {name} of {shown}, not {cell.text}."
                     + (" With one user and one item less they give it." if fits else ""),
                     "contradiction",
@@ -195,23 +195,23 @@ def lengths_in_range(parts: Sequence[Statistics]) -> Outcome:
     return Outcome(kind="data", unit="length buckets", examined=len(parts), findings=findings)
 
 
-def against_data(lines: Sequence[tuple[Statistics, Counts, str]]) -> Outcome:
+def against_data(rows: Sequence[tuple[Statistics, Counts, str]]) -> Outcome:
     """Printed counts against those of the public data, with and without a padding id.
 
-    lines: the printed line, the counts, and where the counts are from. A line whose three counts
+    rows: the printed row, the counts, and where the counts are from. A row whose three counts
     agree once one user and one item are taken off is a note; another difference is reported with
     the sparsity that the data's counts give.
     """
     findings = []
-    for line, counts, origin in lines:
-        printed = (line.users.value, line.items.value, line.interactions.value)
+    for row, counts, origin in rows:
+        printed = (row.users.value, row.items.value, row.interactions.value)
         real = (counts.users, counts.items, counts.interactions)
         if printed == real:
             continue
         if printed == (real[0] + 1, real[1] + 1, real[2]):
             findings.append(
                 _finding(
-                    line,
+                    row,
                     f"{origin} have {real[0]:,} users and {real[1]:,} items: both printed "
                     "counts are one higher. The interactions agree.",
                     "note",
@@ -221,10 +221,10 @@ def against_data(lines: Sequence[tuple[Statistics, Counts, str]]) -> Outcome:
             )
             continue
         padded = 1 - real[2] / ((real[0] + 1) * (real[1] + 1))
-        agrees = _inside(padded, line.sparsity)
+        agrees = _inside(padded, row.sparsity)
         findings.append(
             _finding(
-                line,
+                row,
                 f"{origin} give {real[0]:,} users, {real[1]:,} items and {real[2]:,} "
                 f"interactions. With one padding id each their sparsity is {padded:.2%}"
                 + (", which is the printed one" if agrees else "")
@@ -241,25 +241,25 @@ def against_data(lines: Sequence[tuple[Statistics, Counts, str]]) -> Outcome:
             )
         )  # fmt: skip
     return Outcome(
-        kind="data", unit="lines with public data", examined=len(lines), findings=findings
+        kind="data", unit="lines with public data", examined=len(rows), findings=findings
     )
 
 
-def stated_filters(lines: Sequence[Statistics], facts: DataFacts) -> Outcome:
+def stated_filters(rows: Sequence[Statistics], facts: DataFacts) -> Outcome:
     """Datasets whose printed interactions the stated filter does not give and another one does."""
     examined, findings = 0, []
-    for line in lines:
-        known = facts.datasets.get(line.dataset)
+    for row in rows:
+        known = facts.datasets.get(row.dataset)
         if known is None or known.stated is None:
             continue
         examined += 1
         stated, found = known.stated, known.counts
-        if line.interactions.value == stated.interactions:
+        if row.interactions.value == stated.interactions:
             continue
-        if line.interactions.value == found.interactions:
+        if row.interactions.value == found.interactions:
             findings.append(
                 _finding(
-                    line,
+                    row,
                     f"The stated filter (users with at least 5 interactions) leaves "
                     f"{stated.users:,} users, {stated.items:,} items and {stated.interactions:,} "
                     f"interactions of the public data. The printed numbers are those of: "
@@ -276,13 +276,13 @@ def data_checks(cells: pd.DataFrame, facts: DataFacts) -> list[Outcome]:
     """All checks of the paper's Tables 1 and 4."""
     datasets = statistics_of_paper(cells, "1")
     *parts, total = statistics_of_paper(cells, "4")
-    whole = next(line for line in datasets if line.dataset == "beauty")
+    whole = next(row for row in datasets if row.dataset == "beauty")
     beauty = facts.datasets["beauty"]
     data = "The public data"
     known = [
-        (line, stored.counts, data if stored.recomputed else "The dataset's published figures")
-        for line in datasets
-        if (stored := facts.datasets.get(line.dataset)) is not None
+        (row, stored.counts, data if stored.recomputed else "The dataset's published figures")
+        for row in datasets
+        if (stored := facts.datasets.get(row.dataset)) is not None
     ]
     known += [(part, beauty.buckets[part.name], data) for part in parts]
     known.append((total, beauty.counts, data))

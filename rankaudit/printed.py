@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 
-from benchmark.errors import InputError
+from rankaudit.errors import InputError
 
 _CELL = re.compile(
     r"^(?P<bold>\*\*)?(?P<under><u>|_)?\s*(?P<number>[+-]?(?:\d[\d,]*\.?\d*|\.\d+))\s*(?P<percent>%)?"

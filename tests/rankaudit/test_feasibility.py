@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from benchmark.analyse.audit.feasibility import (
+from rankaudit.feasibility import (
     Metric,
     Protocol,
     one_digit_repairs,
@@ -17,8 +17,8 @@ from benchmark.analyse.audit.feasibility import (
     slack_best_of_each,
     whole_hits,
 )
-from benchmark.analyse.audit.printed import Printed, Rounding
-from tests.benchmark.audit.populations import METRICS, value
+from rankaudit.printed import Printed, Rounding
+from tests.rankaudit.populations import METRICS, value
 
 # HiGHS's feasibility tolerance, in units of the last digit.
 SOLVER = 1e-5

@@ -1,4 +1,4 @@
-"""Checks across rows: subgroup tables, constant ratios, improvements, marks, base configuration."""
+"""Checks across rows: subgroup tables, constant ratios, improvements, marks."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analyse.audit.feasibility import Metric
-from benchmark.analyse.audit.presentation import (
-    base_configuration,
+from rankaudit.feasibility import Metric
+from rankaudit.presentation import (
     improvements,
     marks,
     whole_numbers,
 )
-from benchmark.analyse.audit.printed import Printed, Rounding
-from benchmark.analyse.audit.proportional import (
+from rankaudit.printed import Printed, Rounding
+from rankaudit.proportional import (
     Sample,
     own_spreads,
     proportional_rows,
     smoothest,
 )
-from benchmark.analyse.audit.rows import Role, Row
-from benchmark.analyse.audit.subgroups import parts_vs_whole
-from tests.benchmark.audit.populations import (
+from rankaudit.rows import Role, Row
+from rankaudit.subgroups import parts_vs_whole
+from tests.rankaudit.populations import (
     Population,
     means,
     print_row,
@@ -194,15 +193,6 @@ def test_marks_on_the_wrong_row_are_found() -> None:
     assert marks(tied).findings == []
     starred = [row("a", "0.30"), row("b", "0.20*"), row("c", "0.10")]
     assert [(f.row, f.severity) for f in marks(starred).findings] == [("b", "note")]
-
-
-def test_base_configuration_that_differs_and_a_setting_that_beats_it() -> None:
-    headline = row("full", "0.0843", "0.1027")
-    same, other = row("2", "0.0843", "0.1027"), row("512", "0.0838", "0.1044")
-    assert base_configuration(headline, [[same]], [same]).findings == []
-    findings = base_configuration(headline, [[same], [other]], [same, other]).findings
-    assert [f.severity for f in findings] == ["discrepancy", "note"]
-    assert findings[1].printed == "NDCG@10 0.1044 against 0.1027"
 
 
 def test_hits_that_no_whole_number_gives_are_found() -> None:
