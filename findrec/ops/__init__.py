@@ -3,7 +3,7 @@
 from findrec.ops.loss import cross_entropy
 from findrec.ops.random import dropout, normal, uniform
 from findrec.ops.recurrent import gru
-from findrec.ops.scan import scan_backend, selective_scan, use_scan_backend
+from findrec.ops.scan import scan_backend, scan_backends, selective_scan, use_scan_backend
 
 __all__ = [
     "cross_entropy",
@@ -11,6 +11,7 @@ __all__ = [
     "gru",
     "normal",
     "scan_backend",
+    "scan_backends",
     "selective_scan",
     "uniform",
     "use_scan_backend",

@@ -53,7 +53,7 @@ def test_count(cell: tuple[str, str, str, int]) -> None:
     name, profile, dataset, printed = cell
     slug, items, text, image, attributes = DATASETS[dataset]
     resolved = resolve(name, slug, get_profile(profile))
-    fed = resolved.row.modalities
+    fed = resolved.method.modalities
     catalogue = Catalogue(
         items,
         features(items, text) if "text" in fed else None,
@@ -63,5 +63,5 @@ def test_count(cell: tuple[str, str, str, int]) -> None:
             for kind, size in attributes.items()
         },
     )
-    model = resolved.row.cls(resolved.config, catalogue)
+    model = resolved.method.cls(resolved.config, catalogue)
     assert sum(parameter.numel() for parameter in model.parameters()) == printed

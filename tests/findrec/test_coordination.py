@@ -235,7 +235,7 @@ class TestTerms:
 
     def test_names_and_weights_agree(self) -> None:
         for switches in ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"}):
-            config = FindRecConfig(**switches)  # type: ignore[arg-type]
+            config = FindRecConfig(**switches)
             assert set(self.terms(**switches)) == set(coordination_weights(config))
         weights = coordination_weights(
             FindRecConfig(iicm_weight=0.1, iicm_entropy=0.5, iicm_kl=2.0)
@@ -261,7 +261,7 @@ class TestTerms:
         total.backward()
         assert total.isfinite()
         for name in ("text", "image"):
-            assert not taps[name].grad.any()  # type: ignore[union-attr]
+            assert not taps[name].grad.any()
 
     def test_last_positions_alone(self) -> None:
         """Only the last position of every user that has both modalities gets a gradient."""
@@ -269,7 +269,7 @@ class TestTerms:
         taps["text"].requires_grad_()
         self.terms(taps, iicm_positions="last")["alignment"].backward()
         eligible = last_only(self.VALID & taps["has_text"] & taps["has_image"])
-        assert torch.equal(taps["text"].grad.any(-1), eligible)  # type: ignore[union-attr]
+        assert torch.equal(taps["text"].grad.any(-1), eligible)
 
     def test_aligning_with_the_id_stream(self) -> None:
         """Two pairs, text with ID and image with ID; one of them if a modality is left out."""
