@@ -3,18 +3,17 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from benchmark.data.config import Modality
 from benchmark.data.features import FeatureTable
+from benchmark.data.meta import MODALITIES
 from benchmark.data.readers import ITEM_COLUMNS
-from findrec.recommender import Attribute, Modality
-
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
+from findrec.recommender import Attribute
 
 
 def sequences(interactions: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.data.bundle import Bundle, default_root, write_bundle
-from benchmark.data.config import DatasetConfig, dataset_names
+from benchmark.data.bundle import Bundle, write_bundle
+from benchmark.data.meta import default_root
+from benchmark.data.config import DatasetConfig, dataset_names, Modality
 from benchmark.data.features import FeatureTable, own_features
 from benchmark.data.readers import check_interactions, read_interactions, read_items, read_table
 from benchmark.errors import InputError
-from findrec.recommender import Modality
 
 
 def import_dataset(
