@@ -31,7 +31,7 @@ An item is its modalities and nothing else, so items with the same text (and ima
 model: Beauty's 2,423 items have 999 different texts. `ids` adds an id embedding to the item vector,
 for such data; it is no part of the method.
 
-An item that lacks a modality has a learned state in the place of each of its layer states. A
+An item that lacks a modality has a learned state in place of each of its layer states. A
 modality that the dataset lacks leaves its networks out, and the inter-modal one with it. With
 neither, items have their id embedding alone: the released code's branch without modalities.
 
@@ -254,7 +254,7 @@ class IISAN(Recommender):
     objective: ClassVar[Objective] = "causal"
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "text")
     config: IISANConfig
-    place: Tensor
+    inverse: Tensor
     """[N + 1], each item's row in the layer states, where items with the same states have one"""
 
     def __init__(self, config: IISANConfig, catalogue: Catalogue) -> None:
@@ -263,8 +263,8 @@ class IISAN(Recommender):
         features = {name: x for name, x in found.items() if x is not None}
         layers = {name: kept_layers(x, name, config.every) for name, x in features.items()}
         distinct = DistinctItems(*((layers[name], x.present) for name, x in features.items()))
-        self.register_buffer("place", distinct.place, persistent=False)
-        self.different = len(distinct.ids)
+        self.register_buffer("inverse", distinct.inverse, persistent=False)
+        self.n_distinct = len(distinct.ids)
         states = {
             name: LayerStates(distinct.select(layers[name]), distinct.select(x.present))
             for name, x in features.items()
@@ -314,11 +314,11 @@ class IISAN(Recommender):
         if self.fusion is None:
             assert self.ids is not None
             return self.ids(items)
-        place = self.place[items]
-        if items.numel() < self.different:
-            vectors = self.fused(place.flatten()).unflatten(0, items.shape)
+        rows = self.inverse[items]
+        if items.numel() < self.n_distinct:
+            vectors = self.fused(rows.flatten()).unflatten(0, items.shape)
         else:
-            vectors = self.fused(slice(None))[place]
+            vectors = self.fused(slice(None))[rows]
         vectors = vectors * (items > 0).unsqueeze(-1)
         return vectors if self.ids is None else vectors + self.ids(items)
 
@@ -327,7 +327,7 @@ class IISAN(Recommender):
         if self.fusion is None:
             assert self.ids is not None
             return self.ids.table()
-        vectors = self.fused(slice(None))[self.place[1:]]
+        vectors = self.fused(slice(None))[self.inverse[1:]]
         return vectors if self.ids is None else vectors + self.ids.table()
 
     def fused(self, rows: Tensor | slice) -> Tensor:

@@ -2,7 +2,7 @@
 
 Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", NeurIPS 2021, section 2.
 SMLP4Rec mixes along the sequence, the channels and the features of an item; MMMLP along the first
-two. Both predict from the last position alone, so their last layer computes nothing else.
+two. Both predict from the last position alone, so their last layer computes only that one.
 
 Shapes: B users, L positions, D width.
 """
@@ -29,11 +29,19 @@ class AxisMLP(nn.Module):
     """Linear, GELU, dropout, linear, dropout along one axis, the same for all other coordinates.
 
     size: length of that axis; inner: width of the hidden layer; axis: -1 or -2; uses: how often one
-    forward pass applies these weights. Layers that share weights still draw a mask each.
+    forward pass applies these weights. Each application has its own dropout mask.
     """
 
     def __init__(
-        self, size: int, inner: int, p: float, site: str, *, axis: int, bias: bool, uses: int = 1
+        self,
+        size: int,
+        inner: int,
+        p: float,
+        random_stream: str,
+        *,
+        axis: int,
+        bias: bool,
+        uses: int = 1,
     ) -> None:
         super().__init__()
         if axis not in (-1, -2):
@@ -42,8 +50,12 @@ class AxisMLP(nn.Module):
         self.first = nn.Linear(size, inner, bias=bias)
         self.second = nn.Linear(inner, size, bias=bias)
         self.activation = nn.GELU()
-        self.inner_dropout = nn.ModuleList(Dropout(p, f"{site}.{use}.inner") for use in range(uses))
-        self.outer_dropout = nn.ModuleList(Dropout(p, f"{site}.{use}.outer") for use in range(uses))
+        self.inner_dropout = nn.ModuleList(
+            Dropout(p, f"{random_stream}.{use}.inner") for use in range(uses)
+        )
+        self.outer_dropout = nn.ModuleList(
+            Dropout(p, f"{random_stream}.{use}.outer") for use in range(uses)
+        )
 
     def forward(self, x: Tensor, batch: Batch, use: int = 0) -> Tensor:
         """[B, ...] -> [B, ...]"""
@@ -51,34 +63,37 @@ class AxisMLP(nn.Module):
         mixed: Tensor = self.outer_dropout[use](y, batch)
         return mixed
 
-    def at(
+    def output_at(
         self,
         index: Tensor,
         x: Tensor,
         batch: Batch,
         use: int = 0,
-        offset: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """One output row of axis -2 for each user: [B] and [B, ..., size, D] -> [B, ..., 1, D].
 
-        offset: [D], what the padding behind `index` holds in every user's input. x is then given
-        less the offset, and its padding is not multiplied, only the offset is, once.
+        padding: [D], the vector at every position behind `index`, the same for all users; x is
+        then given with it subtracted everywhere (`relative_to_padding`), so that these positions
+        are zero and are skipped, and what the vector adds is computed once for all users.
         """
         row = self.second.weight[index].reshape(-1, *[1] * (x.dim() - 2), self.second.in_features)
         if x.device.type == "cpu":
             weight, drop = self.first.weight, self.inner_dropout[use]
             bias = weight.new_zeros(len(weight)) if self.first.bias is None else self.first.bias
             shift = bias.unsqueeze(-1).expand(-1, x.shape[-1])
-            if offset is None:
+            if padding is None:
                 lengths = torch.full_like(index, x.shape[-2])
             else:
                 lengths = index + 1
-                shift = shift + weight.sum(-1, keepdim=True) * offset
+                shift = shift + weight.sum(-1, keepdim=True) * padding
             p = drop.p if batch.training else 0.0
             row = row.expand(*x.shape[:-2], 1, -1)
-            y = _contract(x, weight, shift, row, lengths, p, batch.key, drop.site, batch.rows)
+            y = _contract(
+                x, weight, shift, row, lengths, p, batch.key, drop.random_stream, batch.rows
+            )
         else:
-            y = row @ self._hidden(x if offset is None else x + offset, batch, use)
+            y = row @ self._hidden(x if padding is None else x + padding, batch, use)
         if self.second.bias is not None:
             y = y + self.second.bias[index].reshape(-1, *[1] * (x.dim() - 1))
         mixed: Tensor = self.outer_dropout[use](y, batch)
@@ -100,9 +115,9 @@ class AxisMLP(nn.Module):
 class _Contract(torch.autograd.Function):
     """row @ dropout(gelu(weight @ x + shift)) with one row for each user, on a CPU.
 
-    x: [*G, B, ..., L, D], constant zero at positions past `lengths`, [*G, B], which are mostly
-    left out, and without a gradient then; weight: [*G, H, L]; shift: [*G, H, D];
-    row: [*G, B, ..., 1, H]; key: [*G, 2]; rows: [*G, B] -> [*G, B, ..., 1, D], with *G the group
+    x: [*S, B, ..., L, D], constant zero at positions past `lengths`, [*S, B], which are mostly
+    left out, and without a gradient then; weight: [*S, H, L]; shift: [*S, H, D];
+    row: [*S, B, ..., 1, H]; key: [*S, 2]; rows: [*S, B] -> [*S, B, ..., 1, D], with *G the group
     dimensions.
 
     The hidden layer has many times the elements of input and output, so what costs beside the
@@ -113,7 +128,7 @@ class _Contract(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        x, weight, shift, row, lengths, p, key, site, rows, differentiate = arguments
+        x, weight, shift, row, lengths, p, key, random_stream, rows, differentiate = arguments
         groups = weight.dim() - 2
         hidden = *x.shape[groups + 1 : -2], *shift.shape[-2:]  # of one user
         y = x.new_empty(*row.shape[:-1], x.shape[-1])
@@ -131,7 +146,7 @@ class _Contract(torch.autograd.Function):
             torch.ops.aten.gelu.out(h, out=active)
             if p:
                 each = kept.view(-1, *hidden)
-                kept = dropout(each, p, key[group], site, rows[group][users]).view_as(h)
+                kept = dropout(each, p, key[group], random_stream, rows[group][users]).view_as(h)
                 active.mul_(kept)
             by_user = torch.bmm(_matrices(row[group][users]), active)
             y[group][users] = by_user.view(-1, *y.shape[groups + 1 :])
@@ -207,27 +222,30 @@ def _kernel(*arguments: Any) -> Tensor:
 
 _contract = define(
     "mix_to_one(Tensor x, Tensor weight, Tensor shift, Tensor row, Tensor lengths, float p, "
-    "Tensor key, str site, Tensor rows) -> Tensor",
+    "Tensor key, str random_stream, Tensor rows) -> Tensor",
     _kernel,
 )
 
 
-def of_items(function: Callable[[Tensor], Tensor], items: Tensor, n_items: int) -> Tensor:
-    """`function` of ids, [...] -> [..., D], where it treats each id by itself.
+def per_item(function: Callable[[Tensor], Tensor], items: Tensor, n_items: int) -> Tensor:
+    """`function` of ids, [...] -> [..., D], where each id's vector depends on that id alone.
 
-    It is given all ids 0 .. n_items or those at the positions, whichever are fewer.
+    It is called with all ids 0 .. n_items or with those at the positions, whichever are fewer.
     """
     if items.numel() <= n_items + 1:
         return function(items)
     return function(torch.arange(n_items + 1, device=items.device))[items]
 
 
-def less_padding(
+def relative_to_padding(
     function: Callable[[Tensor], Tensor], items: Tensor, n_items: int
 ) -> tuple[Tensor, Tensor]:
-    """`of_items` less what `function` gives the padding, and that, [D]; both for `AxisMLP.at`."""
-    offset = function(torch.zeros_like(items[:1, 0])).squeeze(0)
-    return of_items(lambda ids: function(ids) - offset, items, n_items), offset
+    """The vectors of `per_item` minus the vector of padding, [..., D], and that vector, [D].
+
+    `AxisMLP.output_at` takes both.
+    """
+    padding = function(torch.zeros_like(items[:1, 0])).squeeze(0)
+    return per_item(lambda ids: function(ids) - padding, items, n_items), padding
 
 
 def last_position(batch: Batch) -> Tensor:
@@ -235,7 +253,7 @@ def last_position(batch: Batch) -> Tensor:
     return (batch.valid.sum(-1) - 1).clamp(min=0)
 
 
-def pick(x: Tensor, index: Tensor) -> Tensor:
+def select_position(x: Tensor, index: Tensor) -> Tensor:
     """One position of each user: [B, ..., L, D] and [B] -> [B, ..., 1, D]."""
     index = index.reshape(-1, *[1] * (x.dim() - 1))
     return x.gather(-2, index.expand(*x.shape[:-2], 1, x.shape[-1]))

@@ -70,6 +70,23 @@ def test_blocks_are_kept_and_lists_are_lists():
     ]
 
 
+def test_parameters_are_paragraphs_and_go_on_indented():
+    docstring = "Text\nthat goes on.\n\nx, y: [n, D] of\n    one dtype;\nmask: which are real.\n"
+    tree, warnings = rendered(docstring)
+    assert warnings == []
+    shown = [node.astext().replace("\n", " ") for node in tree.children]
+    assert shown == ["Text that goes on.", "x, y: [n, D] of one dtype;", "mask: which are real."]
+
+
+def test_signatures_lose_constraints_and_factories():
+    plain = extension("plain_docstrings").plain_signature
+    text = (
+        "(a: list[Annotated[X[int] | Y, Info(of=[(1, 2)])]], "
+        "b: ~typing.Annotated[int, Ge(0)], c=<factory>)"
+    )
+    assert plain(text) == "(a: list[X[int] | Y], b: int, c=...)"
+
+
 def test_links_out_of_the_docs_lead_to_the_repository():
     rewritten = extension("repository_links").rewritten
     text = "[a](../findrec/model.py) [b](tuning.md#log) [c](https://x.org) `../d`"

@@ -26,7 +26,7 @@ from benchmark.cli.training import train
 from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
-from benchmark.runs.identity import hashes
+from benchmark.runs.identity import hashes, why_stale
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
@@ -146,8 +146,8 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
         except InputError as error:  # the row or the variant is no more
             found.append(f"{run.path}: {error}")
             continue
-        if differing := record.hashes.differing(hashes(now, seen[spec.dataset])):
-            found.append(f"{run.path}: made with other {' and '.join(differing)}")
+        if reason := why_stale(record, hashes(now, seen[spec.dataset])):
+            found.append(f"{run.path}: {reason}")
     return found
 
 

@@ -8,7 +8,6 @@ NAME/bundle.json            BundleMeta: source, checksums, filter, counts, prove
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +26,10 @@ from benchmark.data.config import (
     dataset_names,
     unknown_dataset,
 )
-from benchmark.data.content import (
-    attribute_names,
-    data_hash,
-    encode_attribute,
-    sequences,
-)
+from benchmark.data.content import MODALITIES, Bundle, data_hash
 from benchmark.data.features import FeatureTable, read_features, write_features
 from benchmark.data.filter import k_core
 from benchmark.data.meta import (
-    MODALITIES,
     VERSION,
     BundleMeta,
     check_file,
@@ -51,48 +44,6 @@ from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sources import locate
 from benchmark.errors import InputError
 from benchmark.files import atomic_file, atomic_folder, locked, sha256
-from findrec.recommender import Catalogue, Features
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A dataset in memory."""
-
-    name: str
-    path: Path
-    interactions: pd.DataFrame
-    """user (0..U-1), item (1..N), timestamp, position (0-based in the user's sequence); sorted by
-    user, then position."""
-    items: pd.DataFrame
-    """item (1..N), id (the source's), title, text, a column of '|'-joined values an attribute."""
-    text: Features | None
-    image: Features | None
-    meta: BundleMeta
-
-    @property
-    def n_users(self) -> int:
-        """U, the number of users."""
-        return self.meta.counts.users
-
-    @property
-    def n_items(self) -> int:
-        """N, the number of items."""
-        return self.meta.counts.items
-
-    def sequences(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(items, offsets [U + 1]): user u's whole sequence is items[offsets[u]:offsets[u + 1]]."""
-        return sequences(self.interactions)
-
-    def catalogue(self) -> Catalogue:
-        """What models may know of the items."""
-        return Catalogue(
-            items=self.n_items,
-            text=self.text,
-            image=self.image,
-            attributes={
-                name: encode_attribute(self.items[name]) for name in attribute_names(self.items)
-            },
-        )
 
 
 def build_bundle(

@@ -12,7 +12,8 @@ from rich.progress import Progress
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from benchmark.data.bundle import Bundle, attach_features, load_bundle
+from benchmark.data.content import Bundle
+from benchmark.data.bundle import attach_features, load_bundle
 from benchmark.data.meta import default_raw, default_root
 from benchmark.data.config import dataset_config, dataset_names, Modality
 from benchmark.data.encoders import Encoder, load_encoder

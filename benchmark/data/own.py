@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.data.bundle import Bundle, write_bundle
+from benchmark.data.content import Bundle
+from benchmark.data.bundle import write_bundle
 from benchmark.data.meta import default_root
 from benchmark.data.config import DatasetConfig, dataset_names, Modality
 from benchmark.data.features import FeatureTable, own_features

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
-    from benchmark.data.bundle import Bundle
+    from benchmark.data.content import Bundle
 
 Ints = NDArray[np.int64]
 

@@ -109,15 +109,18 @@ class RunSpec(Frozen):
 
     def with_protocol(self, **changes: Any) -> "RunSpec":
         """The same spec with other protocol settings. Raises pydantic's ValidationError."""
-        return self._with("protocol", self.protocol, changes)
+        return RunSpec.model_validate(
+            self.model_dump() | {"protocol": self.protocol.model_dump() | changes}
+        )
 
     def with_training(self, **changes: Any) -> "RunSpec":
-        """The same spec with other training settings. Raises pydantic's ValidationError."""
-        return self._with("training", self.training, changes)
-
-    def _with(self, name: str, part: Frozen | None, changes: dict[str, Any]) -> "RunSpec":
-        old = {} if part is None else part.model_dump()
-        return RunSpec.model_validate(self.model_dump() | {name: old | changes})
+        """The same spec with other training settings. Raises pydantic's ValidationError, and
+        ValueError for a control, which is not trained."""
+        if self.training is None:
+            raise ValueError(f"{self.key} is a control: it has no training settings to change")
+        return RunSpec.model_validate(
+            self.model_dump() | {"training": self.training.model_dump() | changes}
+        )
 
 
 def slug(name: str) -> str:

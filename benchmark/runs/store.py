@@ -30,6 +30,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
+from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, slug
@@ -59,10 +60,8 @@ class Stored:
         """The same; "stale" if it is finished and was made with other settings, code or data."""
         if hashes is None or self.record is None or self.record.status != "ok":
             return self
-        differing = self.record.hashes.differing(hashes)
-        if not differing:
-            return self
-        return replace(self, status="stale", problem=f"made with other {' and '.join(differing)}")
+        reason = why_stale(self.record, hashes)
+        return replace(self, status="stale", problem=reason) if reason else self
 
 
 class DamagedRun(InputError):
@@ -174,9 +173,10 @@ def promote(
         record = run.record
         if record is None:
             damaged.append(run.problem)
-        elif profile is None or record.spec.profile == profile:
-            if record.status == "ok" and not record.spec.protocol.trial:
-                finished.append(record)
+        elif profile in (None, record.spec.profile) and (
+            record.status == "ok" and not record.spec.protocol.trial
+        ):
+            finished.append(record)
     if damaged:
         raise InputError("nothing was promoted: " + "; ".join(damaged))
     if not finished:

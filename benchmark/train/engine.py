@@ -15,8 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
 from benchmark.runs.spec import Training
-from benchmark.train.checkpoint import is_due, load_checkpoint, save_checkpoint
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
@@ -51,6 +49,15 @@ class Progress:
     """Seeds still in training."""
     best: float
     """Mean over the seeds of the best validation NDCG@10 so far; NaN before the first."""
+
+
+class Checkpoint(Protocol):
+    """Where a run keeps its state, so that it can be interrupted; storing is not the engine's."""
+
+    def is_due(self) -> bool: ...
+    def save(self, state: dict[str, Any]) -> None: ...
+    def load(self, device: torch.device) -> dict[str, Any] | None: ...
+    def remove(self) -> None: ...
 
 
 @dataclass
@@ -97,13 +104,13 @@ def train(
     device: torch.device,
     groups: bool | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train all seeds to their plateaus or to the budget.
 
     groups: length groups; None chooses them where they pay (one seed, on a CPU, no fixed length).
-    checkpoint: a file that is written now and then, continued from if it is there, and removed at
-    the end; a continued run equals an uninterrupted one bit for bit.
+    checkpoint: saved to now and then, continued from if it holds a state, and removed at the end; a
+    continued run equals an uninterrupted one bit for bit.
     """
     return TrainingRun(
         build, training, windows, validation, seeds, device, groups, watch, checkpoint
@@ -123,7 +130,7 @@ class TrainingRun:
         device: torch.device,
         groups: bool | None,
         watch: Callable[[Progress], None],
-        checkpoint: Path | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self.training, self.windows, self.device = training, windows, device
         self.validation = by_length(validation)
@@ -156,7 +163,7 @@ class TrainingRun:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         if self.checkpoint is not None:
-            state = load_checkpoint(self.checkpoint, self.device)
+            state = self.checkpoint.load(self.device)
             if state is not None:
                 self.restore(state)
         while self.alive and self.step < self.budget.steps:
@@ -167,13 +174,13 @@ class TrainingRun:
                 started = time.perf_counter()
                 self._evaluate()
                 self.seconds["evaluation"] += time.perf_counter() - started
-                if self.checkpoint is not None and is_due(self.checkpoint):
-                    save_checkpoint(self.checkpoint, self.state())
+                if self.checkpoint is not None and self.checkpoint.is_due():
+                    self.checkpoint.save(self.state())
             known = [c.best for c in self.curves if c.steps]
             mean = float(np.mean(known)) if known else float("nan")
             self.watch(Progress(self.step, self.budget.steps, len(self.alive), mean))
         if self.checkpoint is not None:
-            self.checkpoint.unlink(missing_ok=True)
+            self.checkpoint.remove()
         return Trained(
             self.stack,
             self.best,

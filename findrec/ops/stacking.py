@@ -1,8 +1,8 @@
 """How an op of this package comes to work under `torch.vmap`.
 
-Every op is written for tensors that share any number of leading dimensions, the group dimensions:
-one call computes all groups. Under `vmap` over seeds the batching rule is then the same for every
-op: move the seeds' dimension to the front, repeat what the seeds share, call the op once.
+Every op is written for tensors with any number of leading stack dimensions *S, the same on each:
+one call computes all stacked seeds. Under `vmap` over seeds the batching rule is then the same for
+every op: move the seeds' dimension to the front, expand what the seeds share, call the op once.
 
 The rule is registered on the dispatcher rather than through `torch.library.register_vmap` or
 `torch.autograd.Function.vmap`, because a training step makes dozens of small calls: forward and
@@ -24,7 +24,7 @@ _BATCHED = torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
 def define(schema: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The op `findrec::<schema>`, to be called instead of `kernel`.
 
-    kernel: differentiable; takes tensors with any number of leading group dimensions, the same
+    kernel: differentiable; takes tensors with any number of leading stack dimensions, the same
     number and sizes on each, and returns one tensor that has them too.
     """
     name = schema.partition("(")[0]

@@ -161,7 +161,7 @@ def test_items_with_the_same_states_have_the_same_vector() -> None:
     data = dataclasses.replace(data, text=text, image=image)
     torch.manual_seed(0)
     model = IISAN(CONFIG, data)
-    assert model.different == ITEMS  # one item fewer, and the padding
+    assert model.n_distinct == ITEMS  # one item fewer, and the padding
     table = model.item_table()
     assert torch.equal(table[5], table[6])
     assert not torch.equal(table[5], table[7])

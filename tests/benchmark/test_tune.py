@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import benchmark.run
+import benchmark.core
 from benchmark.analyse.compare import compare_stores
 from benchmark.analyse.regression import check_stores
 from benchmark.cli import app
@@ -68,9 +68,9 @@ class Sealed:
 @pytest.fixture
 def sealed(monkeypatch):
     """Every run of this test gets sequences whose test part raises."""
-    split = benchmark.run.leave_one_out
+    split = benchmark.core.leave_one_out
     monkeypatch.setattr(
-        benchmark.run, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
+        benchmark.core, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
     )
 
 

@@ -25,7 +25,7 @@ def _run(bundle, model, seeds, groups=None):
     resolved = resolve(model, bundle.name, get_profile("quick"))
     sequences = leave_one_out(bundle, resolved.config.max_length)
     run = TrainingRun(
-        lambda: resolved.row.cls(resolved.config, bundle.catalogue()),
+        lambda: resolved.method.cls(resolved.config, bundle.catalogue()),
         resolved.training,
         sequences.train,
         sequences.validation,

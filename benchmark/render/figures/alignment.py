@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn.functional import layer_norm
 
-from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.sequences import Queries, leave_one_out
 from benchmark.files import atomic_file
 from benchmark.plan import OWN_MODEL, spec_of

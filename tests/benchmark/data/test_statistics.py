@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from benchmark.data.bundle import Bundle
 from benchmark.data.config import Counts
+from benchmark.data.content import Bundle
 from benchmark.data.statistics import STATISTICS, statistics, table1, table4
 
 

@@ -69,7 +69,10 @@ def test_status_of_missing_complete_failed_and_stale(store):
     assert (failed.status, failed.problem) == ("failed", "loss is NaN at step 3")
     changed = HASHES.model_copy(update={"code": "other", "data": "other"})
     stale = store.status(spec.key, 0, changed)
-    assert (stale.status, stale.problem) == ("stale", "made with other code and data")
+    assert (stale.status, stale.problem) == (
+        "stale",
+        "made with other code and other data (bundle toy)",
+    )
     assert store.status(spec.key, 0).status == "complete", "results from elsewhere are not judged"
 
 

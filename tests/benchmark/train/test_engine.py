@@ -10,6 +10,7 @@ import torch
 from baselines.gru4rec import GRU4Rec
 from baselines.sasrec import SASRec
 from benchmark.data.sequences import Windows
+from benchmark.runs.checkpoint import CheckpointFile
 from benchmark.runs.spec import Training
 from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
@@ -179,20 +180,20 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path):
         if progress.step == 17:
             raise Stop
 
-    file = tmp_path / "run.checkpoint"
+    file = CheckpointFile(tmp_path / "run.checkpoint")
     with pytest.raises(Stop):
         run([0, 1], watch=interrupt, checkpoint=file)
-    assert file.exists()
+    assert file.path.exists()
     continued, whole = run([0, 1], checkpoint=file), run([0, 1])
-    assert not file.exists()
+    assert not file.path.exists()
     for name, value in whole.parameters.items():
         assert torch.equal(value, continued.parameters[name]), name
     assert continued.curves == whole.curves
 
 
 def test_a_damaged_checkpoint_starts_afresh(tmp_path):
-    file = tmp_path / "run.checkpoint"
-    file.write_bytes(b"half a file")
+    file = CheckpointFile(tmp_path / "run.checkpoint")
+    file.path.write_bytes(b"half a file")
     assert run([0], checkpoint=file).curves == run([0]).curves
 
 
