@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.errors import InputError
+from benchmark.yaml_files import read_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "datasets"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
@@ -122,10 +122,7 @@ def dataset_config(name: str) -> DatasetConfig:
     if name not in dataset_names():
         raise unknown_dataset(name)
     path = FOLDER / f"{name}.yaml"
-    try:
-        config = DatasetConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise InputError(f"{path}: {error}") from error
+    config = read_model(path, DatasetConfig)
     if config.name != name:
         raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
     return config

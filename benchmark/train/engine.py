@@ -28,7 +28,7 @@ from benchmark.runs.spec import Training
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
-from benchmark.train.schedule import budget_in_steps, has_plateaued, learning_rates
+from benchmark.train.schedule import has_plateaued, learning_rates
 from benchmark.train.scoring import by_length, scorer
 from benchmark.train.stack import Stack
 from benchmark.train.step import layout_of, losses
@@ -147,9 +147,8 @@ class TrainingRun:
                 "leave them off here"
             )
         self.batch_size = min(training.batch_size, len(self.items))
-        self.targets_per_step, causal = self._targets_per_step()
-        self.budget = budget_in_steps(training, causal, self.targets_per_step)
-        self.rates = learning_rates(training, self.budget.steps)
+        self.targets_per_step = self._targets_per_step()
+        self.rates = learning_rates(training)
         self.curves = [SeedCurve(seed) for seed in seeds]
         self.orders = [BatchOrder(len(self.items), seed) for seed in seeds]
         self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
@@ -166,11 +165,11 @@ class TrainingRun:
             state = self.checkpoint.load(self.device)
             if state is not None:
                 self.restore(state)
-        while self.alive and self.step < self.budget.steps:
+        while self.alive and self.step < self.training.steps:
             started = time.perf_counter()
             self.train_step()
             self.seconds["training"] += time.perf_counter() - started
-            if self.step % self.budget.eval_every == 0 or self.step == self.budget.steps:
+            if self.step % self.training.eval_every == 0 or self.step == self.training.steps:
                 started = time.perf_counter()
                 self._evaluate()
                 self.seconds["evaluation"] += time.perf_counter() - started
@@ -178,7 +177,7 @@ class TrainingRun:
                     self.checkpoint.save(self.state())
             known = [c.best for c in self.curves if c.steps]
             mean = float(np.mean(known)) if known else float("nan")
-            self.watch(Progress(self.step, self.budget.steps, len(self.alive), mean))
+            self.watch(Progress(self.step, self.training.steps, len(self.alive), mean))
         if self.checkpoint is not None:
             self.checkpoint.remove()
         return Trained(
@@ -258,7 +257,7 @@ class TrainingRun:
             [[self.curves[i].seed, self.step] for i in self.alive], device=self.device
         )
         windows, first = self.items[index], self.first[index]
-        return make_task(self.model, windows, first, keys, prefixes=self.training.prefixes), keys
+        return make_task(self.model, windows, first, keys, prefixes=self.windows.prefixes), keys
 
     def _clip(self) -> None:
         """Scale each seed's gradient to norm `clip` at most; no host reads."""
@@ -293,7 +292,7 @@ class TrainingRun:
                     self.best[name][i] = p.detach()[at]
             since = sum(step > curve.best_step for step in curve.steps)
             plateaued = has_plateaued(curve.best_step, self.step, since, self.training.patience)
-            if plateaued and self.step >= self.budget.min_steps:
+            if plateaued and self.step >= self.training.min_steps:
                 curve.plateau = True
                 leaving.append(at)
         if leaving:
@@ -341,18 +340,17 @@ class TrainingRun:
             capturable=cuda,
         )
 
-    def _targets_per_step(self) -> tuple[float, float]:
-        """Targets that a step of this row sees, and one of the causal objective, on average."""
-        rows = len(np.unique(self.windows.user)) if self.training.prefixes else len(self.items)
-        causal = float(self.windows.counts.sum()) / rows * self.batch_size
+    def _targets_per_step(self) -> float:
+        """Targets that count in a step of one seed, on average."""
         if self.model.objective == "cloze":
             keys = torch.tensor([[0, 0]], device=self.device)
             task = make_task(self.model, self.items[None], self.first[None], keys)
-            share = (task.weights > 0).sum() / len(self.items)
-            return float(share) * self.batch_size, causal
-        if self.model.objective == "last" or self.training.prefixes:
-            return float(self.batch_size), causal
-        return causal, causal
+            targets = float((task.weights > 0).sum())
+        elif self.model.objective == "last" or self.windows.prefixes:
+            targets = float(len(self.items))
+        else:
+            targets = float(self.windows.counts.sum())
+        return targets / len(self.items) * self.batch_size
 
 
 def _norm_per_seed(grads: list[Tensor]) -> Tensor:

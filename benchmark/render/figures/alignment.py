@@ -23,7 +23,8 @@ from benchmark.files import atomic_file
 from benchmark.plan import OWN_MODEL, spec_of
 from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
 from benchmark.runs.identity import hashes
-from benchmark.settings.registry import Profile, resolve
+from benchmark.settings.registry import Profile
+from benchmark.settings.resolve import resolve
 from benchmark.train.engine import Progress, train
 from findrec.model import FindRec
 from findrec.recommender import Batch
@@ -97,6 +98,7 @@ def snapshot(
         return FindRec(resolved.config, catalogue)
 
     settings = resolved.training
+    assert settings is not None
     steps = min(settings.steps, STEPS)
     trained = train(
         build,
