@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts, dataset_names
+from benchmark.data.meta import BundleMeta, bundle_meta
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.schema import RunRecord
@@ -164,7 +164,7 @@ def _metas(
     metas, problems = {}, {}
     for dataset in datasets:
         try:
-            metas[dataset] = load_bundle(dataset, root=data).meta
+            metas[dataset] = bundle_meta(dataset, root=data)
         except InputError as error:
             if dataset not in dataset_names():
                 raise
