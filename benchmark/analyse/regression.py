@@ -20,6 +20,7 @@ import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -210,15 +211,21 @@ def _doubled_ranks(values: FloatArray) -> npt.NDArray[np.int64]:
 
 def _tails(scores: npt.NDArray[np.int64], n: int) -> tuple[float, float]:
     """Chances that n of the scores, drawn without replacement, sum to at most, and to at least,
-    the sum of the first n. Counted exactly: ways[k, s] choices of k scores sum to s."""
-    total = int(scores.sum())
+    the sum of the first n."""
+    chances = _chances_of_sums(tuple(sorted(scores.tolist())), n)
+    own = int(scores[:n].sum())
+    return float(chances[: own + 1].sum()), float(chances[own:].sum())
+
+
+@lru_cache(maxsize=64)
+def _chances_of_sums(scores: tuple[int, ...], n: int) -> FloatArray:
+    """Chance of every sum of n scores, from 0 on. Counted: ways[k, s] choices of k have sum s."""
+    total = sum(scores)
     ways = np.zeros((n + 1, total + 1))
     ways[0, 0] = 1
     for score in scores:
         ways[1:, score:] += ways[:-1, : total + 1 - score].copy()
-    chances = ways[n] / ways[n].sum()
-    own = int(scores[:n].sum())
-    return float(chances[: own + 1].sum()), float(chances[own:].sum())
+    return ways[n] / ways[n].sum()
 
 
 def _means(store: Store, profile: str, metric: str) -> dict[str, dict[int, float]]:
