@@ -39,7 +39,7 @@ JunitOption = Annotated[Path | None, typer.Option(help="Write the verdicts as JU
 def check(
     junit: JunitOption = None,
     reference: ReferenceOption = REFERENCE,
-    seeds: SeedsOption = "10-15",
+    seeds: SeedsOption = "10-17",
     data: DataOption = None,
     golden: Annotated[
         bool, typer.Option("--golden/--no-golden", help="Compare the golden curves first.")
