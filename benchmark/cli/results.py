@@ -200,7 +200,7 @@ def audit(
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
     if base_rate:
-        from benchmark.analyse.audit import run_base_rate
+        from benchmark.paper.base_rate import run_base_rate
 
         run_base_rate(out / "base_rate")
         console.print((out / "base_rate" / "base_rate.md").read_text(encoding="utf-8"))
@@ -228,10 +228,13 @@ def show_everything() -> None:
 
 
 def show_audit(csv: Path | None, out: Path) -> None:
-    """Run the audit and print its summary."""
-    from benchmark.analyse.audit import run_audit
+    """Run the audit, of the paper where there is no CSV file, and print its summary."""
+    from benchmark.paper.audit import TITLES, audit_paper
+    from rankaudit import audit_csv
+    from rankaudit.report import write_report
 
-    found = run_audit(csv, out)
+    found = audit_paper() if csv is None else audit_csv(csv)
+    write_report(found, out, TITLES)
     for kind in found.checks:
         console.print(
             f"{kind.kind:20} {kind.reported:4} of {kind.examined} {kind.unit}", highlight=False

@@ -72,8 +72,8 @@ class BundleMeta(BaseModel):
 
 
 def default_root() -> Path:
-    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the repository."""
-    return Path(os.environ.get("FINDREC_DATA") or Path(__file__).resolve().parents[2] / "data")
+    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the working folder."""
+    return Path(os.environ.get("FINDREC_DATA") or Path.cwd() / "data")
 
 
 def default_raw() -> Path | None:
@@ -224,15 +224,23 @@ def load_bundle(
     Raises InputError, naming any damaged file.
     """
     root = root or default_root()
-    if _current(root / name, name):
-        return _read(root / name)
+    if (bundle := read_bundle(name, root=root)) is not None:
+        return bundle
     if name not in dataset_names():
         own = [path.parent.name for path in root.glob("*/bundle.json")]
         raise unknown_dataset(name, own)
     with locked(root / f".{name}.lock"):  # of processes that start together, one builds
-        if _current(root / name, name):
-            return _read(root / name)
+        if (bundle := read_bundle(name, root=root)) is not None:
+            return bundle
         return build_bundle(name, root=root, raw=raw, progress=progress)
+
+
+def read_bundle(name: str, *, root: Path) -> Bundle | None:
+    """Load root/name as it stands; None where `load_bundle` would build it.
+
+    Raises InputError, naming any damaged file.
+    """
+    return _read(root / name) if _current(root / name, name) else None
 
 
 def _current(path: Path, name: str) -> bool:
