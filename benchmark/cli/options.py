@@ -82,7 +82,7 @@ def resolve_request(
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
-        profile = "quick" if workers[0] == "cpu" else "paper"
+        profile = default_profile(workers)
     chosen = get_profile(profile)
     return Request(
         profile=chosen,
@@ -96,6 +96,11 @@ def resolve_request(
         reuse_stale=reuse_stale,
         data=data,
     )
+
+
+def default_profile(workers: list[str]) -> str:
+    """The profile that is meant where none is named: `paper` where there is a GPU."""
+    return "quick" if workers[0] == "cpu" else "paper"
 
 
 def only_profile(source: Path) -> str:
