@@ -168,8 +168,8 @@ def _tuning_lines(found: Mapping[str, Any]) -> Iterator[str]:
         return
     other = {n: v for n, v in chosen["settings"].items() if values.get(n) != v}
     if other:
-        said = (f"{n} is {values[n]} here, the log chose {v}" for n, v in other.items())
-        yield from _wrapped(f"NOT what is used: {'; '.join(said)}.", 0)
+        faults = (f"{n} is {values[n]} here, the log chose {v}" for n, v in other.items())
+        yield from _wrapped(f"NOT what is used: {'; '.join(faults)}.", 0)
     else:
         yield "The first within the tolerance of the best is chosen, and is what is used."
 
