@@ -1,18 +1,25 @@
-"""Files: checksums, and writes that a crash cannot leave half done."""
+"""Files: checksums, locks, and writes that a crash cannot leave half done.
 
-import errno
-import fcntl
+The one place where the harness writes, locks and replaces files; single files are written by
+`rankaudit.files`, which works alone.
+"""
+
+import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from benchmark.errors import InputError
+from filelock import FileLock
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+import rankaudit.files
+from rankaudit.files import sync
+
+_ADVICE = "choose another folder (for datasets, option --data or environment variable FINDREC_DATA)"
+writing = partial(rankaudit.files.writing, advice=_ADVICE)
+atomic_file = partial(rankaudit.files.atomic_file, advice=_ADVICE)
 
 
 def sha256(path: Path) -> str:
@@ -21,49 +28,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write below `folder` into errors a user can mend."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise InputError(
-                f"{folder}: no space left to write; free some, or choose another folder "
-                "(option --data or environment variable FINDREC_DATA)"
-            ) from error
-        if error.errno in _FORBIDDEN:
-            raise InputError(
-                f"{folder}: cannot be written ({error.strerror}); change its permissions, or "
-                "choose another folder (option --data or environment variable FINDREC_DATA)"
-            ) from error
-        if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-            raise InputError(
-                f"{folder}: a file stands where a folder is needed; move it away, or choose "
-                "another folder (option --data or environment variable FINDREC_DATA)"
-            ) from error
-        raise
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; when the block ends, it is synced and renamed to `path`.
-
-    A kill at any moment leaves the previous file or the new one. Raises InputError where the folder
-    is read-only or full.
-    """
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        temporary = Path(name)
-        try:
-            yield temporary
-            _sync(temporary)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or none. Raises InputError where the folder is read-only or full."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager
@@ -76,7 +44,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             fresh.mkdir()
             yield fresh
             for file in fresh.iterdir():
-                _sync(file)
+                sync(file)
             if path.exists():
                 path.rename(old)
             fresh.rename(path)
@@ -84,15 +52,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` alone, among processes and threads of one machine."""
+    """Hold the lock file `path` alone, among processes and threads; it stays when the lock is let
+    go, which the system does for a process that dies.
+
+    A file system that refuses locks, as some network ones do, is used without: every write is
+    atomic, so what two writers at once can cost is work done twice. Raises InputError where the
+    folder cannot be written.
+    """
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("w")
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies
+        path.touch()
+    lock = FileLock(path, poll_interval=0.01, is_singleton=False)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(lock)
         yield
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())

@@ -4,21 +4,23 @@ Tables share specs: the base configuration of Tables 2, 5-9 and Figure 3 is one 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts, dataset_names
+from benchmark.data.meta import BundleMeta, bundle_meta
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.schema import RunRecord
-from benchmark.runs.spec import Protocol, RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Status, Store
-from benchmark.settings.registry import CONFIGS, Profile, Resolved, methods, pick, read, resolve
+from benchmark.settings.registry import CONFIGS, Profile, methods, pick
+from benchmark.settings.resolve import resolve
+from benchmark.yaml_files import read_model
 from findrec.recommender import Recommender
 
 OWN_MODEL = "FindRec"
@@ -65,7 +67,7 @@ class Planned:
 @cache
 def experiments() -> dict[str, Experiment]:
     """All experiments by name (table2 ... fig3, curves)."""
-    return read(CONFIGS / "experiments.yaml", _Experiments).experiments
+    return read_model(CONFIGS / "experiments.yaml", _Experiments).experiments
 
 
 def specs(
@@ -113,33 +115,8 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:
-    """The spec with all its settings resolved."""
-    return spec_from(resolve(model, dataset, profile, variant), dataset, profile, variant)
-
-
-def spec_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) -> RunSpec:
-    """The spec with the given settings, under a variant's name."""
-    control = resolved.method.category == "control"
-    config = asdict(resolved.config)
-    max_length = config.get("max_length", profile.model.get("max_length", 50))
-    return RunSpec(
-        dataset=dataset,
-        model=resolved.method.name,
-        variant=variant,
-        profile=profile.name,
-        implementation=resolved.method.class_path,
-        modalities=resolved.method.modalities,
-        config=config,
-        training=None if control else resolved.training,
-        protocol=Protocol(
-            max_length=max_length,
-            stride=max(round(resolved.training.stride * max_length), 1),
-            prefixes=resolved.training.prefixes,
-            max_users=profile.max_users,
-            features=resolved.features,
-            control=control,
-        ),
-    )
+    """The spec with all its settings resolved. Raises InputError as `resolve` does."""
+    return resolve(model, dataset, profile, variant).spec
 
 
 def plan(
@@ -187,7 +164,7 @@ def _metas(
     metas, problems = {}, {}
     for dataset in datasets:
         try:
-            metas[dataset] = load_bundle(dataset, root=data).meta
+            metas[dataset] = bundle_meta(dataset, root=data)
         except InputError as error:
             if dataset not in dataset_names():
                 raise
@@ -200,9 +177,9 @@ def _metas(
 def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
     """Seconds of one seed on one core: from its own earlier runs, else from the budget.
 
-    Without earlier runs the row's `cost` (milliseconds a training position at width 64, measured)
-    is multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor
-    of two or so, since nobody knows when a run reaches its plateau.
+    Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is
+    multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor of
+    two or so, since nobody knows when a run reaches its plateau.
     """
     if spec.training is None:
         return 5.0

@@ -21,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from benchmark.errors import InputError, nearest
 from benchmark.evaluate.metrics import per_user
 from benchmark.files import atomic_file
-from benchmark.plan import Planned, spec_from
+from benchmark.plan import Planned
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunSpec, Training, slug
 from benchmark.runs.store import Status, Store
-from benchmark.settings.registry import CONFIGS, Profile, get_method, methods, read, resolve
+from benchmark.settings.registry import CONFIGS, Profile, get_method, methods
+from benchmark.settings.resolve import resolve
+from benchmark.yaml_files import read_model
 
 METRIC = "NDCG@10"
 """On validation, full ranking: what training stops on too (`benchmark/train/engine.py`)."""
@@ -162,7 +164,7 @@ class Group:
 
 def tuning(path: Path = FILE) -> Tuning:
     """The grid. Raises InputError naming the file for one that cannot be used."""
-    return read(path, Tuning)
+    return read_model(path, Tuning)
 
 
 def tuned(models: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
@@ -189,6 +191,7 @@ def trial_specs(
 
 def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget: float) -> RunSpec:
     resolved = resolve(model, dataset, profile)
+    assert resolved.training is not None, "controls are not tuned"
     steps = math.ceil(budget * resolved.training.steps)
     fields = [field.name for field in dataclasses.fields(resolved.config)]
     for name in setting.model:
@@ -200,17 +203,14 @@ def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget:
     try:
         changed = dataclasses.replace(
             resolved,
+            variant=setting.variant,
             config=dataclasses.replace(resolved.config, **setting.model),
-            training=Training(
-                **(resolved.training.model_dump() | {"steps": steps} | setting.training)
-            ),
         )
+        return changed.spec.with_training(steps=steps, **setting.training).with_protocol(trial=True)
     except ValueError as error:
         raise InputError(f"{FILE}: {model!r} cannot be tried with {setting.label}: {error}") from (
             error
         )
-    spec = spec_from(changed, dataset, profile, setting.variant)
-    return spec.with_protocol(trial=True)
 
 
 def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:

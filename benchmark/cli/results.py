@@ -26,7 +26,7 @@ from benchmark.cli.training import train
 from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
-from benchmark.runs.identity import hashes
+from benchmark.runs.identity import hashes, why_stale
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
@@ -146,8 +146,8 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
         except InputError as error:  # the row or the variant is no more
             found.append(f"{run.path}: {error}")
             continue
-        if differing := record.hashes.differing(hashes(now, seen[spec.dataset])):
-            found.append(f"{run.path}: made with other {' and '.join(differing)}")
+        if reason := why_stale(record, hashes(now, seen[spec.dataset])):
+            found.append(f"{run.path}: {reason}")
     return found
 
 
@@ -200,7 +200,7 @@ def audit(
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
     if base_rate:
-        from benchmark.analyse.audit import run_base_rate
+        from benchmark.paper.base_rate import run_base_rate
 
         run_base_rate(out / "base_rate")
         console.print((out / "base_rate" / "base_rate.md").read_text(encoding="utf-8"))
@@ -228,10 +228,13 @@ def show_everything() -> None:
 
 
 def show_audit(csv: Path | None, out: Path) -> None:
-    """Run the audit and print its summary."""
-    from benchmark.analyse.audit import run_audit
+    """Run the audit, of the paper where there is no CSV file, and print its summary."""
+    from benchmark.paper.audit import TITLES, audit_paper
+    from rankaudit import audit_csv
+    from rankaudit.report import write_report
 
-    found = run_audit(csv, out)
+    found = audit_paper() if csv is None else audit_csv(csv)
+    write_report(found, out, TITLES)
     for kind in found.checks:
         console.print(
             f"{kind.kind:20} {kind.reported:4} of {kind.examined} {kind.unit}", highlight=False

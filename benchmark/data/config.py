@@ -5,11 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.errors import InputError
-from findrec.recommender import Modality
+from benchmark.yaml_files import read_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "datasets"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
@@ -17,6 +16,8 @@ SHIPPED = Path(__file__).resolve().parent / "shipped"
 InteractionFormat = Literal["table", "sequences", "atomic", "grouplens", "amazon-reviews"]
 ItemFormat = Literal["items", "movies", "brand-category", "titles", "atomic", "amazon-metadata"]
 Grade = Literal["A", "B", "C"]
+Modality = Literal["text", "image"]
+"""As `findrec.recommender.Modality`, which cannot be had without torch."""
 TieOrder = Literal["exact", "recbole"]
 
 
@@ -121,10 +122,7 @@ def dataset_config(name: str) -> DatasetConfig:
     if name not in dataset_names():
         raise unknown_dataset(name)
     path = FOLDER / f"{name}.yaml"
-    try:
-        config = DatasetConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise InputError(f"{path}: {error}") from error
+    config = read_model(path, DatasetConfig)
     if config.name != name:
         raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
     return config

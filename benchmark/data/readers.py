@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.config import InteractionFormat, ItemFormat
+from benchmark.data.content import ITEM_COLUMNS
 from benchmark.errors import InputError
 
 INTERACTION_COLUMNS = ("user", "item", "timestamp")
-ITEM_COLUMNS = ("id", "title", "text")
 
 
 def read_interactions(

@@ -7,7 +7,7 @@ Glossary
     U   users, W windows, L longest history that a model sees
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
-    from benchmark.data.bundle import Bundle
+    from benchmark.data.content import Bundle
 
 Ints = NDArray[np.int64]
 
@@ -32,6 +32,8 @@ class Windows:
     window of the same user."""
     user: Ints
     """[W]"""
+    prefixes: bool = False
+    """Whether each window stands for one transition, its last: a prefix as a sample of its own."""
 
     @property
     def counts(self) -> NDArray[np.bool_]:
@@ -67,8 +69,11 @@ class Sequences:
     def first_users(self, number: int) -> "Sequences":
         """The same split of the first `number` users alone; the catalogue stays whole."""
         kept = self.train.user < number
-        train = Windows(
-            self.train.items[kept], self.train.first_target[kept], self.train.user[kept]
+        train = replace(
+            self.train,
+            items=self.train.items[kept],
+            first_target=self.train.first_target[kept],
+            user=self.train.user[kept],
         )
         return Sequences(
             train, _first_queries(self.validation, number), _first_queries(self.test, number)
@@ -121,6 +126,7 @@ def leave_one_out(
         _gather(items, offsets[user_of] + start, stop - start, max_length + 1),
         first_target,
         user_of,
+        prefixes,
     )
     return Sequences(
         train=train,

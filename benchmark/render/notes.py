@@ -1,17 +1,12 @@
 """What stands under a table: data, protocol, seeds, device, budgets, grades, and the runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
-from benchmark.analyse.cells import Grade
 from benchmark.analyse.statistics import RULES
-from benchmark.data.bundle import BundleMeta, default_root
-from benchmark.data.config import dataset_config
-from benchmark.errors import InputError
+from benchmark.data.meta import DatasetFacts, dataset_facts
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
 from benchmark.render.tables.definitions import FEATURE_CONTROLS, category, usable
@@ -27,15 +22,8 @@ GRADES = {
 }
 
 
-@dataclass(frozen=True)
-class DatasetNote:
+class DatasetNote(DatasetFacts):
     """What a table says of a dataset."""
-
-    name: str
-    title: str
-    grade: Grade
-    encoders: Mapping[str, str]
-    """Modality -> encoder, of the modalities that it has."""
 
     @property
     def heading(self) -> str:
@@ -50,25 +38,12 @@ class DatasetNote:
 
 
 def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
-    """From the dataset's bundle; before that is built, from its configuration, with the features
-    that come with this package. A profile that keeps some of the users alone makes other data of
-    it, whatever its grade. Raises InputError for an unknown dataset or a damaged bundle."""
-    note = _whole_dataset(name, data)
-    return note if profile.max_users is None else replace(note, grade="C")
-
-
-def _whole_dataset(name: str, data: Path | None) -> DatasetNote:
-    path = (data or default_root()) / name / "bundle.json"
-    if not path.is_file():
-        config = dataset_config(name)
-        shipped: dict[str, str] = {m: f.encoder for m, f in config.features.items() if f.shipped}
-        return DatasetNote(name, config.title, config.grade, shipped)
-    try:
-        meta = BundleMeta.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path}: damaged or of another version; build the bundle anew") from error
-    encoders: dict[str, str] = {m: e for m, e in meta.encoders.items() if e is not None}
-    return DatasetNote(name, meta.title, meta.grade, encoders)
+    """From the dataset's bundle or, before that is built, its configuration. A profile that keeps
+    some of the users alone makes other data of it, whatever its grade. Raises InputError for an
+    unknown dataset or a damaged bundle."""
+    known = dataset_facts(name, root=data)
+    grade = known.grade if profile.max_users is None else "C"
+    return DatasetNote(known.name, known.title, grade, known.encoders)
 
 
 def records(planned: Planned, store: Store, *, reuse_stale: bool) -> list[RunRecord]:

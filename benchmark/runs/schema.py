@@ -37,6 +37,11 @@ class Hashes(Frozen):
     config: str
     code: str
     data: str
+    files: dict[str, str] = Field(default_factory=dict)
+    """Path -> hash of every file that `code` is over, so that a stale run can name what changed."""
+    spec: RunSpec | None = Field(None, exclude=True, repr=False)
+    """What `config` is over, where the hashes are of a run that would be made now; a record has it
+    beside them."""
 
     def differing(self, other: "Hashes") -> tuple[str, ...]:
         """Names of the parts in which two differ: why a stored run is stale."""

@@ -23,11 +23,13 @@ class Frozen(BaseModel):
 
 
 class Training(Frozen):
-    """How one row is trained; resolved from profile, model and dataset by the registry."""
+    """How a method is trained. What has no default here, every profile says."""
 
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(gt=0)
+    """Learning rate of AdamW, at its highest."""
     weight_decay: float = Field(0.01, ge=0)
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(ge=1)
+    """Windows in a step."""
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the budget over which the rate rises linearly."""
@@ -35,21 +37,15 @@ class Training(Frozen):
     """The same in steps; overrides `warmup`."""
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of a seed's gradient; None clips nothing."""
-    steps: int = Field(600, ge=1)
-    """Budget in steps that see as many targets as the causal objective does (`budget_in_steps`)."""
-    max_factor: float = Field(8.0, ge=1)
-    """Largest multiple of `steps` that an objective with fewer targets a step gets."""
-    eval_every: int = Field(50, ge=1)
-    """Evaluations come after every so many causal-equivalent steps."""
-    patience: int = Field(5, ge=1)
+    steps: int = Field(ge=1)
+    """Budget in optimiser steps."""
+    eval_every: int = Field(ge=1)
+    """Steps between two evaluations on validation."""
+    patience: int = Field(ge=1)
     """Evaluations without a better one that end a run."""
     min_steps: int = Field(0, ge=0)
-    """Causal-equivalent steps before which no run ends: attention has to find a position's
-    neighbours first, and until it does, validation stays where popularity would have it."""
-    prefixes: bool = False
-    """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
-    stride: float = Field(0.5, gt=0, le=1)
-    """Distance of the windows of users longer than the window, as a share of the window."""
+    """Steps before which no run ends: attention has to find a position's neighbours first, and
+    until it does, validation stays where popularity would have it."""
 
 
 class Protocol(Frozen):
@@ -109,15 +105,18 @@ class RunSpec(Frozen):
 
     def with_protocol(self, **changes: Any) -> "RunSpec":
         """The same spec with other protocol settings. Raises pydantic's ValidationError."""
-        return self._with("protocol", self.protocol, changes)
+        return RunSpec.model_validate(
+            self.model_dump() | {"protocol": self.protocol.model_dump() | changes}
+        )
 
     def with_training(self, **changes: Any) -> "RunSpec":
-        """The same spec with other training settings. Raises pydantic's ValidationError."""
-        return self._with("training", self.training, changes)
-
-    def _with(self, name: str, part: Frozen | None, changes: dict[str, Any]) -> "RunSpec":
-        old = {} if part is None else part.model_dump()
-        return RunSpec.model_validate(self.model_dump() | {name: old | changes})
+        """The same spec with other training settings. Raises pydantic's ValidationError, and
+        ValueError for a control, which is not trained."""
+        if self.training is None:
+            raise ValueError(f"{self.key} is a control: it has no training settings to change")
+        return RunSpec.model_validate(
+            self.model_dump() | {"training": self.training.model_dump() | changes}
+        )
 
 
 def slug(name: str) -> str:

@@ -8,18 +8,14 @@ Layout, under the store's root (`runs/` for fresh results, `results/reference/` 
 
 A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
 npz's SHA-256 and its own: whatever moment a process is killed at and whatever byte changes later, a
-run reads as complete only if it is whole. Writers of one folder take turns by a lock on the folder,
-which the system drops when a process dies. A failed run has a json alone.
+run reads as complete only if it is whole. Writers of one store take turns by a lock file, `.lock`,
+which the system frees when a process dies. A failed run has a json alone.
 """
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +26,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
+from benchmark.files import locked, write_bytes, writing
+from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, slug
@@ -48,8 +46,19 @@ class Stored:
     status: Status
     problem: str = ""
     """Why the status is not "complete"; names the file where one is damaged."""
-    record: RunRecord | None = None
+    result: RunResult | None = None
     """None where it is missing or damaged."""
+
+    @property
+    def record(self) -> RunRecord | None:
+        return None if self.result is None else self.result.record
+
+    def against(self, hashes: Hashes | None) -> "Stored":
+        """The same; "stale" if it is finished and was made with other settings, code or data."""
+        if hashes is None or self.record is None or self.record.status != "ok":
+            return self
+        reason = why_stale(self.record, hashes)
+        return replace(self, status="stale", problem=reason) if reason else self
 
 
 class DamagedRun(InputError):
@@ -61,6 +70,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._lock = self.root / ".lock"
 
     def path(self, key: RunKey, seed: int) -> Path:
         """Where the run's json lies; its npz has the same name."""
@@ -77,17 +87,15 @@ class Store:
         arrays = _pack(result) if record.status == "ok" else None
         digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
         text = _text(record.model_copy(update={"arrays_sha256": digest}))
-        with _writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path.parent, fcntl.LOCK_EX):
-                self._refuse_clash(path, record.spec.key)
-                for leftover in path.parent.glob(".*.tmp"):
-                    leftover.unlink()
-                if arrays is not None:
-                    _put(path.with_suffix(".npz"), arrays)
-                _put(path, text)
-                if arrays is None:
-                    path.with_suffix(".npz").unlink(missing_ok=True)
+        with writing(path.parent), locked(self._lock):
+            self._refuse_clash(path, record.spec.key)
+            for leftover in path.parent.glob(".seed-*"):
+                leftover.unlink()
+            if arrays is not None:
+                write_bytes(path.with_suffix(".npz"), arrays)
+            write_bytes(path, text)
+            if arrays is None:
+                path.with_suffix(".npz").unlink(missing_ok=True)
         return path
 
     def read(self, key: RunKey, seed: int) -> RunResult:
@@ -95,7 +103,7 @@ class Store:
         path = self.path(key, seed)
         if not path.is_file():
             raise KeyError(f"no run of {key}, seed {seed}, in {self.root}")
-        result = _read(path)
+        result = self._read(path)
         if result.record.spec.key != key or result.record.seed != seed:
             raise DamagedRun(
                 f"{path}: holds {result.record.spec.key}, seed {result.record.seed}, not {key}, "
@@ -108,26 +116,43 @@ class Store:
         stale; without, that is not asked (results from elsewhere)."""
         path = self.path(key, seed)
         try:
-            record = self.read(key, seed).record
+            result = self.read(key, seed)
         except KeyError as error:
             return Stored(path, "missing", str(error.args[0]))
         except DamagedRun as error:
             return Stored(path, "damaged", str(error))
-        return _judge(path, record, hashes)
+        return _stored(path, result).against(hashes)
+
+    def paths(self) -> list[Path]:
+        """The json files of all runs under the root, sorted."""
+        return sorted(self.root.rglob("seed-*.json"))
+
+    def at(self, path: Path) -> Stored:
+        """How the run whose json lies at `path` stands; damaged if another run's lies there."""
+        try:
+            result = self._read(path)
+        except DamagedRun as error:
+            return Stored(path, "damaged", str(error))
+        record = result.record
+        if self.path(record.spec.key, record.seed) == path:
+            return _stored(path, result)
+        problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
+        return Stored(path, "damaged", problem)
 
     def scan(self) -> Iterator[Stored]:
         """Every run under the root, in the order of its path; damaged ones are named."""
-        for path in sorted(self.root.rglob("seed-*.json")):
-            try:
-                record = _read(path).record
-            except DamagedRun as error:
-                yield Stored(path, "damaged", str(error))
-                continue
-            if self.path(record.spec.key, record.seed) == path:
-                yield _judge(path, record, None)
-            else:
-                problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
-                yield Stored(path, "damaged", problem)
+        return map(self.at, self.paths())
+
+    def _read(self, path: Path) -> RunResult:
+        """A run, verified; once more when no writer is at work if one may have come between its two
+        files. A folder that cannot be locked because it cannot be written has no writer."""
+        try:
+            return _read(path)
+        except DamagedRun:
+            with contextlib.ExitStack() as held:
+                with contextlib.suppress(InputError):
+                    held.enter_context(locked(self._lock))
+                return _read(path)
 
     def _refuse_clash(self, path: Path, key: RunKey) -> None:
         """Two names with one file name must not overwrite each other's runs."""
@@ -149,15 +174,18 @@ def promote(
     Failed runs and trials are no references and are passed over. Raises InputError, before anything
     is written, if a run is damaged or if there is nothing to promote.
     """
-    stored = [run for run in source.scan() if run.record is None or _of(run.record, profile)]
-    damaged = [run.problem for run in stored if run.status == "damaged"]
+    damaged: list[str] = []
+    finished: list[RunRecord] = []
+    for run in source.scan():
+        record = run.record
+        if record is None:
+            damaged.append(run.problem)
+        elif profile in (None, record.spec.profile) and (
+            record.status == "ok" and not record.spec.protocol.trial
+        ):
+            finished.append(record)
     if damaged:
         raise InputError("nothing was promoted: " + "; ".join(damaged))
-    finished = [
-        run.record
-        for run in stored
-        if run.record and run.record.status == "ok" and not run.record.spec.protocol.trial
-    ]
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
     done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
@@ -185,17 +213,11 @@ def without_top(result: RunResult) -> RunResult:
     )
 
 
-def _of(record: RunRecord, profile: str | None) -> bool:
-    return profile is None or record.spec.profile == profile
-
-
-def _judge(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
-    if record.status == "failed":
-        return Stored(path, "failed", record.message, record)
-    differing = record.hashes.differing(hashes) if hashes is not None else ()
-    if differing:
-        return Stored(path, "stale", f"made with other {' and '.join(differing)}", record)
-    return Stored(path, "complete", "", record)
+def _stored(path: Path, result: RunResult) -> Stored:
+    failed = result.record.status == "failed"
+    return Stored(
+        path, "failed" if failed else "complete", result.record.message if failed else "", result
+    )
 
 
 # ---------------------------------------------------------------- arrays <-> bytes
@@ -259,16 +281,7 @@ def _unpack(data: bytes, record: RunRecord) -> RunResult:
 
 
 def _read(path: Path) -> RunResult:
-    """A run and its arrays, the hash checked; once more under the lock if a writer may have come
-    between the two files."""
-    try:
-        return _read_once(path)
-    except DamagedRun:
-        with _locked(path.parent, fcntl.LOCK_SH):
-            return _read_once(path)
-
-
-def _read_once(path: Path) -> RunResult:
+    """A run and its arrays, the hash checked."""
     npz = path.with_suffix(".npz")
     try:
         record = _record(path, path.read_bytes())
@@ -320,56 +333,3 @@ def _record(path: Path, data: bytes) -> RunRecord:
         first = error.errors()[0]
         what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise DamagedRun(f"{path}: not a run's record ({what}); {again}") from error
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a whole file or none: temp file in the same folder, fsync, rename, fsync the folder."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, kind: int) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it when the process ends, however it ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, kind)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what the system says of a folder that takes no results into advice."""
-    remedy = {
-        errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some space or raise the quota",
-        errno.EFBIG: "raise the limit on file size",
-    }
-    try:
-        yield
-    except OSError as error:
-        advice = remedy.get(error.errno or 0, "make the folder writable")
-        raise InputError(
-            f"cannot write results to {folder}: {error.strerror}; {advice}, or give another folder"
-        ) from error

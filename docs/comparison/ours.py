@@ -24,7 +24,8 @@ from benchmark.files import atomic_file
 from benchmark.plan import spec_of, specs
 from benchmark.runs.schema import RunResult
 from benchmark.runs.store import Store
-from benchmark.settings.registry import get_profile, resolve
+from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from benchmark.train.engine import TrainingRun
 
 OURS = Path(__file__).resolve().parent / "figures" / "ours.json"
@@ -76,7 +77,7 @@ def window(dataset: str, model: str, steps: int) -> dict[str, Any]:
     bundle = load_bundle(dataset)
     sequences = leave_one_out(bundle, resolved.config.max_length)
     run = TrainingRun(
-        lambda: resolved.row.cls(resolved.config, bundle.catalogue()),
+        lambda: resolved.method.cls(resolved.config, bundle.catalogue()),
         resolved.training,
         sequences.train,
         sequences.validation,

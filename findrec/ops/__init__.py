@@ -4,7 +4,7 @@ from findrec.ops.loss import cross_entropy
 from findrec.ops.perceptron import mlp_row
 from findrec.ops.random import dropout, normal, uniform
 from findrec.ops.recurrent import gru
-from findrec.ops.scan import scan_backend, selective_scan, use_scan_backend
+from findrec.ops.scan import scan_backend, scan_backends, selective_scan, use_scan_backend
 
 __all__ = [
     "cross_entropy",
@@ -13,6 +13,7 @@ __all__ = [
     "mlp_row",
     "normal",
     "scan_backend",
+    "scan_backends",
     "selective_scan",
     "uniform",
     "use_scan_backend",

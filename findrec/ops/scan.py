@@ -159,6 +159,12 @@ _BACKENDS: dict[str, tuple[Scan, tuple[str, ...]]] = {
 _chosen: ContextVar[str | None] = ContextVar("scan backend", default=None)
 
 
+def scan_backends(device: torch.device | str) -> list[str]:
+    """Names of the backends that run on a device, its default first."""
+    kind = torch.device(device).type
+    return [name for name, (_, kinds) in _BACKENDS.items() if kind in kinds]
+
+
 def scan_backend(device: torch.device | str) -> str:
     """Name of the backend that `selective_scan` uses on a device.
 
@@ -166,7 +172,7 @@ def scan_backend(device: torch.device | str) -> str:
     device's default. Raises ValueError on a name that is unknown or does not run on the device.
     """
     kind = torch.device(device).type
-    fitting = [name for name, (_, kinds) in _BACKENDS.items() if kind in kinds]
+    fitting = scan_backends(device)
     name = _chosen.get() or os.environ.get("FINDREC_SCAN") or next(iter(fitting), "reference")
     if name not in fitting:
         raise ValueError(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.settings.registry import get_profile, resolve
+from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from findrec.recommender import Attribute, Catalogue, Features
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"

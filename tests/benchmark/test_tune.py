@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import benchmark.run
+import benchmark.core
 from benchmark.analyse.compare import compare_stores
 from benchmark.analyse.regression import check_stores
 from benchmark.cli import app
@@ -24,7 +24,8 @@ from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
 from benchmark.runs.store import DamagedRun, Store, promote
 from benchmark.settings import registry
-from benchmark.settings.registry import Method, get_method, get_profile, methods, resolve
+from benchmark.settings.registry import Method, get_method, get_profile, methods
+from benchmark.settings.resolve import resolve
 from benchmark.tune import (
     FILE,
     choices,
@@ -68,9 +69,9 @@ class Sealed:
 @pytest.fixture
 def sealed(monkeypatch):
     """Every run of this test gets sequences whose test part raises."""
-    split = benchmark.run.leave_one_out
+    split = benchmark.core.leave_one_out
     monkeypatch.setattr(
-        benchmark.run, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
+        benchmark.core, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
     )
 
 
@@ -99,7 +100,7 @@ def test_a_trial_differs_from_the_row_in_its_settings_alone(name):
         assert spec.protocol.trial
         assert spec.variant == setting.variant
         assert spec.config == base.config | setting.model
-        half = {"steps": base.training.steps / 2}
+        half = {"steps": math.ceil(base.training.steps / 2)}
         assert spec.training.model_dump() == base.training.model_dump() | half | setting.training
         assert spec.protocol == base.protocol.model_copy(update={"trial": True})
 

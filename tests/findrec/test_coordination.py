@@ -1,6 +1,7 @@
 """IICM against closed forms: scores and entropies of Gaussians, kernels worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -227,8 +228,8 @@ class TestTerms:
 
     VALID = torch.arange(6) < torch.tensor([6, 2, 4, 5]).unsqueeze(1)
 
-    def losses(self, aux: dict[str, Tensor] | None = None, **switches: object) -> dict[str, Tensor]:
-        config = FindRecConfig(**switches)  # type: ignore[arg-type]
+    def losses(self, aux: dict[str, Tensor] | None = None, **switches: Any) -> dict[str, Tensor]:
+        config = FindRecConfig(**switches)
         return coordination_losses(config, aux or self.aux(), self.VALID, KEY)
 
     def test_sign(self) -> None:
@@ -238,8 +239,10 @@ class TestTerms:
         assert text == -equation
 
     def test_names_and_weights_agree(self) -> None:
-        for switches in ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"}):
-            config = FindRecConfig(**switches)  # type: ignore[arg-type]
+        cases: tuple[dict[str, Any], ...]
+        cases = ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"})
+        for switches in cases:
+            config = FindRecConfig(**switches)
             assert set(self.losses(**switches)) == set(coordination_weights(config))
         weights = coordination_weights(
             FindRecConfig(iicm_weight=0.1, iicm_entropy=0.5, iicm_kl=2.0)
@@ -265,7 +268,7 @@ class TestTerms:
         total.backward()
         assert total.isfinite()
         for name in ("text", "image"):
-            assert not aux[name].grad.any()  # type: ignore[union-attr]
+            assert not aux[name].grad.any()
 
     def test_last_positions_alone(self) -> None:
         """Only the last position of every user that has both modalities gets a gradient."""
@@ -273,7 +276,7 @@ class TestTerms:
         aux["text"].requires_grad_()
         self.losses(aux, iicm_positions="last")["alignment"].backward()
         eligible = last_only(self.VALID & aux["has_text"] & aux["has_image"])
-        assert torch.equal(aux["text"].grad.any(-1), eligible)  # type: ignore[union-attr]
+        assert torch.equal(aux["text"].grad.any(-1), eligible)
 
     def test_aligning_with_the_id_stream(self) -> None:
         """Two pairs, text with ID and image with ID; one of them if a modality is left out."""

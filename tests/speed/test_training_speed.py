@@ -10,7 +10,8 @@ import torch
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import leave_one_out
 from benchmark.evaluate.ranking import rank_targets
-from benchmark.settings.registry import get_profile, resolve
+from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from benchmark.train.engine import TrainingRun
 
 CPU = torch.device("cpu")

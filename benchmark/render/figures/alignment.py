@@ -16,13 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn.functional import layer_norm
 
-from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.sequences import Queries, leave_one_out
 from benchmark.files import atomic_file
 from benchmark.plan import OWN_MODEL, spec_of
 from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
 from benchmark.runs.identity import hashes
-from benchmark.settings.registry import Profile, resolve
+from benchmark.settings.registry import Profile
+from benchmark.settings.resolve import resolve
 from benchmark.train.engine import Progress, train
 from findrec.model import FindRec
 from findrec.recommender import Batch
@@ -96,6 +98,7 @@ def snapshot(
         return FindRec(resolved.config, catalogue)
 
     settings = resolved.training
+    assert settings is not None
     steps = min(settings.steps, STEPS)
     trained = train(
         build,

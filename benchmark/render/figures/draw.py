@@ -14,7 +14,8 @@ from benchmark.render.tables.build import build_table
 from benchmark.render.tables.definitions import SWEEPS
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.store import Store
-from benchmark.settings.registry import Profile, resolve
+from benchmark.settings.registry import Profile
+from benchmark.settings.resolve import resolve
 from findrec.model import FindRec
 
 FIGURES = ("fig1", "fig2", "fig3", "curves")

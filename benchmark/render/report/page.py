@@ -15,7 +15,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmark.analyse.audit.findings import AuditReport
 from benchmark.analyse.statistics import RULES
 from benchmark.files import atomic_folder
 from benchmark.paper import load_claims
@@ -29,6 +28,7 @@ from benchmark.render.tables.build import TABLES, BuiltTable, build_table
 from benchmark.render.tables.definitions import category
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
+from rankaudit.findings import AuditReport
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -11,6 +11,7 @@ import pandas as pd
 from benchmark.analyse.cells import CellSpec, derive_cells
 from benchmark.analyse.verify import to_csv
 from benchmark.data.bundle import load_bundle
+from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
@@ -74,8 +75,8 @@ def build_table(
         f"{name.replace('table', 'Table ').replace('fig', 'Figure ')}. {experiments()[name].title}"
     )
     if name in ("table1", "table4"):
-        build = table1 if name == "table1" else table4
-        counted = build([load_bundle(dataset, root=data) for dataset in datasets or profile.run_on])
+        metas = [bundle_meta(dataset, root=data) for dataset in datasets or profile.run_on]
+        counted = table1(metas) if name == "table1" else table4(metas, data)
         document = Document(name, title, counted.blocks, counted.notes)
         return BuiltTable(counted.cells, pd.DataFrame(), document)
     planned = distinct(name, planned)

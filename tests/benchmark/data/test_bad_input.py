@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.own import import_dataset
 from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sequences import leave_one_out

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.bundle import Bundle, build_bundle, load_bundle
+from benchmark.data.bundle import build_bundle, load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.encode import BATCH, build_features, encode
 from benchmark.data.encoders import Encoded
 from benchmark.data.features import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.bundle import Bundle
+from benchmark.data.content import Bundle
 from benchmark.data.sequences import Sequences, Windows, leave_one_out
 from benchmark.errors import InputError
 

@@ -97,10 +97,12 @@ def test_says_what_three_seeds_can_carry(report):
 
 
 def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
-    from benchmark.analyse.audit import run_audit
+    from benchmark.paper.audit import TITLES, audit_paper
+    from rankaudit.report import write_report as write_audit
 
     assert not (report.parent / "audit.html").exists()
-    found = run_audit(None, tmp_path / "audit")
+    found = audit_paper()
+    write_audit(found, tmp_path / "audit", TITLES)
     store, _ = synthetic
     again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", as_stored=True)
     text = (again.parent / "audit.html").read_text(encoding="utf-8")

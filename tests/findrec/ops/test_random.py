@@ -4,6 +4,8 @@ Statistical tests draw from fixed keys, so they either always pass or always fai
 about four standard errors of what ideal draws would give.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from scipy import stats
@@ -55,8 +57,8 @@ def test_draw_depends_on_coordinates_alone(rows: tuple[int, ...], sizes: tuple[i
     order = torch.randperm(rows[0], generator=torch.Generator().manual_seed(0))[: rows[0] // 2]
     short = tuple(max(1, size - 3) for size in sizes)
     part = uniform(key(), "a", whole_rows[order], *short)
-    window = (order, *(slice(None) for _ in rows[1:]), *(slice(size) for size in short))
-    assert torch.equal(part, whole[window])
+    window: tuple[Any, ...] = (order, *(slice(None) for _ in rows[1:]))
+    assert torch.equal(part, whole[*window, *(slice(size) for size in short)])
 
 
 def test_every_coordinate_matters() -> None:

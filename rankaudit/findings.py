@@ -1,0 +1,163 @@
+"""What the audit reports: findings of named kinds, and how many things each check looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["contradiction", "discrepancy", "note"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Finding(_Model):
+    """One observation about the printed page: what is printed, what follows, under which premise.
+
+    severity: `contradiction`, the printed numbers cannot all hold under the stated premise;
+        `discrepancy`, two printed statements differ; `note`, a regularity or an absence.
+    explanations: innocent ways in which the page could have come to be; never empty.
+    """
+
+    kind: str
+    table: str
+    row: str
+    dataset: str
+    printed: str
+    why: str
+    severity: Severity
+    explanations: list[str] = Field(min_length=1)
+
+
+class Hypothesis(_Model):
+    """One protocol under which a row was tested.
+
+    slack: smallest distance, in units of the last printed digit, within which every cell of the
+        row can be reproduced; None if the protocol admits no ranking at all.
+    once, twice: whether one rounding (0.5) or a rounded mean of rounded runs (1.0) absorbs it.
+    """
+
+    name: str
+    statement: str
+    slack: float | None
+    once: bool
+    twice: bool
+
+
+class DigitRepair(_Model):
+    """One digit of one cell, changed so that the row becomes possible as first stated."""
+
+    metric: str
+    printed: str
+    repaired: str
+
+
+class InfeasibleRow(Finding):
+    """No distribution of outcomes gives the row under the first hypothesis, which the page states.
+
+    absorbed_by: the rounding, beyond the stated one, that would make it possible, or None.
+    """
+
+    kind: Literal["infeasible_row"] = "infeasible_row"
+    hypotheses: list[Hypothesis]
+    absorbed_by: Literal["a mean of rounded runs"] | None
+    repairs: list[DigitRepair]
+
+
+class PartsVersusWhole(Finding):
+    """A subgroup table against the whole it divides.
+
+    slack: smallest distance, in units of the last digit and beyond none of the rounding, at which
+        one set of weights reproduces every row; allowance: what rounding of parts and whole covers.
+    slack_known: the same for the weights known from the data, if any.
+    ratios: pairs of methods whose ratio over all lies outside their ratios over the groups.
+    """
+
+    kind: Literal["parts_vs_whole"] = "parts_vs_whole"
+    slack: float
+    allowance: float
+    best_weights: dict[str, float]
+    slack_known: float | None
+    known_weights: dict[str, float] | None
+    ratios: list[str]
+
+
+class ProportionalRows(Finding):
+    """Two rows in one constant ratio within rounding.
+
+    ratio: interval of ratios that fit every cell; spread: largest over smallest printed ratio, less
+        one; chance_*: share of simulated pairs that would print so; own_spreads: quantiles (10, 50,
+        90 %) of the spread among real runs, if given.
+    """
+
+    kind: Literal["proportional_rows"] = "proportional_rows"
+    ratio: tuple[float, float]
+    cells: int
+    spread: float
+    chance_independent: float | None
+    chance_dropped: float | None
+    own_spreads: tuple[float, float, float] | None
+
+
+class PlainFinding(Finding):
+    """A finding whose numbers fit in a sentence; `repair` is a reading that would resolve it.
+
+    kind: `improvement`, `marks`, `whole_hits`, or the kind of a check that the caller adds.
+    """
+
+    repair: str | None = None
+
+
+AnyFinding = Annotated[
+    InfeasibleRow | PartsVersusWhole | ProportionalRows | PlainFinding,
+    Field(union_mode="left_to_right"),
+]
+
+
+class Check(_Model):
+    """One check: how many things it looked at and how many it reported."""
+
+    kind: str
+    unit: str
+    examined: int
+    reported: int
+
+
+class AuditReport(_Model):
+    """A whole audit: its source, what was checked (the denominators), and the findings."""
+
+    source: str
+    checks: list[Check]
+    findings: list[AnyFinding]
+
+    def of(self, kind: str) -> list[AnyFinding]:
+        """The findings of one kind."""
+        return [finding for finding in self.findings if finding.kind == kind]
+
+
+class Outcome(_Model):
+    """What one check returns: its denominator and its findings."""
+
+    kind: str
+    unit: str
+    examined: int
+    findings: Sequence[AnyFinding]
+
+    @property
+    def check(self) -> Check:
+        """The line for the report's summary."""
+        return Check(
+            kind=self.kind, unit=self.unit, examined=self.examined, reported=len(self.findings)
+        )
+
+
+def assemble(source: str, outcomes: list[Outcome]) -> AuditReport:
+    """Join the outcomes of the checks into one report."""
+    return AuditReport(
+        source=source,
+        checks=[outcome.check for outcome in outcomes],
+        findings=[finding for outcome in outcomes for finding in outcome.findings],
+    )
