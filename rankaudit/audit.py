@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankaudit.feasibility import Protocol
 from rankaudit.findings import AuditReport, Outcome, assemble
 from rankaudit.infeasible import Premise, infeasible_rows
 from rankaudit.presentation import improvements, marks, whole_numbers
 from rankaudit.proportional import Sample, proportional_rows
+from rankaudit.rankings import Protocol
 from rankaudit.reading import read_rows
 from rankaudit.rows import Row
 from rankaudit.subgroups import parts_vs_whole

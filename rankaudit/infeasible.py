@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from rankaudit.feasibility import (
     TOLERANCE,
-    Protocol,
     one_digit_repairs,
     slack,
     slack_best_of_each,
 )
 from rankaudit.findings import DigitRepair, Hypothesis, InfeasibleRow, Outcome
 from rankaudit.printed import Rounding
+from rankaudit.rankings import Protocol
 from rankaudit.rows import Row
 
 

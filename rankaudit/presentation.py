@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rankaudit.feasibility import Metric, whole_hits
+from rankaudit.feasibility import whole_hits
 from rankaudit.findings import Outcome, PlainFinding
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding, quotient_interval
 from rankaudit.rows import Row
 

@@ -49,6 +49,12 @@ class Printed:
         half = rounding.value * self.unit
         return self.value - half, self.value + half
 
+    def reread(self, text: str) -> float:
+        """The value of another text on this cell's scale (fractions of a column in per cent)."""
+        places = len(text.rstrip("%").replace(",", "").partition(".")[2])
+        number = round(float(text.rstrip("%").replace(",", "")) * 10**places)
+        return number * self.unit
+
     @classmethod
     def parse(cls, text: str, where: str, percent: bool = False) -> Printed:
         """Read a cell: thousands commas, a trailing `%`, `**bold**`, `_underline_`, a final `*`.

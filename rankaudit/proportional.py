@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from rankaudit.feasibility import Metric, Protocol, slack
+from rankaudit.feasibility import slack
 from rankaudit.findings import Outcome, ProportionalRows
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, quotient_interval
+from rankaudit.rankings import Protocol
 from rankaudit.rows import Row
 
 if TYPE_CHECKING:

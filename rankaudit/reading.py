@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from rankaudit.errors import InputError
-from rankaudit.feasibility import Metric, Protocol
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding
+from rankaudit.rankings import Protocol
 from rankaudit.rows import Role, Row
 
 RESERVED = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rankaudit.feasibility import Metric, Protocol
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding
+from rankaudit.rankings import Protocol
 
 Role = Literal["result", "ours", "improvement"]
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from rankaudit.feasibility import TOLERANCE, Metric
+from rankaudit.feasibility import TOLERANCE
 from rankaudit.findings import Outcome, PartsVersusWhole
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, quotient_interval
 from rankaudit.rows import Row
 

@@ -11,9 +11,10 @@ from rankaudit import audit_csv, run_audit
 from rankaudit.__main__ import main
 from rankaudit.audit import read_rows
 from rankaudit.errors import InputError
-from rankaudit.feasibility import Metric, Protocol
 from rankaudit.findings import AuditReport
+from rankaudit.metrics import Metric
 from rankaudit.printed import Rounding
+from rankaudit.rankings import Protocol
 
 
 def write(folder: Path, text: str) -> Path:

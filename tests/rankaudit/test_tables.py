@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankaudit.feasibility import Metric
+from rankaudit.metrics import Metric
 from rankaudit.presentation import (
     improvements,
     marks,
