@@ -260,14 +260,12 @@ def one_digit_repairs(
         if allowed is None:
             continue
         margin = (rounding.value + TOLERANCE) * cell.unit
-        for place, digit in enumerate(cell.text):
+        for place, digit in enumerate(cell.text.lower().partition("e")[0]):
             if not digit.isdigit():
                 continue
             for other in "0123456789":
-                text = cell.text[:place] + other + cell.text[place + 1 :]
-                if other != digit and (
-                    allowed[0] - margin <= cell.reread(text) <= allowed[1] + margin
-                ):
+                text, value = cell.with_digit(place, other)
+                if other != digit and allowed[0] - margin <= value <= allowed[1] + margin:
                     repairs.append(Repair(metric, cell.text, text))
     return repairs
 

@@ -38,6 +38,7 @@ class Hypothesis(_Model):
     slack: smallest distance, in units of the last printed digit, within which every cell of the
         row can be reproduced; None if the protocol admits no ranking at all.
     once, twice: whether one rounding (0.5) or a rounded mean of rounded runs (1.0) absorbs it.
+    undecided: whether the solver gave up before it knew.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Hypothesis(_Model):
     slack: float | None
     once: bool
     twice: bool
+    undecided: bool = False
 
 
 class DigitRepair(_Model):
@@ -74,6 +76,7 @@ class PartsVersusWhole(Finding):
         one set of weights reproduces every row; allowance: what rounding of parts and whole covers.
     slack_known: the same for the weights known from the data, if any.
     ratios: pairs of methods whose ratio over all lies outside their ratios over the groups.
+    cells_beyond: cells that the groups do not give with the known shares, method by method.
     """
 
     kind: Literal["parts_vs_whole"] = "parts_vs_whole"
@@ -83,6 +86,7 @@ class PartsVersusWhole(Finding):
     slack_known: float | None
     known_weights: dict[str, float] | None
     ratios: list[str]
+    cells_beyond: list[str] = []
 
 
 class ProportionalRows(Finding):
@@ -126,12 +130,52 @@ class Check(_Model):
     reported: int
 
 
+class Skipped(_Model):
+    """Something that was not checked, and why."""
+
+    what: str
+    why: str
+
+
+class CellRange(_Model):
+    """What the other cells of a row allow one cell to be, `low` to `high`, before its rounding."""
+
+    table: str
+    dataset: str
+    row: str
+    metric: str
+    printed: str
+    low: float
+    high: float
+
+
+class Power(_Model):
+    """What share of slips in one cell the columns at hand would have shown.
+
+    cells: how many cells it was measured on. found: slip in units of the last digit -> share of
+    cells and directions in which the row would not have passed.
+    """
+
+    columns: list[str]
+    cells: int
+    found: dict[int, float]
+
+
 class AuditReport(_Model):
-    """A whole audit: its source, what was checked (the denominators), and the findings."""
+    """A whole audit: its source, what was checked (the denominators), and the findings.
+
+    read_as: the rules by which the source was read, where it does not speak for itself.
+    skipped: what was not checked, and why.
+    ranges, power: of rows that pass (`rankaudit.power`).
+    """
 
     source: str
     checks: list[Check]
     findings: list[AnyFinding]
+    read_as: list[str] = []
+    skipped: list[Skipped] = []
+    ranges: list[CellRange] = []
+    power: list[Power] = []
 
     def of(self, kind: str) -> list[AnyFinding]:
         """The findings of one kind."""
@@ -145,6 +189,7 @@ class Outcome(_Model):
     unit: str
     examined: int
     findings: Sequence[AnyFinding]
+    skipped: Sequence[Skipped] = ()
 
     @property
     def check(self) -> Check:
@@ -154,9 +199,10 @@ class Outcome(_Model):
         )
 
 
-def assemble(source: str, outcomes: list[Outcome]) -> AuditReport:
+def assemble(source: str, outcomes: Sequence[Outcome]) -> AuditReport:
     """Join the outcomes of the checks into one report."""
     return AuditReport(
+        skipped=[skipped for outcome in outcomes for skipped in outcome.skipped],
         source=source,
         checks=[outcome.check for outcome in outcomes],
         findings=[finding for outcome in outcomes for finding in outcome.findings],

@@ -216,7 +216,7 @@ def _kinds(
     """Kinds of rankings and the strata's shares; no kinds if some stratum is impossible."""
     if protocol.relevant is None:
         sizes = _unknown_sizes(metrics, protocol, depth)
-        strata = [(m, 0) for m in sizes]
+        strata: list[tuple[float, int]] = [(m, 0) for m in sizes]
         weights = [1.0]
     else:
         shares: dict[int, float] = {}

@@ -19,6 +19,10 @@ class Row:
     role: `ours` is the method that improvement rows compare with the best of the other rows.
     protocol, rounding: what the page says of the evaluation; they apply to `result` and `ours`.
     users, runs: rankings behind the means, if stated.
+    versus: of an improvement row, the row that `ours` is compared with, instead of the best.
+    fractional_hits: whether ties at the cut-off are counted in expectation, so that hits are no
+        whole numbers.
+    as_fractions: of an improvement row, whether its numbers may be fractions instead of per cent.
     """
 
     table: str
@@ -31,6 +35,9 @@ class Row:
     rounding: Rounding = Rounding.ONCE
     users: int | None = None
     runs: int | None = None
+    versus: str = ""
+    fractional_hits: bool = False
+    as_fractions: bool = False
 
     @property
     def printed(self) -> str:
@@ -41,3 +48,8 @@ class Row:
     def label(self) -> str:
         """Name and group."""
         return f"{self.name}, {self.group}" if self.group else self.name
+
+    @property
+    def place(self) -> str:
+        """Table, dataset, name and group, as far as there are any."""
+        return ", ".join(part for part in (self.table, self.dataset, self.label) if part)

@@ -9,9 +9,9 @@ import pytest
 
 from rankaudit import audit_csv, run_audit
 from rankaudit.__main__ import main
-from rankaudit.audit import read_rows
 from rankaudit.errors import InputError
 from rankaudit.findings import AuditReport
+from rankaudit.interpret import read_rows
 from rankaudit.metrics import Metric
 from rankaudit.printed import Rounding
 from rankaudit.rankings import Protocol
