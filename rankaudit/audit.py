@@ -126,7 +126,14 @@ def audit_rows(
             whole_numbers(rows),
         ],
     )
-    return report.model_copy(update={"ranges": ranges, "power": power})
+    progress("")
+    return report.model_copy(
+        update={
+            "rows": [row.as_printed for row in rows],
+            "ranges": ranges,
+            "power": power,
+        }
+    )
 
 
 def audit_csv(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["contradiction", "discrepancy", "note"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""The worst first."""
 
 
 class _Model(BaseModel):
@@ -20,6 +22,7 @@ class Finding(_Model):
     severity: `contradiction`, the printed numbers cannot all hold under the stated premise;
         `discrepancy`, two printed statements differ; `note`, a regularity or an absence.
     explanations: innocent ways in which the page could have come to be; never empty.
+    metrics: the columns of the row that it is about, if it is about some of them.
     """
 
     kind: str
@@ -30,6 +33,7 @@ class Finding(_Model):
     why: str
     severity: Severity
     explanations: list[str] = Field(min_length=1)
+    metrics: list[str] = []
 
 
 class Hypothesis(_Model):
@@ -137,6 +141,21 @@ class Skipped(_Model):
     why: str
 
 
+class PrintedRow(_Model):
+    """A row as printed."""
+
+    table: str
+    dataset: str
+    group: str
+    row: str
+    cells: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """Name and group, as in `Finding.row`."""
+        return f"{self.row}, {self.group}" if self.group else self.row
+
+
 class CellRange(_Model):
     """What the other cells of a row allow one cell to be, `low` to `high`, before its rounding."""
 
@@ -166,7 +185,7 @@ class AuditReport(_Model):
 
     read_as: the rules by which the source was read, where it does not speak for itself.
     skipped: what was not checked, and why.
-    ranges, power: of rows that pass (`rankaudit.power`).
+    rows: the rows as printed. ranges, power: of rows that pass (`rankaudit.power`).
     """
 
     source: str
@@ -174,6 +193,7 @@ class AuditReport(_Model):
     findings: list[AnyFinding]
     read_as: list[str] = []
     skipped: list[Skipped] = []
+    rows: list[PrintedRow] = []
     ranges: list[CellRange] = []
     power: list[Power] = []
 
@@ -197,6 +217,18 @@ class Outcome(_Model):
         return Check(
             kind=self.kind, unit=self.unit, examined=self.examined, reported=len(self.findings)
         )
+
+
+def by_severity(findings: Sequence[AnyFinding]) -> list[AnyFinding]:
+    """The worst first; among infeasible rows those with the largest slack."""
+
+    def rank(finding: AnyFinding) -> tuple[int, float]:
+        size = 0.0
+        if isinstance(finding, InfeasibleRow):
+            size = finding.hypotheses[0].slack or float("inf")
+        return SEVERITIES.index(finding.severity), -size
+
+    return sorted(findings, key=rank)
 
 
 def assemble(source: str, outcomes: Sequence[Outcome]) -> AuditReport:

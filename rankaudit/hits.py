@@ -62,6 +62,7 @@ def _finding(row: Row, metric: Metric, cell: Printed, count: int) -> PlainFindin
             "Runs may have been rounded before they were averaged (then state rounding = twice).",
             "The number may have been cut off rather than rounded.",
         ],
+        metrics=[str(metric)],
     )
 
 
@@ -114,6 +115,7 @@ def hits_add_up(wholes: Sequence[Row], parts: dict[str, list[Row]]) -> Outcome:
                             "The groups may not divide the users of the whole.",
                             "Ties may be counted in expectation (then state ties = expected).",
                         ],
+                        metrics=[str(metric)],
                     )
                 )
     return Outcome(

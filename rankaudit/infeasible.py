@@ -72,11 +72,12 @@ def infeasible_rows(
     progress: told how far the check has come.
     """
     tested = [row for row in rows if row.role != "improvement" and len(row.cells) > 1]
-    skipped = [
-        Skipped(what=row.place, why="one number or none: there is nothing to hold it against")
-        for row in rows
-        if row.role != "improvement" and len(row.cells) <= 1
-    ]
+    alone = [row.place for row in rows if row.role != "improvement" and len(row.cells) <= 1]
+    skipped = []
+    if alone:
+        named = "; ".join(alone[:10]) + (f" and {len(alone) - 10} more" if alone[10:] else "")
+        why = "one number or none: there is nothing to hold it against"
+        skipped.append(Skipped(what=named, why=why))
     findings = []
     for done, row in enumerate(tested, start=1):
         progress(f"rows {done} of {len(tested)}")
@@ -140,4 +141,5 @@ def _finding(
         hypotheses=[first, *(hypothesis for _, hypothesis in tested)],
         absorbed_by="a mean of rounded runs" if first.twice else None,
         repairs=repairs,
+        metrics=[str(metric) for metric in row.cells],
     )

@@ -98,6 +98,7 @@ def _improvement(
         f"{low - 1:.2%} to {high - 1:.2%} with any unprinted digits.",
         severity="discrepancy",
         explanations=explanations,
+        metrics=[str(metric)],
     )
 
 
@@ -148,4 +149,5 @@ def _mark_finding(
             "A slip.",
             *(["A star may mark a gain over another row than the best."] if mark == "star" else []),
         ],
+        metrics=[str(metric)],
     )

@@ -214,9 +214,10 @@ def _kinds(
     metrics: Sequence[Metric], protocol: Protocol, depth: int
 ) -> tuple[list[_Kind], list[float]]:
     """Kinds of rankings and the strata's shares; no kinds if some stratum is impossible."""
+    strata: list[tuple[float, int]]
     if protocol.relevant is None:
         sizes = _unknown_sizes(metrics, protocol, depth)
-        strata: list[tuple[float, int]] = [(m, 0) for m in sizes]
+        strata = [(m, 0) for m in sizes]
         weights = [1.0]
     else:
         shares: dict[int, float] = {}
@@ -233,9 +234,9 @@ def _kinds(
         else []
     )
     kinds = []
-    for m, stratum in strata:
-        for declared in _declarations(cutoffs, m):
-            kinds.append(_Kind(m, stratum, declared))
+    for relevant, stratum in strata:
+        for declared in _declarations(cutoffs, relevant):
+            kinds.append(_Kind(relevant, stratum, declared))
             if len(kinds) * depth * len(metrics) > MOST_NUMBERS:
                 raise TooManyKinds(f"more than {len(kinds)} kinds of rankings")
     return kinds, weights

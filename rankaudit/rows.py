@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rankaudit.findings import PrintedRow
 from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding
 from rankaudit.rankings import Protocol
@@ -53,3 +54,14 @@ class Row:
     def place(self) -> str:
         """Table, dataset, name and group, as far as there are any."""
         return ", ".join(part for part in (self.table, self.dataset, self.label) if part)
+
+    @property
+    def as_printed(self) -> PrintedRow:
+        """The row for a report."""
+        return PrintedRow(
+            table=self.table,
+            dataset=self.dataset,
+            group=self.group,
+            row=self.name,
+            cells={str(metric): cell.text for metric, cell in self.cells.items()},
+        )

@@ -127,7 +127,7 @@ def test_reports_are_written_whole_and_read_back(tmp_path: Path) -> None:
     text = (out / "audit.md").read_text(encoding="utf-8")
     for finding in report.findings:
         assert finding.printed in text
-    assert sorted(p.name for p in out.iterdir()) == ["audit.json", "audit.md"]
+    assert sorted(p.name for p in out.iterdir()) == ["audit.html", "audit.json", "audit.md"]
 
 
 def test_command_line(
