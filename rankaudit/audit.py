@@ -82,10 +82,11 @@ def _definitions(row: Row, protocol: Protocol, targets: str) -> list[Premise]:
     several = not protocol.one_target
     return [
         Premise(
-            f"{name}{'' if protocol is row.protocol else ', several targets'}",
+            name if protocol is row.protocol else f"several targets with {name}",
             f"{targets}; {statement}",
             replace(protocol, definitions=frozenset({name})),
             f"The metric may be another one of the same name: {statement}.",
+            unless="" if protocol is row.protocol else "several targets",
         )
         for name, (kind, statement) in DEFINITIONS.items()
         # With one target every definition but this one gives the same number.

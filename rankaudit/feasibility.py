@@ -70,12 +70,8 @@ class _Programme:
 
     def start(self) -> None:
         """Rankings to begin with: the single hits, and the best and worst of every metric."""
-        first = [*self.space.single_hits()]
-        for direction in np.eye(self.space.gains.shape[0]):
-            for sign in (1.0, -1.0):
-                first += self.space.best(sign * direction, most=1)[1]
         for population in range(len(self.blocks)):
-            self.add(population, first)
+            self.add(population, self.space.first)
 
     def add(self, population: int, found: Sequence[tuple[int, Array]]) -> bool:
         """Take rankings as columns; whether any was new."""

@@ -24,6 +24,7 @@ class Premise:
 
     innocent: what would explain a row that this premise alone makes possible.
     best_of_each: every column comes from its own best epoch or run.
+    unless: name of a premise that, if it makes the row possible, makes this one superfluous.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Premise:
     protocol: Protocol
     innocent: str = ""
     best_of_each: bool = False
+    unless: str = ""
 
 
 def bounds_under(row: Row, premise: Premise, enough: float = -math.inf) -> Bounds:
@@ -106,11 +108,13 @@ def _finding(
     explanations: Sequence[str],
 ) -> InfeasibleRow:
     first = _hypothesis(stated, bounds)
-    tested = [
-        (premise, hypothesis)
-        for premise in others
-        if (hypothesis := try_premise(row, premise)) is not None
-    ]
+    tested: list[tuple[Premise, Hypothesis]] = []
+    for premise in others:
+        if any(p.name == premise.unless and h.once for p, h in tested):
+            continue
+        hypothesis = try_premise(row, premise)
+        if hypothesis is not None:
+            tested.append((premise, hypothesis))
     repairs = [
         DigitRepair(metric=str(r.metric), printed=r.printed, repaired=r.repaired)
         for r in one_digit_repairs(row.cells, stated.protocol, row.rounding)

@@ -20,7 +20,7 @@ from rankaudit.rows import Row
 
 SLIPS = (5, 10, 20, 50, 100, 200)
 """Sizes of slips in units of the last digit."""
-MOST_CELLS = 400
+MOST_CELLS = 120
 """Cells whose ranges are worked out; of more, rows are taken at even distances."""
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +142,16 @@ class Rankings:
                 state += 1
         return total + self.tails[tail, :, kind] if state == 0 else total
 
-    def single_hits(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    @cached_property
+    def first(self) -> list[tuple[int, NDArray[np.float64]]]:
+        """(stratum, metrics) of some rankings to begin with: single hits, extremes of a metric."""
+        found = [*self._single_hits()]
+        for direction in np.eye(len(self.gains)):
+            for sign in (1.0, -1.0):
+                found += self.best(sign * direction, most=1)[1]
+        return found
+
+    def _single_hits(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """(stratum, metrics) of every ranking of one relevant item: the hit's place, or none."""
         for kind in range(len(self.stratum)):
             if self.gains.shape[3] > 1 and np.isfinite(self.open[:, kind, 2:]).any():
