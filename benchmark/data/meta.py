@@ -24,7 +24,6 @@ from benchmark.data.config import (
     TieOrder,
     dataset_config,
     dataset_names,
-    unknown_dataset,
 )
 from benchmark.errors import InputError
 from benchmark.files import sha256

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.data.content import Bundle
 from benchmark.data.bundle import write_bundle
-from benchmark.data.meta import default_root
-from benchmark.data.config import DatasetConfig, dataset_names, Modality
+from benchmark.data.config import DatasetConfig, Modality, dataset_names
+from benchmark.data.content import Bundle
 from benchmark.data.features import FeatureTable, own_features
+from benchmark.data.meta import default_root
 from benchmark.data.readers import check_interactions, read_interactions, read_items, read_table
 from benchmark.errors import InputError
 

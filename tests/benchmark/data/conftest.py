@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.content import Bundle
 from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.meta import default_root
 from benchmark.errors import InputError
 
