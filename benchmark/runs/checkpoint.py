@@ -1,13 +1,12 @@
 """The state of a training run on disk, so that a killed run goes on where it was."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmark.errors import InputError
+from benchmark.files import atomic_file
 
 SECONDS_BETWEEN = 30.0
 """A checkpoint is written at an evaluation when the last one is at least this old."""
@@ -25,19 +24,9 @@ class CheckpointFile:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state atomically. Raises InputError where the folder is read-only or full."""
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # a file of our own: torch's writer answers a full disk with an error of its own kind
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-            temporary.replace(self.path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(
-                f"cannot write the checkpoint {self.path}: {error.strerror}; free space or choose "
-                "another folder for runs"
-            ) from error
+        # a file of our own: torch's writer answers a full disk with an error of its own kind
+        with atomic_file(self.path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The state that was saved; None where there is none or where the file is damaged."""

@@ -52,7 +52,9 @@ def why_stale(record: RunRecord, now: Hashes) -> str:
         settings = _changed_settings(record.spec, now.spec) if now.spec is not None else []
         parts.append(_other("settings", settings))
     if "code" in differing:
-        parts.append(_other("code", changed_files(record.hashes.files, now.files)))
+        listed = record.hashes.files and now.files
+        files = changed_files(record.hashes.files, now.files) if listed else []
+        parts.append(_other("code", files))
     if "data" in differing:
         parts.append(_other("data", [f"bundle {record.spec.dataset}"]))
     return f"made with {' and '.join(parts)}" if parts else ""

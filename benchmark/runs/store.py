@@ -8,18 +8,14 @@ Layout, under the store's root (`runs/` for fresh results, `results/reference/` 
 
 A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
 npz's SHA-256 and its own: whatever moment a process is killed at and whatever byte changes later, a
-run reads as complete only if it is whole. Writers of one folder take turns by a lock on the folder,
-which the system drops when a process dies. A failed run has a json alone.
+run reads as complete only if it is whole. Writers of one store take turns by a lock file, `.lock`,
+which the system frees when a process dies. A failed run has a json alone.
 """
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +26,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
+from benchmark.files import locked, write_bytes, writing
 from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
@@ -73,6 +70,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._lock = self.root / ".lock"
 
     def path(self, key: RunKey, seed: int) -> Path:
         """Where the run's json lies; its npz has the same name."""
@@ -89,17 +87,15 @@ class Store:
         arrays = _pack(result) if record.status == "ok" else None
         digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
         text = _text(record.model_copy(update={"arrays_sha256": digest}))
-        with _writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path.parent, fcntl.LOCK_EX):
-                self._refuse_clash(path, record.spec.key)
-                for leftover in path.parent.glob(".*.tmp"):
-                    leftover.unlink()
-                if arrays is not None:
-                    _put(path.with_suffix(".npz"), arrays)
-                _put(path, text)
-                if arrays is None:
-                    path.with_suffix(".npz").unlink(missing_ok=True)
+        with writing(path.parent), locked(self._lock):
+            self._refuse_clash(path, record.spec.key)
+            for leftover in path.parent.glob(".seed-*"):
+                leftover.unlink()
+            if arrays is not None:
+                write_bytes(path.with_suffix(".npz"), arrays)
+            write_bytes(path, text)
+            if arrays is None:
+                path.with_suffix(".npz").unlink(missing_ok=True)
         return path
 
     def read(self, key: RunKey, seed: int) -> RunResult:
@@ -107,7 +103,7 @@ class Store:
         path = self.path(key, seed)
         if not path.is_file():
             raise KeyError(f"no run of {key}, seed {seed}, in {self.root}")
-        result = _read(path)
+        result = self._read(path)
         if result.record.spec.key != key or result.record.seed != seed:
             raise DamagedRun(
                 f"{path}: holds {result.record.spec.key}, seed {result.record.seed}, not {key}, "
@@ -134,7 +130,7 @@ class Store:
     def at(self, path: Path) -> Stored:
         """How the run whose json lies at `path` stands; damaged if another run's lies there."""
         try:
-            result = _read(path)
+            result = self._read(path)
         except DamagedRun as error:
             return Stored(path, "damaged", str(error))
         record = result.record
@@ -146,6 +142,17 @@ class Store:
     def scan(self) -> Iterator[Stored]:
         """Every run under the root, in the order of its path; damaged ones are named."""
         return map(self.at, self.paths())
+
+    def _read(self, path: Path) -> RunResult:
+        """A run, verified; once more when no writer is at work if one may have come between its two
+        files. A folder that cannot be locked because it cannot be written has no writer."""
+        try:
+            return _read(path)
+        except DamagedRun:
+            with contextlib.ExitStack() as held:
+                with contextlib.suppress(InputError):
+                    held.enter_context(locked(self._lock))
+                return _read(path)
 
     def _refuse_clash(self, path: Path, key: RunKey) -> None:
         """Two names with one file name must not overwrite each other's runs."""
@@ -274,16 +281,7 @@ def _unpack(data: bytes, record: RunRecord) -> RunResult:
 
 
 def _read(path: Path) -> RunResult:
-    """A run and its arrays, the hash checked; once more under the lock if a writer may have come
-    between the two files."""
-    try:
-        return _read_once(path)
-    except DamagedRun:
-        with _locked(path.parent, fcntl.LOCK_SH):
-            return _read_once(path)
-
-
-def _read_once(path: Path) -> RunResult:
+    """A run and its arrays, the hash checked."""
     npz = path.with_suffix(".npz")
     try:
         record = _record(path, path.read_bytes())
@@ -335,56 +333,3 @@ def _record(path: Path, data: bytes) -> RunRecord:
         first = error.errors()[0]
         what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise DamagedRun(f"{path}: not a run's record ({what}); {again}") from error
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a whole file or none: temp file in the same folder, fsync, rename, fsync the folder."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, kind: int) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it when the process ends, however it ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, kind)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what the system says of a folder that takes no results into advice."""
-    remedy = {
-        errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some space or raise the quota",
-        errno.EFBIG: "raise the limit on file size",
-    }
-    try:
-        yield
-    except OSError as error:
-        advice = remedy.get(error.errno or 0, "make the folder writable")
-        raise InputError(
-            f"cannot write results to {folder}: {error.strerror}; {advice}, or give another folder"
-        ) from error

@@ -162,11 +162,12 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
         )
     found["protocol"] |= _derived(method, profile, length, found["protocol"]["stride"], where)
     protocol = _checked(Protocol, "protocol", found["protocol"], where)
+    parts = {"config": config, "training": training, "protocol": protocol}
     sources = {
-        f"{part}.{key}": _as_used(source, getattr(holder, key))
-        for part, holder in (("config", config), ("training", training), ("protocol", protocol))
-        if holder is not None
-        for key, source in found[part].items()
+        f"{part}.{key}": _as_used(source, getattr(parts[part], key))
+        for part, own in found.items()
+        if parts[part] is not None
+        for key, source in own.items()
     }
     return Resolved(method, dataset, profile.name, variant, config, training, protocol, sources)
 

@@ -1,6 +1,7 @@
 """Operations that models share; each works alone and under `torch.vmap` over stacked seeds."""
 
 from findrec.ops.loss import cross_entropy
+from findrec.ops.perceptron import mlp_row
 from findrec.ops.random import dropout, normal, uniform
 from findrec.ops.recurrent import gru
 from findrec.ops.scan import scan_backend, scan_backends, selective_scan, use_scan_backend
@@ -9,6 +10,7 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "gru",
+    "mlp_row",
     "normal",
     "scan_backend",
     "scan_backends",

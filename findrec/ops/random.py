@@ -62,7 +62,7 @@ def dropout(x: Tensor, p: float, key: Tensor, random_stream: str, rows: Tensor) 
             f"dropout at {random_stream!r}: x has shape {tuple(x.shape)}, which does not begin "
             f"with the shape of rows {tuple(rows.shape)}"
         )
-    return _dropout(x, p, key, stream_code(random_stream), rows, list(x.shape[rows.dim() :]))
+    return dropout_op(x, p, key, stream_code(random_stream), rows, list(x.shape[rows.dim() :]))
 
 
 @functools.cache
@@ -172,7 +172,7 @@ class _Dropout(torch.autograd.Function):
 _uniform = define(
     "uniform(Tensor key, int stream_code, Tensor rows, int[] sizes) -> Tensor", _uniform_kernel
 )
-_dropout = define(
+dropout_op = define(
     "dropout(Tensor x, float p, Tensor key, int stream_code, Tensor rows, int[] sizes) -> Tensor",
     _Dropout.apply,
 )

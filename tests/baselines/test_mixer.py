@@ -1,11 +1,11 @@
-"""Perceptrons along one axis: the fused row of the last layer beside the plain computation."""
+"""Perceptrons along one axis: one output row beside the plain computation."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-import baselines.mixer
 from baselines.mixer import AxisMLP, per_item
+from findrec.ops import perceptron
 from findrec.recommender import Batch
 
 LENGTH, DIM, USERS = 7, 4, 9
@@ -35,7 +35,7 @@ def test_one_row_equals_that_row_of_the_plain_computation(
     hidden = 3 * LENGTH * DIM * 8
     for size in features:
         hidden *= size
-    monkeypatch.setattr(baselines.mixer, "CHUNK_BYTES", 2 * hidden)
+    monkeypatch.setattr(perceptron, "CHUNK_BYTES", 2 * hidden)
     mlp = AxisMLP(LENGTH, 3 * LENGTH, 0.3, "mixer", axis=-2, bias=bias, uses=2).double()
     x = torch.randn(USERS, *features, LENGTH, DIM, dtype=torch.float64)
     padding = torch.randn(DIM, dtype=torch.float64, requires_grad=True) if padded else None

@@ -16,6 +16,9 @@ ENVIRONMENT = Environment(
 )
 
 
+TRAINING = {"lr": 1e-3, "batch_size": 8, "steps": 10, "eval_every": 5, "patience": 2}
+
+
 def make_spec(model: str = "SASRec", **fields: Any) -> RunSpec:
     base = {
         "dataset": "toy",
@@ -24,6 +27,8 @@ def make_spec(model: str = "SASRec", **fields: Any) -> RunSpec:
         "implementation": "findrec.recommender:Recommender",
     }
     protocol = {"max_length": 50, "stride": 25} | fields.pop("protocol", {})
+    if "training" in fields:
+        fields["training"] = TRAINING | fields["training"]
     return RunSpec.model_validate(base | fields | {"protocol": protocol})
 
 

@@ -21,7 +21,7 @@ def test_tables_share_the_base_configuration():
 
 def test_a_swept_value_that_the_base_has_is_the_base():
     """The paper's profile aligns in 512 dimensions, which Table 8 lists too."""
-    assert PAPER.model["align_dim"] == 512
+    assert spec_of("FindRec", "beauty", PAPER).config["align_dim"] == 512
     variants = [spec.variant for spec in specs(["table8"], PAPER, datasets=["beauty"])]
     assert variants == ["base", "align_dim=128", "align_dim=256"]
 

@@ -25,7 +25,8 @@ from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
 from benchmark.runs.store import DamagedRun, Store, promote
 from benchmark.settings import registry
-from benchmark.settings.registry import Method, get_method, get_profile, methods, resolve
+from benchmark.settings.registry import Method, get_method, get_profile, methods
+from benchmark.settings.resolve import resolve
 from benchmark.tune import (
     FILE,
     choices,
@@ -100,7 +101,7 @@ def test_a_trial_differs_from_the_row_in_its_settings_alone(name):
         assert spec.protocol.trial
         assert spec.variant == setting.variant
         assert spec.config == base.config | setting.model
-        half = {"steps": base.training.steps / 2}
+        half = {"steps": math.ceil(base.training.steps / 2)}
         assert spec.training.model_dump() == base.training.model_dump() | half | setting.training
         assert spec.protocol == base.protocol.model_copy(update={"trial": True})
 

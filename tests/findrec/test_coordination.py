@@ -1,6 +1,7 @@
 """IICM against closed forms: scores and entropies of Gaussians, kernels worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -227,7 +228,7 @@ class TestTerms:
 
     VALID = torch.arange(6) < torch.tensor([6, 2, 4, 5]).unsqueeze(1)
 
-    def losses(self, aux: dict[str, Tensor] | None = None, **switches: object) -> dict[str, Tensor]:
+    def losses(self, aux: dict[str, Tensor] | None = None, **switches: Any) -> dict[str, Tensor]:
         config = FindRecConfig(**switches)
         return coordination_losses(config, aux or self.aux(), self.VALID, KEY)
 
@@ -238,7 +239,9 @@ class TestTerms:
         assert text == -equation
 
     def test_names_and_weights_agree(self) -> None:
-        for switches in ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"}):
+        cases: tuple[dict[str, Any], ...]
+        cases = ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"})
+        for switches in cases:
             config = FindRecConfig(**switches)
             assert set(self.losses(**switches)) == set(coordination_weights(config))
         weights = coordination_weights(

@@ -219,7 +219,9 @@ def test_promote_of_nothing_says_so(store, tmp_path):
 
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "runs").write_text("")
-    with pytest.raises(InputError, match=r"cannot write results to .*give another folder"):
+    with pytest.raises(
+        InputError, match=r"runs: a file stands where a folder .*choose another folder"
+    ):
         Store(tmp_path / "runs").write(make_result(make_spec(), 0, ABOVE))
 
 
@@ -245,8 +247,8 @@ def test_disk_that_fills_up_leaves_nothing_behind(tmp_path):
     folder = tmp_path / "runs"
     limit = (100, 100)
     error = _write_in_child(folder, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-    assert error.startswith(f"cannot write results to {folder}")
-    assert not [path for path in folder.rglob("*") if path.is_file()]
+    assert error.startswith(f"{folder}/quick/toy/sasrec/base: no space left to write")
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == [".lock"]
 
 
 def test_read_only_folder():
@@ -255,7 +257,9 @@ def test_read_only_folder():
         Path(name).chmod(0o555)
         nobody = 65534 if os.geteuid() == 0 else os.geteuid()
         error = _write_in_child(Path(name), lambda: os.seteuid(nobody))
-    assert "Permission denied; make the folder writable, or give another folder" in error
+    assert (
+        "cannot be written (Permission denied); change its permissions, or choose another" in error
+    )
 
 
 # ---------------------------------------------------------------- kills and crowds

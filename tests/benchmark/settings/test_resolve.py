@@ -1,11 +1,12 @@
-"""Layers of settings: who overrides whom, and what a mistake is answered with."""
+"""Layers of settings: which overrides which, and what a mistake is answered with."""
 
 import pytest
 
 from benchmark.errors import InputError
 from benchmark.plan import experiments, spec_of
 from benchmark.settings import registry
-from benchmark.settings.registry import Method, Profile, get_method, get_profile, methods, resolve
+from benchmark.settings.registry import Method, Profile, get_method, get_profile, methods
+from benchmark.settings.resolve import resolve
 
 PROFILE = Profile(
     name="tiny",
@@ -13,7 +14,7 @@ PROFILE = Profile(
     seeds=1,
     run_on=("beauty",),
     model={"dim": 8, "align_dim": 9, "dropout": 0.1},
-    training={"lr": 0.1, "steps": 5},
+    training={"lr": 0.1, "steps": 5, "batch_size": 4, "eval_every": 1, "patience": 1},
     datasets={"beauty": {"model": {"dropout": 0.2}}},
 )
 
