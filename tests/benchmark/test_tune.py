@@ -158,7 +158,7 @@ def test_a_value_that_training_refuses_is_named(tmp_path):
 def test_a_trial_never_touches_the_test_targets(tmp_path, sealed):
     store = Store(tmp_path)
     spec = trial_specs([("beauty", "GRU4Rec")], SMOKE, GRID)[0]
-    (record,) = run_seeds(spec, [GRID.seed], RunSet(store))
+    (record,) = run_seeds(spec, [GRID.seed], store)
     assert record.status == "ok", record.message
     stored = store.read(spec.key, GRID.seed)
     assert stored.test is None
@@ -231,18 +231,18 @@ def test_tables_never_show_a_trial(tmp_path):
         store.write(make_trial(spec, np.arange(50), seed=0))
     planned = plan([spec_of("SASRec", "beauty", SMOKE)], [0], RunSet(store), as_stored=True)
     assert planned[0].states == {0: "missing"}
-    cells = build_table("table2", planned, store, SMOKE).cells
+    cells = build_table("table2", planned, SMOKE, root=store.root).cells
     assert set(cells.loc[cells["row"] == "SASRec", "n"]) == {0}
 
 
-def test_the_board_shows_validation(mixed, capsys):
+def test_the_live_table_shows_validation(mixed, capsys):
     from rich.console import Console
 
     spec = trial_specs([("beauty", "SASRec")], SMOKE, GRID)[0]
     planned = plan([spec], [GRID.seed], RunSet(mixed), as_stored=True)
     job = Job(spec, (GRID.seed,), 1.0)
     console = Console(width=200, force_terminal=False)
-    live_table = LiveTable(planned, [job], mixed, 1, console)
+    live_table = LiveTable(planned, [job], RunSet(mixed), 1, console)
     with live_table as watch:
         watch(Event(job, "start", 0))
         watch(Event(job, "done", 0))
