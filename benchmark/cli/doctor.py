@@ -17,9 +17,10 @@ import typer
 
 import benchmark
 from benchmark.cli.options import ROOT, RUNS, DataOption, console
-from benchmark.data.bundle import default_raw, default_root, read_bundle
+from benchmark.data.bundle import read_bundle
 from benchmark.data.config import dataset_config, dataset_names
 from benchmark.data.encoders import ENCODERS
+from benchmark.data.meta import default_raw, default_root
 from benchmark.data.sources import at_hand
 from benchmark.errors import InputError
 from benchmark.parity import mamba_ssm_scan

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.errors import InputError
 from benchmark.yaml_files import read_model
-from findrec.recommender import Modality
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "datasets"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
@@ -17,6 +16,8 @@ SHIPPED = Path(__file__).resolve().parent / "shipped"
 InteractionFormat = Literal["table", "sequences", "atomic", "grouplens", "amazon-reviews"]
 ItemFormat = Literal["items", "movies", "brand-category", "titles", "atomic", "amazon-metadata"]
 Grade = Literal["A", "B", "C"]
+Modality = Literal["text", "image"]
+"""As `findrec.recommender.Modality`, which cannot be had without torch."""
 TieOrder = Literal["exact", "recbole"]
 
 

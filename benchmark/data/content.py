@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from findrec.recommender import Attribute, Catalogue, Features, Modality
 
 if TYPE_CHECKING:
-    from benchmark.data.bundle import BundleMeta
     from benchmark.data.features import FeatureTable
+    from benchmark.data.meta import BundleMeta
 
 ITEM_COLUMNS = ("id", "title", "text")
 """Columns of the items that are no attributes."""

@@ -46,8 +46,19 @@ class Stored:
     status: Status
     problem: str = ""
     """Why the status is not "complete"; names the file where one is damaged."""
-    record: RunRecord | None = None
+    result: RunResult | None = None
     """None where it is missing or damaged."""
+
+    @property
+    def record(self) -> RunRecord | None:
+        return None if self.result is None else self.result.record
+
+    def against(self, hashes: Hashes | None) -> "Stored":
+        """The same; "stale" if it is finished and was made with other settings, code or data."""
+        if hashes is None or self.record is None or self.record.status != "ok":
+            return self
+        reason = why_stale(self.record, hashes)
+        return replace(self, status="stale", problem=reason) if reason else self
 
 
 class DamagedRun(InputError):
@@ -105,26 +116,32 @@ class Store:
         stale; without, that is not asked (results from elsewhere)."""
         path = self.path(key, seed)
         try:
-            record = self.read(key, seed).record
+            result = self.read(key, seed)
         except KeyError as error:
             return Stored(path, "missing", str(error.args[0]))
         except DamagedRun as error:
             return Stored(path, "damaged", str(error))
-        return _standing(path, record, hashes)
+        return _stored(path, result).against(hashes)
+
+    def paths(self) -> list[Path]:
+        """The json files of all runs under the root, sorted."""
+        return sorted(self.root.rglob("seed-*.json"))
+
+    def at(self, path: Path) -> Stored:
+        """How the run whose json lies at `path` stands; damaged if another run's lies there."""
+        try:
+            result = self._read(path)
+        except DamagedRun as error:
+            return Stored(path, "damaged", str(error))
+        record = result.record
+        if self.path(record.spec.key, record.seed) == path:
+            return _stored(path, result)
+        problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
+        return Stored(path, "damaged", problem)
 
     def scan(self) -> Iterator[Stored]:
         """Every run under the root, in the order of its path; damaged ones are named."""
-        for path in sorted(self.root.rglob("seed-*.json")):
-            try:
-                record = self._read(path).record
-            except DamagedRun as error:
-                yield Stored(path, "damaged", str(error))
-                continue
-            if self.path(record.spec.key, record.seed) == path:
-                yield _standing(path, record, None)
-            else:
-                problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
-                yield Stored(path, "damaged", problem)
+        return map(self.at, self.paths())
 
     def _read(self, path: Path) -> RunResult:
         """A run, verified; once more when no writer is at work if one may have come between its two
@@ -157,15 +174,18 @@ def promote(
     Failed runs and trials are no references and are passed over. Raises InputError, before anything
     is written, if a run is damaged or if there is nothing to promote.
     """
-    stored = [run for run in source.scan() if run.record is None or _of(run.record, profile)]
-    damaged = [run.problem for run in stored if run.status == "damaged"]
+    damaged: list[str] = []
+    finished: list[RunRecord] = []
+    for run in source.scan():
+        record = run.record
+        if record is None:
+            damaged.append(run.problem)
+        elif profile in (None, record.spec.profile) and (
+            record.status == "ok" and not record.spec.protocol.trial
+        ):
+            finished.append(record)
     if damaged:
         raise InputError("nothing was promoted: " + "; ".join(damaged))
-    finished = [
-        run.record
-        for run in stored
-        if run.record and run.record.status == "ok" and not run.record.spec.protocol.trial
-    ]
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
     done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
@@ -193,16 +213,11 @@ def without_top(result: RunResult) -> RunResult:
     )
 
 
-def _of(record: RunRecord, profile: str | None) -> bool:
-    return profile is None or record.spec.profile == profile
-
-
-def _standing(path: Path, record: RunRecord, hashes: Hashes | None) -> Stored:
-    if record.status == "failed":
-        return Stored(path, "failed", record.message, record)
-    if hashes is not None and (reason := why_stale(record, hashes)):
-        return Stored(path, "stale", reason, record)
-    return Stored(path, "complete", "", record)
+def _stored(path: Path, result: RunResult) -> Stored:
+    failed = result.record.status == "failed"
+    return Stored(
+        path, "failed" if failed else "complete", result.record.message if failed else "", result
+    )
 
 
 # ---------------------------------------------------------------- arrays <-> bytes

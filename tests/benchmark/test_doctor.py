@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmark.cli import doctor
-from benchmark.data.bundle import build_bundle, default_root, load_bundle
+from benchmark.data.bundle import build_bundle, load_bundle
+from benchmark.data.meta import default_root
 
 ROOT = Path(__file__).resolve().parents[2]
 

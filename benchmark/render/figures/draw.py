@@ -3,17 +3,19 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from benchmark.data.bundle import load_bundle
 from benchmark.plan import OWN_MODEL, Planned, experiments
 from benchmark.render.figures import alignment, curves, per_user
 from benchmark.render.figures.architecture import draw_architecture
 from benchmark.render.figures.style import save, styled
-from benchmark.render.notes import DatasetNote, dataset_note, records
+from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables.build import build_table
 from benchmark.render.tables.definitions import SWEEPS
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
-from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 from benchmark.settings.resolve import resolve
 from findrec.model import FindRec
@@ -24,7 +26,7 @@ FIGURES = ("fig1", "fig2", "fig3", "curves")
 def draw(
     name: str,
     planned: Sequence[Planned],
-    store: Store,
+    runs: RunSet,
     profile: Profile,
     folder: Path,
     selection: Selection,
@@ -47,50 +49,60 @@ def draw(
             note = _with_both(profile, selection)
             seen = _snapshot(note, profile, folder, selection)
             return save(alignment.draw_alignment(seen, note.title), folder, name)
-        notes = {p.spec.dataset: dataset_note(p.spec.dataset, profile, data) for p in planned}
+        names = dict.fromkeys(p.key.dataset for p in planned)
+        notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
         if name == "fig3":
-            cells = build_table(
-                name, planned, store, profile, reuse_stale=selection.reuse_stale, data=data
-            ).cells
+            cells = _cells(name, planned, profile, runs, selection)
             return save(curves.draw_sweep(name, cells, notes), folder, name)
-        return _curves(planned, store, profile, folder, notes, selection)
+        return _curves(planned, runs, profile, folder, notes, selection)
+
+
+def _cells(
+    name: str, planned: Sequence[Planned], profile: Profile, runs: RunSet, selection: Selection
+) -> pd.DataFrame:
+    """The long form of a sweep's table."""
+    return build_table(
+        name,
+        planned,
+        profile,
+        root=runs.root,
+        reuse_stale=selection.reuse_stale,
+        data=selection.data,
+    ).cells
 
 
 def _curves(
     planned: Sequence[Planned],
-    store: Store,
+    runs: RunSet,
     profile: Profile,
     folder: Path,
     notes: Mapping[str, DatasetNote],
     selection: Selection,
 ) -> list[Path]:
-    data, reuse_stale = selection.data, selection.reuse_stale
     cells = {
-        name: build_table(
-            name, _members(name, planned), store, profile, reuse_stale=reuse_stale, data=data
-        ).cells
-        for name in SWEEPS
+        name: _cells(name, _members(name, planned), profile, runs, selection) for name in SWEEPS
     }
     paths = save(curves.draw_all_sweeps(cells, notes), folder, "curves")
-    runs: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
+    records: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
     for p in planned:
-        if p.spec.variant == "base":
-            runs[p.spec.dataset][p.spec.model] = records(p, store, reuse_stale=reuse_stale)
+        if p.key.variant == "base":
+            finished = p.results(reuse_stale=selection.reuse_stale)
+            records[p.key.dataset][p.key.model] = [run.record for run in finished]
     trained = {
         dataset: {model: r for model, r in own.items() if r and r[0].spec.training}
-        for dataset, own in runs.items()
+        for dataset, own in records.items()
     }
     paths += save(curves.draw_learning(trained, notes), folder, "curves-learning")
-    own = {dataset: found.get(OWN_MODEL, []) for dataset, found in runs.items()}
+    own = {dataset: found.get(OWN_MODEL, []) for dataset, found in records.items()}
     paths += save(curves.draw_terms(own, notes), folder, "curves-terms")
-    found = per_user.scores(planned, store, reuse_stale=reuse_stale)
+    found = per_user.scores(planned, reuse_stale=selection.reuse_stale)
     paths += save(per_user.draw_users(found, notes), folder, "curves-users")
     paths += save(per_user.draw_cost(found, trained, notes), folder, "curves-cost")
     paths += save(per_user.draw_improvement(found, notes), folder, "curves-improvement")
     for note in notes.values():  # what figure 2 has left; nothing is trained for this picture alone
         if len(note.encoders) < 2:
             continue
-        seen = alignment.kept(note.name, profile, folder / _CACHE, data=data)
+        seen = alignment.kept(note.name, profile, folder / _CACHE, data=selection.data)
         if seen is not None:
             paths += save(curves.draw_experts(seen.gates, note.title), folder, "curves-experts")
     return paths
@@ -117,7 +129,7 @@ def _snapshot(
 def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
     """The specs of a sweep among those of `curves`."""
     variants = experiments()[name].variants
-    return [p for p in planned if p.spec.model == OWN_MODEL and p.spec.variant in variants]
+    return [p for p in planned if p.key.model == OWN_MODEL and p.key.variant in variants]
 
 
 def _with_both(profile: Profile, selection: Selection) -> DatasetNote:

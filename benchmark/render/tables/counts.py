@@ -1,27 +1,24 @@
-"""Tables 1 and 4: counts from the bundles against the printed ones, cell by cell."""
+"""Tables 1 and 4 laid out: what `benchmark/data/statistics.py` counts, as blocks and cells."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
-from benchmark.data.config import Counts
-from benchmark.data.content import Bundle
-from benchmark.data.statistics import STATISTICS, statistics
-from benchmark.data.statistics import table1 as statistics_table
-from benchmark.paper import load_cells
+from benchmark.data import statistics
+from benchmark.data.meta import BundleMeta
 from benchmark.render.document import Block, Entry, TableRow, ValueKey, count, number, signed
 
-_DIGITS = {"sparsity": 2, "average_length": 2}
 _LABELS = {"average_length": "average length", "sparsity": "sparsity, %"}
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountTable:
     """A table of counts."""
 
     cells: pd.DataFrame
@@ -29,18 +26,17 @@ class Counted:
     notes: tuple[str, ...]
 
 
-def table1(bundles: Sequence[Bundle]) -> Counted:
+def table1(metas: Sequence[BundleMeta]) -> CountTable:
     """Ours, printed, printed decoded (without the padding id), and whether they agree."""
-    frame = statistics_table(bundles)
+    frame = statistics.table1(metas)
     cells: list[tuple[object, ...]] = []
     blocks: list[Block] = []
-    for bundle in bundles:
+    for meta in metas:
         rows = []
-        for r in frame[frame["dataset"] == bundle.name].to_dict("records"):
+        for r in _rows(frame, meta):
             name = str(r["statistic"])
-            key = ValueKey("1", bundle.name, "", bundle.name, name)
-            grade = bundle.meta.grade
-            cells.append(_cell(key, r["ours"], r["printed"], grade))
+            key = ValueKey("1", meta.name, "", meta.name, name)
+            cells.append(_cell(key, r["ours"], r["printed"], meta.grade))
             printed = _missing(r["printed"])
             rows.append(
                 TableRow(
@@ -55,76 +51,52 @@ def table1(bundles: Sequence[Bundle]) -> Counted:
                 )
             )
         headings = ("ours", "printed", "decoded", "difference", "agrees")
-        own = (bundle.meta.notes,) if bundle.meta.notes else ()
-        blocks.append(Block(bundle.meta.title, "statistic", headings, tuple(rows), own))
+        own = (meta.notes,) if meta.notes else ()
+        blocks.append(Block(meta.title, "statistic", headings, tuple(rows), own))
     notes = (
         "decoded: printed users and items less one each, since they count a padding id; sparsity "
         "and average length recomputed from the counts so corrected.",
         "difference: ours less decoded. Counts agree if equal, the others within 0.005.",
     )
-    return Counted(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), notes)
+    return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), notes)
 
 
-def table4(bundles: Sequence[Bundle]) -> Counted:
-    """Counts of every length bucket, with a verdict on every printed cell."""
-    printed = load_cells()
-    printed = printed[printed["table"] == "4"]
-    values = {
-        (r["dataset"], r["row"], r["metric"]): float(r["value"]) for r in printed.to_dict("records")
-    }
-    metrics = [name for name in STATISTICS if name != "average_length"]
+def table4(metas: Sequence[BundleMeta], root: Path | None) -> CountTable:
+    """Counts of every length bucket, with a verdict on every printed cell. root: the bundles'."""
+    buckets = {bucket.label: (bucket.low, bucket.high) for bucket in RULES.buckets}
+    frame = statistics.table4(metas, buckets, root=root)
     cells: list[tuple[object, ...]] = []
     blocks: list[Block] = []
-    for bundle in bundles:
-        rows: list[TableRow] = []
-        known = any(dataset == bundle.name for dataset, _, _ in values)
-        for label, counts in _by_length(bundle).items():
-            if not counts.users:
-                continue
-            ours = statistics(counts)
-            entries: list[Entry] = []
-            for name in metrics:
-                key = ValueKey("4", label, "", bundle.name, name)
-                paper = values.get((bundle.name, label, name), math.nan)
-                cells.append(_cell(key, ours[name], paper, bundle.meta.grade))
-                verdict = _verdict(ours[name], paper, name)
-                printed_text = _shown(paper, name)
-                entries.append(Entry(_shown(ours[name], name), "", printed_text, verdict, key=key))
-            rows.append(TableRow(label, tuple(entries), rule=label == "Total"))
-        headings = [_LABELS.get(name, name) for name in metrics]
-        own = () if known else ("Not in the paper's table.",)
-        blocks.append(Block(bundle.meta.title, "length", tuple(headings), tuple(rows), own))
+    for meta in metas:
+        entries: dict[str, list[Entry]] = {}
+        own = _rows(frame, meta)
+        for r in own:
+            name = r["statistic"]
+            key = ValueKey("4", r["length"], "", meta.name, name)
+            cells.append(_cell(key, r["ours"], r["printed"], meta.grade))
+            verdict = r["verdict"]
+            if verdict == "differs":
+                verdict = _difference(r["gap"], name)
+            entry = Entry(_shown(r["ours"], name), "", _shown(r["printed"], name), verdict, key=key)
+            entries.setdefault(r["length"], []).append(entry)
+        rows = [
+            TableRow(label, tuple(shown), rule=label == "Total") for label, shown in entries.items()
+        ]
+        headings = tuple(_LABELS.get(name, name) for name in dict.fromkeys(frame["statistic"]))
+        known = any(not _missing(r["printed"]) for r in own)
+        notes_here = () if known else ("Not in the paper's table.",)
+        blocks.append(Block(meta.title, "length", headings, tuple(rows), notes_here))
     notes = (
         "Length is a user's full sequence after filtering; 5-10 is [5, 10), 10-30 is [10, 30), "
         ">30 is [30, inf).",
         "Under Δ: agrees, equal to the digit; padded, one more than ours, the padding id; "
         "otherwise the printed number less ours.",
     )
-    return Counted(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), notes)
+    return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), notes)
 
 
-def _by_length(bundle: Bundle) -> dict[str, Counts]:
-    frame = bundle.interactions
-    length = frame.groupby("user")["item"].transform("size").to_numpy(np.int32)
-    found = {bucket.label: _counts(frame[bucket.holds(length)]) for bucket in RULES.buckets}
-    return found | {"Total": _counts(frame)}
-
-
-def _counts(frame: pd.DataFrame) -> Counts:
-    users, items = int(frame["user"].nunique()), int(frame["item"].nunique())
-    return Counts(users=users, items=items, interactions=len(frame))
-
-
-def _verdict(ours: float, printed: float, name: str) -> str:
-    if _missing(printed):
-        return ""
-    digits = _DIGITS.get(name, 0)
-    gap = round(printed, digits) - round(ours, digits)
-    if abs(gap) < 0.5 * 10**-digits:
-        return "agrees"
-    if gap == 1 and name in ("users", "items"):
-        return "padded"
-    return _difference(gap, name)
+def _rows(frame: pd.DataFrame, meta: BundleMeta) -> list[dict[Any, Any]]:
+    return frame[frame["dataset"] == meta.name].to_dict("records")
 
 
 def _cell(key: ValueKey, ours: float, paper: float | None, grade: str) -> tuple[object, ...]:
@@ -140,10 +112,11 @@ def _missing(value: float | None) -> bool:
 def _shown(value: float | None, name: str) -> str:
     if value is None or math.isnan(value):
         return ""
-    return number(value, _DIGITS[name]) if name in _DIGITS else count(value)
+    digits = statistics.DIGITS.get(name)
+    return count(value) if digits is None else number(value, digits)
 
 
 def _difference(value: float | None, name: str) -> str:
     if value is None or math.isnan(value):
         return ""
-    return signed(f"{value:+.{_DIGITS.get(name, 0)}f}")
+    return signed(f"{value:+.{statistics.DIGITS.get(name, 0)}f}")

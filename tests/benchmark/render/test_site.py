@@ -11,12 +11,13 @@ from benchmark.render import render
 from benchmark.render.document import number
 from benchmark.render.report.page import write_report
 from benchmark.render.selection import Selection
+from benchmark.runs.runset import RunSet
 
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store, as_stored=True)
+    return write_report(profile, tmp_path_factory.mktemp("results"), RunSet(store), as_stored=True)
 
 
 class Elements(html.parser.HTMLParser):
@@ -104,7 +105,7 @@ def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
     found = audit_paper()
     write_audit(found, tmp_path / "audit", TITLES)
     store, _ = synthetic
-    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", as_stored=True)
+    again = write_report(profile, tmp_path, RunSet(store), audit=tmp_path / "audit", as_stored=True)
     text = (again.parent / "audit.html").read_text(encoding="utf-8")
     assert text.count('<article class="finding') == len(found.findings)
 
@@ -114,8 +115,8 @@ def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp
     store, planned = synthetic
     asked = Selection(seeds=(0, 1), models=("SASRec",), reuse_stale=True)
     shown = [p for p in planned if p.spec.model == "SASRec"]
-    render("table2", shown, store, profile, tmp_path, asked)
-    cells = data(write_report(profile, tmp_path, store))["cells"]
+    render("table2", shown, RunSet(store), profile, tmp_path, asked)
+    cells = data(write_report(profile, tmp_path, RunSet(store)))["cells"]
     assert len(cells["2|SASRec||beauty|MRR@5"]["values"]) == 2
     assert "2|FindRec||beauty|MRR@5" not in cells
     other = cells["6|FindRec|0.01|beauty|MRR@5"]
