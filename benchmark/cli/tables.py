@@ -8,6 +8,7 @@ import typer
 from benchmark import plan as planning
 from benchmark.cli.options import (
     AUDIT,
+    RESULTS,
     ROOT,
     DataOption,
     DatasetsOption,
@@ -155,6 +156,7 @@ def _report(request: Request) -> None:
         request.out,
         request.runs,
         audit=AUDIT,
+        tuning=RESULTS / "tuning",
         data=request.data,
         as_stored=request.render_only,
         reuse_stale=request.reuse_stale,

@@ -177,24 +177,30 @@ def _tuning_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _field_lines(field: Mapping[str, Any]) -> Iterator[str]:
-    left = f"  {field['name']} = {_shown(field['value'])}"
-    right = [_set_by(field)]
-    if "now" in field:
-        right = [f"as the run was made; the files now say {_shown(field['now'])}, {right[0]}"]
-    if tuned := field["tuned"]:
-        place = f"{tuned['file']}:{tuned['line']}"
-        measured = f"{tuned['validation']:.4f} on validation, {place}"
-        agrees = tuned["value"] == field["value"]
-        right.append(
-            f"tuned: {measured}" if agrees else f"tuning chose {tuned['value']}: {measured}"
-        )
-    right += [f"over {_shown(older['value'])}, {_set_by(older)}" for older in field["overrode"]]
-    lines = [line for entry in right for line in _wrapped(entry, COLUMN)]
+    left = f"  {field['name']} = {value_text(field['value'])}"
+    lines = [line for reason in reasons(field) for line in _wrapped(reason, COLUMN)]
     if len(left) < COLUMN:
         yield left + lines.pop(0)[len(left) :]
     else:
         yield left
     yield from lines
+
+
+def reasons(field: Mapping[str, Any]) -> list[str]:
+    """Why a field of an explanation has its value, a line each: what set it, how it was tuned,
+    what it overrode."""
+    found = [_set_by(field)]
+    if "now" in field:
+        found = [f"as the run was made; the files now say {value_text(field['now'])}, {found[0]}"]
+    if tuned := field["tuned"]:
+        measured = f"{tuned['validation']:.4f} on validation, {tuned['file']}:{tuned['line']}"
+        agrees = tuned["value"] == field["value"]
+        found.append(
+            f"tuned: {measured}" if agrees else f"tuning chose {tuned['value']}: {measured}"
+        )
+    return found + [
+        f"over {value_text(older['value'])}, {_set_by(older)}" for older in field["overrode"]
+    ]
 
 
 def _set_by(origin: Mapping[str, Any]) -> str:
@@ -217,9 +223,10 @@ def _wrapped(text: str, indent: int) -> list[str]:
     )
 
 
-def _shown(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A setting's value as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(map(value_text, value)) or "none"
     return "none" if value is None else str(value)
