@@ -12,11 +12,11 @@ from benchmark.paper.counts import data_checks
 from benchmark.paper.data_facts import Counts, DataFacts, load_data_facts
 from benchmark.paper.rows import rows_of_paper
 from benchmark.paper.sentences import text_checks
-from rankaudit.feasibility import Protocol
 from rankaudit.findings import AuditReport, Outcome, PlainFinding, assemble
 from rankaudit.infeasible import Premise, infeasible_rows
 from rankaudit.presentation import improvements, marks
 from rankaudit.proportional import Sample, proportional_rows
+from rankaudit.rankings import Protocol
 from rankaudit.rows import Row
 from rankaudit.subgroups import parts_vs_whole
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.paper.base_rate import FOLDER, load_sources, run_base_rate
-from rankaudit.audit import read_rows
+from rankaudit.interpret import read_rows
 
 SMALL = ["castpoi.csv", "csekg.csv", "recbole_gnn.csv", "m3rec_logs.csv"]
 
