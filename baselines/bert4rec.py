@@ -3,12 +3,12 @@ Transformer, CIKM 2019.
 
 Followed: item plus learned position embedding (section 3.4), bidirectional post-norm Transformer
 with GELU (section 3.3, eqs. 1-5), an output layer with GELU and a softmax tied to the item
-embedding with a bias per item (section 3.5, eq. 7), trained by filling masked positions and asked
-with one mask behind the last items (section 3.6, eq. 8). The bias stands in the table as a further
-column, which the states meet with a 1.
+embedding with a bias per item (section 3.5, eq. 7), trained to predict the items at masked
+positions and evaluated with one mask after the last items (section 3.6, eq. 8). The bias is one
+more column of the item table; the states have a 1 there.
 
-The mask is id N + 1. Whoever trains the model puts it where an item shall be guessed and reads the
-states there; the model embeds it. The two probabilities below belong to that task.
+The mask has id N + 1. The caller puts it where an item is to be predicted and reads the states
+there. The two probabilities below are those with which the cloze objective masks.
 
 What the released code does differently, and which one is the default
     output      The code (like BERT's) has a LayerNorm after the output layer's GELU, which eq. 7
@@ -23,8 +23,8 @@ What the released code does differently, and which one is the default
     dropout     The paper states none; the code's files: 0.5 hidden and 0.2 attention on Beauty,
                 0.2 and 0.2 on MovieLens. Default RecBole's 0.2 and 0.2.
     optimiser   The code: Adam with BERT's decay, 400,000 steps at 1e-4 on Beauty. Petrov and
-                Macdonald (RecSys 2022) show that most weak BERT4Recs are trained too briefly; the
-                budget is stated in targets, and a cell says when it was cut.
+                Macdonald (RecSys 2022) show that most weak BERT4Rec results come from too little
+                training; docs/baselines.md shows the curve far past the budget used here.
 """
 
 from dataclasses import dataclass

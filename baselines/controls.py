@@ -1,4 +1,4 @@
-"""Controls: recommenders without gradients, which any trained method should beat.
+"""Controls: recommenders that are not trained by gradients, as a floor for those that are.
 
 Popularity            counts of the training data
 LastItemKNN           neighbours of the last item: decayed counts of successors, the sequential
@@ -9,13 +9,12 @@ SessionKNN            neighbours of the whole sequence: Jannach and Ludewig, Rec
 EASE                  Steck, WWW 2019, eq. 8
 ContentKNN            items whose frozen features are nearest to those of the history
 
-A control is fitted to the training sequences and scores all items for given histories; it knows
-nothing of seeds, and the same data give the same scores. Scores are ranked as those of a trained
-model are.
+A control is fitted to the training sequences and scores all items for given histories. It has no
+seed: the same data give the same scores. They are ranked like those of a trained model.
 
-No user of these datasets consumes an item twice, which a trained model finds out and a count
-cannot. So a control leaves out what stands in the history (`exclude_history`); the history that it
-is given is the window of the trained models.
+No user of these datasets consumes an item twice. A trained model learns that; counts cannot express
+it. So a control excludes the items of the history (`exclude_history`). The history that it is given
+is the window of the trained models.
 
 Glossary: N items, 1 .. N, 0 is padding; U users; B histories; L positions, padded at the right.
 """
@@ -58,7 +57,7 @@ class Control(ABC):
 
     @abstractmethod
     def relevance(self, history: Tensor) -> Tensor:
-        """[B, L] ids -> [B, N] scores, before the history is taken out."""
+        """[B, L] ids -> [B, N] scores, before the history is excluded."""
 
     def score(self, history: Tensor) -> Tensor:
         """[B, L] ids, padded with 0 at the right -> [B, N] scores; column i - 1 is item i."""
@@ -124,14 +123,14 @@ class SessionKNNConfig(ControlConfig):
 
     neighbours: int = 100
     recency: bool = True
-    """Weigh the item at position t of n by t / n in the comparison with other sequences."""
+    """Weight the item at position t of n by t / n in the comparison with other sequences."""
 
 
 class SessionKNN(Control):
-    """Items of the users whose training sequences are nearest, weighed by their nearness.
+    """Items of the users with the most similar training sequences, weighted by that similarity.
 
-    Nearness is the cosine of binary item vectors. A user's own training sequence is among the
-    neighbours; it holds nothing that is not in the history, unless that exceeds the window.
+    Similarity is the cosine of binary item vectors. A user's own training sequence is among the
+    neighbours; all its items are in the history, unless it is longer than the window.
     """
 
     Config = SessionKNNConfig
@@ -144,7 +143,7 @@ class SessionKNN(Control):
         shape = (users, catalogue.items + 1)
         norm = torch.bincount(index[0], minlength=users).float().sqrt()
         self.sessions = sparse(index, 1 / norm[index[0]], shape)
-        self.contents = sparse(index.flip(0), torch.ones(index.shape[1]), shape[::-1])
+        self.items_of_sessions = sparse(index.flip(0), torch.ones(index.shape[1]), shape[::-1])
 
     def relevance(self, history: Tensor) -> Tensor:
         length = (history > 0).sum(1, keepdim=True)
@@ -154,11 +153,11 @@ class SessionKNN(Control):
         query = torch.zeros(len(history), self.sessions.shape[1])
         query.scatter_reduce_(1, history, weights, "amax")
         query[:, 0] = 0
-        nearness = torch.sparse.mm(self.sessions, query.T)
-        k = min(self.config.neighbours, len(nearness))
-        near, who = nearness.T.topk(k)
-        chosen = torch.zeros(nearness.T.shape).scatter_(1, who, near)
-        return torch.sparse.mm(self.contents, chosen.T)[1:].T
+        similarity = torch.sparse.mm(self.sessions, query.T).T
+        k = min(self.config.neighbours, similarity.shape[1])
+        largest, neighbours = similarity.topk(k)
+        chosen = torch.zeros(similarity.shape).scatter_(1, neighbours, largest)
+        return torch.sparse.mm(self.items_of_sessions, chosen.T)[1:].T
 
 
 @dataclass(frozen=True)
@@ -207,8 +206,8 @@ class ContentKNNConfig(ControlConfig):
 
 
 class ContentKNN(Control):
-    """Cosine of frozen features. Each modality has length 1, so that all weigh the same; one that
-    an item lacks is zero. Raises ValueError for a dataset without features."""
+    """Cosine of frozen features. Each modality has length 1, so that all have the same weight; one
+    that an item lacks is zero. Raises ValueError for a dataset without features."""
 
     Config = ContentKNNConfig
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")

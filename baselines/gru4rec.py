@@ -2,7 +2,7 @@
 Neural Networks, ICLR 2016; Hidasi and Karatzoglou, CIKM 2018 for its later losses.
 
 Followed: item embedding, GRU (2016, eqs. 1-4), scores of all items from its state. The form is
-that of RecBole (after Tan, Xu and Liu, DLRS 2016), under whose name the paper at hand lists it
+that of RecBole (after Tan, Xu and Liu, DLRS 2016), whose name for it the FindRec paper uses
 ("GRURec"): embedding, dropout, GRU, a linear layer back to the embedding's width, scores by the
 same embedding, cross-entropy over all items.
 
@@ -22,8 +22,8 @@ What the originals do differently
 
 Hidasi and Czapp (RecSys 2023, "The Effect of Third Party Implementations on Reproducibility") show
 that re-implementations, RecBole's form among them, lose accuracy against the original on session
-data; their reasons are the lines above. On leave-one-out histories the form here is the one that
-the paper's numbers can have come from.
+data, for the reasons listed above. The form here is the one that the paper's numbers on
+leave-one-out histories are likely to come from.
 """
 
 import math

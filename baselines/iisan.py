@@ -1,8 +1,8 @@
 """IISAN: side adapters over a frozen encoder's layer states, for each modality and between the two.
 
 Fu et al., "IISAN: Efficiently Adapting Multimodal Representation for Sequential Recommendation with
-Decoupled PEFT", SIGIR 2024, section 3. The encoders are never run in training: what is learned is a
-small network beside them that reads the cached states of their layers.
+Decoupled PEFT", SIGIR 2024, section 3. The encoders are not run in training: a small network beside
+them is learned, whose input is the cached states of their layers.
 
     block            SANB(x) = x + up(ReLU(down(x)))
     intra-modal      h_k = SANB_k(g_k s_k + (1 - g_k) h_{k-1}),   h_0 = 0
@@ -10,10 +10,10 @@ small network beside them that reads the cached states of their layers.
     gates            g_k = sigmoid(mu_k / 0.1), mu_k a scalar that starts at 0
     item vector      Linear(concat(W_v h_v, W_t h_t, W_m m))
 
-s_k is the state of the k-th layer that is read (LayerDrop: not all of them), v_k and t_k those of
-image and text. Item vectors go into a SASRec-like encoder (learned positions, LayerNorm, post-norm
-blocks with ReLU) and are what its states score against. The article describes these parts; the
-formulas above are its released code's.
+s_k is the state of the k-th layer that is used (LayerDrop: not all are), v_k and t_k those of image
+and text. Item vectors are the input of a SASRec-like encoder (learned positions, LayerNorm,
+post-norm blocks with ReLU), and its states are scored against them. The article describes these
+parts; the formulas above are its released code's.
 
 Layers of different depth or width follow IISAN-Versa (Fu et al., TKDE 2025): the deeper encoder's
 surplus lower layers are adapted alone, and the wider states are projected to the narrower width
@@ -25,19 +25,20 @@ Where we differ from the released code (`Code_Cached/`)
     * There sequences are padded at the left, so that the last item has the last position; here
       positions count from the first item of the window.
     * Its attention has no biases and its LayerNorms 1e-6 for our 1e-12.
-    * Its adapters define a dropout and do not apply it; nor do we.
+    * Its adapters define a dropout and do not apply it; there is none here.
 
-An item is its modalities and nothing else, so items with the same text (and image) are one to this
-model: Beauty's 2,423 items have 999 different texts. `ids` adds an id embedding to the item vector,
-for such data; it is no part of the method.
+An item's vector depends on its modalities alone, so items with the same text (and image) have the
+same vector: Beauty's 2,423 items have 999 different texts. `ids` adds an id embedding to the item
+vector for such data; it is not part of the method.
 
-An item that lacks a modality has a learned state in the place of each of its layer states. A
+An item that lacks a modality has a learned state in place of each of its layer states. A
 modality that the dataset lacks leaves its networks out, and the inter-modal one with it. With
 neither, items have their id embedding alone: the released code's branch without modalities.
 
-The item vectors are needed for all items in every step, since the softmax is over all of them, and
-are computed once for items with the same states; a part of the batch with fewer positions than
-there are different items computes its own alone.
+The softmax is over all items, so every step computes the vectors of all items, once for each
+distinct item. A part of the batch with fewer positions than distinct items computes only its own.
+What backward needs of the adapted states, about 0.4 MB an item at the paper's encoders (six layers
+of width 1,024 in each modality), is the largest part of a step's memory.
 """
 
 import math
@@ -46,7 +47,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from baselines.items import DistinctItems
 from baselines.transformer import PositionEmbedding, TransformerEncoder
@@ -76,37 +76,16 @@ class IISANConfig(ModelConfig):
     bottleneck: int = 64
     """Width to which an adapter projects down."""
     every: int = 1
-    """Every so many of the layer states at hand one is read, counted from the last. The paper reads
-    every second layer (LayerDrop): 2 for a cache of all layers, 1 for one that is thinned already,
+    """1 uses all cached layer states, 2 every second one, counted from the last. The paper uses
+    every second layer (LayerDrop): 2 for a cache of all layers, 1 for a cache of every second one,
     as this suite's encoders keep it."""
 
     ids: bool = False
     """Whether an item's vector has an id embedding added; always so without modalities."""
 
 
-@dataclass(frozen=True)
-class State:
-    """One layer's state of M items, of which some lack the modality."""
-
-    values: Tensor
-    """[M, F]"""
-    present: Tensor
-    """[M]; the others have `missing` as their state."""
-    missing: Tensor
-    """[F]"""
-
-    def times(self, weight: Tensor) -> Tensor:
-        """Products with the rows of weight [R, F] -> [M, R].
-
-        `missing` takes its place after the product, so that backward needs no gradient of the
-        values, which are constants.
-        """
-        product = linear(self.values.to(weight.dtype), weight)
-        return torch.where(self.present.unsqueeze(-1), product, weight @ self.missing)
-
-
 def kept_layers(features: Features, modality: str, every: int) -> Tensor:
-    """[N + 1, K, F], every so many layers from the last down.
+    """[N + 1, K, F], every `every`-th layer, counted down from the last.
 
     A view: the states of a large catalogue are the largest thing in memory. Raises ValueError where
     the features have no layer states.
@@ -136,14 +115,15 @@ class LayerStates(nn.Module):
         self.depth, self.width = layers.shape[1:]
         self.missing = nn.Parameter(torch.zeros(self.width))
 
-    def forward(self, rows: Tensor | slice) -> list[State]:
-        """The layers from the lowest to the last, of M rows."""
-        present = self.present[rows]
-        return [State(self.layers[rows, k], present, self.missing) for k in range(self.depth)]
+    def forward(self, rows: Tensor | slice) -> list[Tensor]:
+        """The states of M rows, [M, F] for each layer, from the lowest to the last."""
+        present = self.present[rows].unsqueeze(-1)
+        layers = self.layers[rows].to(self.missing.dtype)
+        return [torch.where(present, state, self.missing) for state in layers.unbind(1)]
 
 
-class Adapter(nn.Module):
-    """The weights of a block: x + up(ReLU(down(x)))."""
+class SideAdapter(nn.Module):
+    """The block SANB: x + up(ReLU(down(x)))."""
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
@@ -153,57 +133,34 @@ class Adapter(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """[M, F] -> [M, F]"""
+        return x + self.up(torch.relu(self.down(x)))
+
 
 class SideNetwork(nn.Module):
-    """What both networks have: an adapter and a gate for each layer, and a projection to D.
-
-    The state h of F numbers is never built. Nothing reads it but the adapters' down-projections and
-    the last projection, all of them linear, so what is carried from layer to layer is what those
-    that still come will read of it. Only the frozen states meet a matrix of width F then, and
-    backward goes through their weights alone, not through F numbers of every item.
-    """
+    """What both networks have: an adapter and a gate for each layer, and a projection to D."""
 
     def __init__(self, width: int, depth: int, config: IISANConfig) -> None:
         super().__init__()
-        self.adapters = nn.ModuleList(Adapter(width, config.bottleneck) for _ in range(depth))
+        self.adapters = nn.ModuleList(SideAdapter(width, config.bottleneck) for _ in range(depth))
         self.gates = nn.Parameter(torch.zeros(depth))
         self.projection = nn.Linear(width, config.dim)
 
-    def opening(self) -> tuple[Tensor, ...]:
+    def gate_values(self) -> tuple[Tensor, ...]:
         """g_k of each layer."""
         return torch.sigmoid(self.gates / TEMPERATURE).unbind()
 
-    def readers(self, k: int) -> Tensor:
-        """[R, F]: the down-projections from adapter k on and the last projection."""
-        downs = [self.adapter(later).down.weight for later in range(k, len(self.adapters))]
-        return torch.cat([*downs, self.projection.weight])
-
-    def adapter(self, k: int) -> Adapter:
-        adapter = self.adapters[k]
-        assert isinstance(adapter, Adapter)
-        return adapter
-
-    def adapt(self, k: int, read: Tensor) -> Tensor:
-        """What readers(k) read of adapter k's input -> what readers(k + 1) read of its output."""
-        down, up = self.adapter(k).down, self.adapter(k).up
-        own, rest = read.tensor_split([len(down.weight)], dim=-1)
-        hidden = torch.relu(own + down.bias)
-        later = self.readers(k + 1)
-        return rest + linear(hidden, later @ up.weight, later @ up.bias)
-
 
 class IntraModal(SideNetwork):
-    """One modality's layers, each gated against the adapted state so far."""
+    """One modality's layers, each gated against the adapted state of the layers below."""
 
-    def forward(self, states: list[State]) -> Tensor:
-        """K states of M items -> [M, D]"""
-        h: Tensor | None = None
-        for k, (state, gate) in enumerate(zip(states, self.opening(), strict=True)):
-            # A gate on the readers costs less than one on what they read of every item.
-            s = state.times(gate * self.readers(k))
-            h = self.adapt(k, s if h is None else s + (1 - gate) * h)
-        assert h is not None
-        return h + self.projection.bias
+    def forward(self, states: list[Tensor]) -> Tensor:
+        """K states [M, F] -> [M, D]"""
+        h = states[0].new_zeros(())
+        for s, g, adapter in zip(states, self.gate_values(), self.adapters, strict=True):
+            h = adapter(torch.lerp(h, s, g))  # g s + (1 - g) h
+        return self.projection(h)
 
 
 class InterModal(SideNetwork):
@@ -221,30 +178,17 @@ class InterModal(SideNetwork):
 
         self.align_image, self.align_text = alignment(image), alignment(text)
 
-    def forward(self, image: list[State], text: list[State]) -> Tensor:
-        """Layers are paired from the last down; states of M items -> [M, D]."""
+    def forward(self, image: list[Tensor], text: list[Tensor]) -> Tensor:
+        """States [M, F] of both, of which the last ones are paired -> [M, D]."""
         depth = len(self.adapters)
-        pairs = zip(image[-depth:], text[-depth:], strict=True)
-        m: Tensor | None = None
-        for k, ((image_state, text_state), gate) in enumerate(
-            zip(pairs, self.opening(), strict=True)
-        ):
-            readers = self.readers(k)
-            v = aligned(image_state, self.align_image[k], gate * readers)
-            t = aligned(text_state, self.align_text[k], (1 - gate) * readers)
-            m = self.adapt(k, v + t if m is None else m + v + t)
-        assert m is not None
-        return m + self.projection.bias
-
-
-def aligned(state: State, alignment: nn.Module, readers: Tensor) -> Tensor:
-    """What readers [R, F] read of M aligned states, [M, R].
-
-    The alignment is multiplied into the readers, which are fewer than items.
-    """
-    if isinstance(alignment, nn.Linear):
-        return state.times(readers @ alignment.weight) + readers @ alignment.bias
-    return state.times(readers)
+        m = image[0].new_zeros(())
+        layers = zip(
+            image[-depth:], text[-depth:], self.align_image, self.align_text,
+            self.gate_values(), self.adapters, strict=True,
+        )  # fmt: skip
+        for v, t, align_image, align_text, g, adapter in layers:
+            m = adapter(m + torch.lerp(align_text(t), align_image(v), g))  # m + g v + (1 - g) t
+        return self.projection(m)
 
 
 class IISAN(Recommender):
@@ -254,8 +198,8 @@ class IISAN(Recommender):
     objective: ClassVar[Objective] = "causal"
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "text")
     config: IISANConfig
-    place: Tensor
-    """[N + 1], each item's row in the layer states, where items with the same states have one"""
+    inverse: Tensor
+    """[N + 1], each item's row in the layer states, see `DistinctItems`"""
 
     def __init__(self, config: IISANConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
@@ -263,8 +207,8 @@ class IISAN(Recommender):
         features = {name: x for name, x in found.items() if x is not None}
         layers = {name: kept_layers(x, name, config.every) for name, x in features.items()}
         distinct = DistinctItems(*((layers[name], x.present) for name, x in features.items()))
-        self.register_buffer("place", distinct.place, persistent=False)
-        self.different = len(distinct.ids)
+        self.register_buffer("inverse", distinct.inverse, persistent=False)
+        self.n_distinct = len(distinct.ids)
         states = {
             name: LayerStates(distinct.select(layers[name]), distinct.select(x.present))
             for name, x in features.items()
@@ -307,18 +251,18 @@ class IISAN(Recommender):
         return Output(self.encoder(self.dropout(self.norm(x), batch), batch))
 
     def items(self, items: Tensor, table: Tensor | None) -> Tensor:
-        """[B, L] ids -> [B, L, D], zero at padding; looked up in the item table if there is one."""
+        """[B, L] ids -> [B, L, D], zero at padding; looked up in the item table if it is given."""
         if table is not None:
             vectors = table[(items - 1).clamp(min=0)]
             return vectors * (items > 0).unsqueeze(-1)
         if self.fusion is None:
             assert self.ids is not None
             return self.ids(items)
-        place = self.place[items]
-        if items.numel() < self.different:
-            vectors = self.fused(place.flatten()).unflatten(0, items.shape)
+        rows = self.inverse[items]
+        if items.numel() < self.n_distinct:
+            vectors = self.item_vectors(rows.flatten()).unflatten(0, items.shape)
         else:
-            vectors = self.fused(slice(None))[place]
+            vectors = self.item_vectors(slice(None))[rows]
         vectors = vectors * (items > 0).unsqueeze(-1)
         return vectors if self.ids is None else vectors + self.ids(items)
 
@@ -327,11 +271,11 @@ class IISAN(Recommender):
         if self.fusion is None:
             assert self.ids is not None
             return self.ids.table()
-        vectors = self.fused(slice(None))[self.place[1:]]
+        vectors = self.item_vectors(slice(None))[self.inverse[1:]]
         return vectors if self.ids is None else vectors + self.ids.table()
 
-    def fused(self, rows: Tensor | slice) -> Tensor:
-        """[M, D] of M rows of the layer states."""
+    def item_vectors(self, rows: Tensor | slice) -> Tensor:
+        """Linear(concat(W_v h_v, W_t h_t, W_m m)) of M rows of the layer states, [M, D]."""
         assert self.fusion is not None
         states = {modality: states(rows) for modality, states in self.states.items()}
         streams = [network(states[modality]) for modality, network in self.intra.items()]

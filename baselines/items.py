@@ -3,9 +3,9 @@
 "(MM)" is an embedding per item plus its projected features. The paper's section 3.2 says no more
 than that SASRec (MM) "directly mixes modal features into ID embeddings" and feeds them "into the
 original SASRec network as additional features". SASRec has one item embedding, used at the input
-and for scoring (Kang and McAuley 2018, section III-D), so the mixed embedding takes both places
-here: an item's features then also say what it is scored by, which is what they can do for a rare
-item. Features at the input alone are a reading (`mixed_table = False`).
+and for scoring (Kang and McAuley 2018, section III-D), so the mixed embedding has both uses here:
+the features of an item then also enter its scores, which helps rare items. Features at the input
+alone are a reading (`mixed_table = False`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class MixedItemEmbedding(nn.Module):
     """e_i + sum over modalities m of (W_m x_i^m + b_m); without modalities simply e_i.
 
     A modality that the catalogue lacks has no term; an item that lacks a modality has a learned
-    vector in the place of the projection.
+    vector in place of the projection.
     """
 
     def __init__(
@@ -52,25 +52,25 @@ class MixedItemEmbedding(nn.Module):
 
 
 class DistinctItems:
-    """Items of which no two have the same features, so that what follows from features alone is
-    computed once for all items that share them.
+    """One item for each distinct value of the features, so that vectors that depend on features
+    alone are computed once for all items that share them.
 
     Beauty's 2,423 items have 999 different texts.
     """
 
     ids: Tensor
-    """[U] in ascending order, each the first of its kind, beginning with 0, the padding"""
-    place: Tensor
-    """[N + 1]: item i has the features of item ids[place[i]]"""
+    """[U] ascending, the first item with each distinct value; ids[0] is 0, the padding"""
+    inverse: Tensor
+    """[N + 1]: item i has the features of item ids[inverse[i]] (as `torch.unique` calls it)"""
 
     def __init__(self, *features: tuple[Tensor, Tensor]) -> None:
         """features: for each modality, values [N + 1, ...] and where they are present [N + 1];
-        items that lack a modality are the same in it whatever their values. Without modalities
-        there are no items to tell apart, and both are empty."""
+        two items that lack a modality are equal in it whatever their values. Without modalities
+        both attributes are empty."""
         arrays = [(values.numpy(), present.tolist()) for values, present in features]
         seen: dict[tuple[bytes | None, ...], int] = {}
         ids: list[int] = []
-        place: list[int] = []
+        inverse: list[int] = []
         for item in range(len(arrays[0][1]) if arrays else 0):
             key = tuple(
                 values[item].tobytes() if present[item] else None for values, present in arrays
@@ -78,9 +78,9 @@ class DistinctItems:
             if key not in seen:
                 seen[key] = len(ids)
                 ids.append(item)
-            place.append(seen[key])
-        self.ids, self.place = torch.tensor(ids), torch.tensor(place)
+            inverse.append(seen[key])
+        self.ids, self.inverse = torch.tensor(ids), torch.tensor(inverse)
 
     def select(self, values: Tensor) -> Tensor:
-        """The rows of `ids`; without a copy where these are all, for features are large."""
+        """The rows of `ids`; not copied if these are all rows, because features are large."""
         return values if len(self.ids) == len(values) else values[self.ids]

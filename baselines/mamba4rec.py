@@ -6,12 +6,12 @@ embedding; layers of a Mamba block and a feed-forward network with GELU, each wi
 and LayerNorm; scores by the same item embedding, cross-entropy over all items.
 
 What the released code does differently, and which one is the default
-    residual    The code leaves the residual around the Mamba block out where there is one layer
-                alone. Followed; the default here has two.
+    residual    The code omits the residual around the Mamba block if there is one layer only.
+                Followed; the default here has two layers.
     start       The code redraws every linear layer from N(0, 0.02) and zeroes its bias, those
                 inside Mamba too: the step size then starts at softplus(0) = 0.69 in every channel,
-                not log-uniformly in [0.001, 0.1] as Mamba's section 3.6 has it, so that a state
-                forgets sooner. The paper does not mention it. `start = "mamba"` keeps Mamba's own
+                not log-uniformly in [0.001, 0.1] as in Mamba's section 3.6, so that a state
+                decays faster. The paper does not mention it. `start = "mamba"` keeps Mamba's own
                 start inside its block; `start = "released"` does as the code does.
     optimiser   The code: Adam 1e-3, batch 2,048 prefixes. Here: the engine's AdamW.
     scan        The code needs mamba-ssm and causal-conv1d; here `findrec.ops.selective_scan`.
@@ -89,15 +89,17 @@ class Mamba4Rec(Recommender):
 class Mamba4RecLayer(nn.Module):
     """LN(x + Dropout(Mamba(x))), then LN(h + FFN(h)); a single layer has no first residual."""
 
-    def __init__(self, config: Mamba4RecConfig, site: str) -> None:
+    def __init__(self, config: Mamba4RecConfig, random_stream: str) -> None:
         super().__init__()
         dim = config.dim
         self.residual = config.layers > 1
         sizes = MambaSizes(d_state=config.d_state, d_conv=config.d_conv, expand=config.expand)
         self.mamba = Mamba(dim, sizes)
-        self.dropout = Dropout(config.dropout, f"{site}.mamba")
+        self.dropout = Dropout(config.dropout, f"{random_stream}.mamba")
         self.norm = nn.LayerNorm(dim, eps=EPS)
-        self.feed = FeedForward(dim, 4 * dim, config.dropout, f"{site}.feed", activation=nn.GELU())
+        self.feed = FeedForward(
+            dim, 4 * dim, config.dropout, f"{random_stream}.feed", activation=nn.GELU()
+        )
         self.feed_norm = nn.LayerNorm(dim, eps=EPS)
         init_normal(self if config.start == "released" else self.feed)
 

@@ -14,12 +14,12 @@ Where the released code (`mmmlp.py`, for RecBole) differs from such a stack; `re
     * One LayerNorm serves as the norm of the ids at the start and of the state at the end.
 Default is the stack, whose layers have weights of their own.
 
-What we cannot follow. Images enter that code as raw pixels through a vision mixer that is run once
-without being trained, texts as 300-d word vectors; here both are the catalogue's frozen features,
-projected linearly to the width of an item embedding (FeatureProjection), which also is the one
-place where a modality that an item lacks becomes a learned vector. A modality that the dataset
-lacks has no stack. The article's own equations were not at hand in full: the modules are named
-after it, and what they compute is read from the code, less the points above.
+What cannot be followed. Images enter that code as raw pixels through a vision mixer that is run
+once without being trained, texts as 300-d word vectors; here both are the catalogue's frozen
+features, projected linearly to the width of an item embedding (FeatureProjection); an item that
+lacks a modality has a learned vector instead. A modality that the dataset lacks has no stack. The
+article's equations were not available in full: the modules are named after it, and their
+computation follows the code except for the points above.
 
 Sequences stay padded at the right, as in RecBole. Linear layers start from N(0, 0.02); sequence
 mixers, which are convolutions of width 1 in that code and so escape its initialisation, keep
@@ -33,7 +33,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, less_padding, of_items, pick
+from baselines.mixer import AxisMLP, last_position, per_item, relative_to_padding, select_position
 from findrec.layers import FeatureProjection, ItemEmbedding, init_normal
 from findrec.recommender import (
     Batch,
@@ -62,16 +62,28 @@ class MMMLPConfig(ModelConfig):
 class MixerLayer(nn.Module):
     """Pre-norm mixing along the sequence, then along the channels, each with a skip connection."""
 
-    def __init__(self, config: MMMLPConfig, site: str, *, uses: int = 1) -> None:
+    def __init__(self, config: MMMLPConfig, random_stream: str, *, uses: int = 1) -> None:
         super().__init__()
         p, length, dim = config.dropout, config.max_length, config.dim
         self.sequence_norm = nn.LayerNorm(dim)
         self.sequence = AxisMLP(
-            length, config.expansion * length, p, f"{site}.sequence", axis=-2, bias=True, uses=uses
+            length,
+            config.expansion * length,
+            p,
+            f"{random_stream}.sequence",
+            axis=-2,
+            bias=True,
+            uses=uses,
         )
         self.channel_norm = nn.LayerNorm(dim)
         self.channel = AxisMLP(
-            dim, config.expansion * dim, p, f"{site}.channel", axis=-1, bias=True, uses=uses
+            dim,
+            config.expansion * dim,
+            p,
+            f"{random_stream}.channel",
+            axis=-1,
+            bias=True,
+            uses=uses,
         )
         init_normal(self.channel)
 
@@ -80,21 +92,21 @@ class MixerLayer(nn.Module):
         x = x + self.sequence(self.sequence_norm(x), batch, use)
         return x + self.channel(self.channel_norm(x), batch, use)
 
-    def at(
+    def output_at(
         self,
         last: Tensor,
         x: Tensor,
         normed: Tensor,
         batch: Batch,
         use: int = 0,
-        offset: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """The same at one position of each user, -> [B, 1, D].
 
         last: [B]; x: [B, 1, D], the input there; normed: [B, L, D], the input everywhere after
-        `sequence_norm`; offset: as for `AxisMLP.at`.
+        `sequence_norm`; padding: as for `AxisMLP.output_at`.
         """
-        x = x + self.sequence.at(last, normed, batch, use, offset)
+        x = x + self.sequence.output_at(last, normed, batch, use, padding)
         return x + self.channel(self.channel_norm(x), batch, use)
 
 
@@ -105,14 +117,14 @@ class FeatureMixer(nn.Module):
     """
 
     def __init__(
-        self, config: MMMLPConfig, n_items: int, site: str, *, layers: int, shared: bool
+        self, config: MMMLPConfig, n_items: int, random_stream: str, *, layers: int, shared: bool
     ) -> None:
         super().__init__()
         self.n_items = n_items
         self.rounds = layers if shared else 1
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.layers = nn.ModuleList(
-            MixerLayer(config, f"{site}.{layer}", uses=self.rounds)
+            MixerLayer(config, f"{random_stream}.{layer}", uses=self.rounds)
             for layer in range(1 if shared else layers)
         )
 
@@ -128,17 +140,17 @@ class FeatureMixer(nn.Module):
         *before, final = [(layer, use) for use in range(self.rounds) for layer in self.layers]
         layer, use = final
         assert isinstance(layer, MixerLayer)
-        if not before:  # nothing was mixed yet: what is normed is a function of the item
+        if not before:  # no layer has mixed positions yet: normed vectors depend on the item alone
             norm = layer.sequence_norm
-            relative, offset = less_padding(
+            relative, padding = relative_to_padding(
                 lambda items: norm(start(items)), batch.items, self.n_items
             )
             x = start(batch.items.gather(1, last.unsqueeze(1)))
-            return layer.at(last, x, relative, batch, use, offset)
-        x = of_items(start, batch.items, self.n_items)
+            return layer.output_at(last, x, relative, batch, use, padding)
+        x = per_item(start, batch.items, self.n_items)
         for earlier, earlier_use in before:
             x = earlier(x, batch, earlier_use)
-        return layer.at(last, pick(x, last), layer.sequence_norm(x), batch, use)
+        return layer.output_at(last, select_position(x, last), layer.sequence_norm(x), batch, use)
 
 
 class MMMLP(Recommender):

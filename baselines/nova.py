@@ -1,4 +1,4 @@
-"""NOVA-BERT: side information steers where attention looks and never enters what it carries.
+"""NOVA-BERT: side information enters the queries and keys of attention and never its values.
 
 Liu et al., "Non-invasive Self-attention for Side Information Fusion in Sequential Recommendation",
 AAAI 2021, sections 3.4-3.6. Queries and keys come from an item's vector fused with its side
@@ -7,25 +7,25 @@ information, values from the item's vector alone:
     NOVA(R, R_id) = softmax(Q K^T / sqrt(d)) V,   Q = R W_Q,  K = R W_K,  V = R_id W_V
     R = F(R_id, f_1, ..., f_m)
 
-Every layer gets the same side information anew and fuses it with the item vectors that the layer
-below gave; those start as the pure id embeddings. The position is one more piece of side
-information (section 3.2), so nothing but ids travels up. F is one of section 3.5's fusors
+Every layer is given the same side information and fuses it with the item vectors from the layer
+below; those of the first layer are the id embeddings. The position is one more piece of side
+information (section 3.2), so the item vectors contain ids alone. F is one of section 3.5's fusors
 
     add      sum_i f_i
     concat   W (f_1 || ... || f_m) + b
     gating   sum_i G_i f_i,   G = softmax([f_1 ... f_m] w)
 
-of which gating is the default, the best in the paper's study. The rest is BERT4Rec, as section 3.6
-says: the cloze objective, post-norm blocks with GELU, the prediction head, the tied softmax.
+of which gating is the default, the best in the paper's study. The rest is BERT4Rec, as in section
+3.6: the cloze objective, post-norm blocks with GELU, the prediction head, the tied softmax.
 
 The side information here is text and image, projected linearly (FindRec's section 3.2 gives NOVA
 "product images and textual descriptions"; the original paper has categories and tags). Its
 projections at the cloze mask and at items that lack a modality are a learned vector; a modality
 that the dataset lacks is left out of the fusion.
 
-The authors published no code. Left open by the paper: whether layers share the fusor's weights (not
-here); normalisation and dropout of what is fused (each piece has BERT's LayerNorm for embeddings,
-else layers would fuse vectors of very different length; dropout on the ids alone); and sigma of the
+The authors published no code. The paper leaves open whether layers share the fusor's weights (not
+here); normalisation and dropout of the fused vectors (each has BERT's LayerNorm for embeddings,
+because they would differ much in length otherwise; dropout on the ids alone); and sigma of the
 gate, a symbol that the paper introduces as softmax. Hyperparameters are BERT4Rec's.
 """
 
@@ -73,7 +73,7 @@ class NOVAConfig(ModelConfig):
 
 
 class Fusor(nn.Module):
-    """F of section 3.5: m vectors of width D at each position into one."""
+    """F of section 3.5: fuses m vectors of width D at each position into one."""
 
     def __init__(self, kind: Fusion, inputs: int, dim: int) -> None:
         super().__init__()
@@ -99,14 +99,16 @@ class Fusor(nn.Module):
 class NOVALayer(nn.Module):
     """A BERT layer whose attention is non-invasive."""
 
-    def __init__(self, config: NOVAConfig, inputs: int, site: str) -> None:
+    def __init__(self, config: NOVAConfig, inputs: int, random_stream: str) -> None:
         super().__init__()
         dim, p = config.dim, config.dropout
         self.fusor = Fusor(config.fusion, inputs, dim)
-        self.attention = SelfAttention(dim, config.heads, p, f"{site}.attention", causal=False)
-        self.attention_dropout = Dropout(p, f"{site}.attention.out")
+        self.attention = SelfAttention(
+            dim, config.heads, p, f"{random_stream}.attention", causal=False
+        )
+        self.attention_dropout = Dropout(p, f"{random_stream}.attention.out")
         self.attention_norm = nn.LayerNorm(dim, eps=EPS)
-        self.feed = FeedForward(dim, 4 * dim, p, f"{site}.feed", activation=nn.GELU())
+        self.feed = FeedForward(dim, 4 * dim, p, f"{random_stream}.feed", activation=nn.GELU())
         self.feed_norm = nn.LayerNorm(dim, eps=EPS)
 
     def forward(self, ids: Tensor, side: Sequence[Tensor], batch: Batch) -> Tensor:

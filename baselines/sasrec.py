@@ -6,8 +6,8 @@ scores by the same item embedding (III-D, "shared item embedding").
 What differs, and which one is the default
     loss        The paper: binary cross-entropy with one sampled negative per position (III-E).
                 Here: cross-entropy over all items, as in RecBole. Klenitskiy and Vasilev (RecSys
-                2023) show that this alone lifts SASRec above BERT4Rec; the sampled loss is
-                the best-known way to make it look weak.
+                2023) show that with it SASRec surpasses BERT4Rec; the sampled loss is a
+                well-known reason for weak SASRec results.
     LayerNorm   The paper: before each half (III-C, "pre"), and its code leaves keys and values
                 unnormalised, adds the residual to the normalised queries and has no projection
                 after the heads. RecBole: after each half, and on the embedding ("post"). Default
@@ -17,11 +17,11 @@ What differs, and which one is the default
                 RecBole: GELU, inner width 4 D, no dropout inside, two heads. Default RecBole's;
                 the variant `as-published` is the paper's but for the dropout inside.
     embedding   The released code multiplies item embeddings by sqrt(D); RecBole normalises item
-                plus position. Default the latter, which makes the former void.
+                plus position. Default the latter; the scaling has then little effect.
     positions   The paper pads at the left, so that its positions count back from the window's end,
-                in training from the last position trained. Then a state depends on how many items
-                follow it, and the sum over all prefixes is another loss. Here positions count from
-                the first item of the window, as in RecBole.
+                in training from the last trained position. A state then depends on how many items
+                follow it, and training on all positions is not training on all prefixes. Here
+                positions count from the first item of the window, as in RecBole.
     start       The released code: Xavier (TensorFlow's default). RecBole: N(0, 0.02). Default the
                 latter.
 

@@ -17,12 +17,13 @@ equation here is the released code's: perceptrons without biases and with GELU, 
 around a layer, N(0, 0.02) for all weights, one layer applied `layers` times.
 
 Where we depart from that code
-    * Its padding item has an attribute of its own, whose vector is learned; here padding is silent.
+    * Its padding item has an attribute of its own, whose vector is learned; here padding is zero.
     * Its window is fixed at 50; here it is `max_length`.
-    * It reads the attributes that its configuration lists, which is not published; we read genre,
-      brand and category, as far as the dataset has them. Without any, the feature direction is left
-      out. Vectors of several values are averaged (`pooling_mode: mean` in MLP4Rec's configuration).
-    * The last layer computes the one vector that is read.
+    * It reads the attributes that its configuration lists, which is not published; here they are
+      genre, brand and category, if the dataset has them. Without any, there is no feature
+      perceptron. Vectors of several values are averaged (`pooling_mode: mean` in MLP4Rec's
+      configuration).
+    * The last layer computes only the vector that is used.
 
 Sequences stay padded at the right, as in RecBole, so position t of the window is the t-th item.
 """
@@ -33,7 +34,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.mixer import AxisMLP, last_position, less_padding, pick
+from baselines.mixer import AxisMLP, last_position, relative_to_padding, select_position
 from findrec.layers import ItemEmbedding, init_normal
 from findrec.recommender import (
     Attribute,
@@ -75,9 +76,9 @@ class AttributeEmbedding(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """[B, L] ids -> [B, L, D]"""
         values = self.values[items]
-        there = (values > 0).to(self.weight.dtype)
-        total = (nn.functional.embedding(values, self.weight) * there.unsqueeze(-1)).sum(-2)
-        return total / there.sum(-1, keepdim=True).clamp(min=1)
+        present = (values > 0).to(self.weight.dtype)
+        total = (nn.functional.embedding(values, self.weight) * present.unsqueeze(-1)).sum(-2)
+        return total / present.sum(-1, keepdim=True).clamp(min=1)
 
 
 class SMLP4Rec(Recommender):
@@ -99,9 +100,9 @@ class SMLP4Rec(Recommender):
             if config.attributes and name in catalogue.attributes
         )
 
-        def mixer(size: int, axis: int, site: str) -> AxisMLP:
+        def mixer(size: int, axis: int, random_stream: str) -> AxisMLP:
             inner, p = config.expansion * size, config.dropout
-            return AxisMLP(size, inner, p, site, axis=axis, bias=False, uses=config.layers)
+            return AxisMLP(size, inner, p, random_stream, axis=axis, bias=False, uses=config.layers)
 
         self.norm = nn.LayerNorm(config.dim)
         self.sequence = mixer(config.max_length, -2, "sequence")
@@ -114,18 +115,18 @@ class SMLP4Rec(Recommender):
         last = last_position(batch)
         final = self.config.layers - 1
         if final == 0:
-            # Nothing was mixed yet: what is normed is a function of the item, and the attributes
-            # are read at the last position alone.
-            normed, offset = less_padding(
+            # No layer has mixed positions yet: normed vectors depend on the item alone, and the
+            # attributes are used at the last position alone.
+            normed, padding = relative_to_padding(
                 lambda items: self.norm(self.items(items)), batch.items, self.n_items
             )
             column = self.block(batch.items.gather(1, last.unsqueeze(1)))
-            y = self.last_layer(normed, column, last, batch, final, offset)
+            y = self.last_layer(normed, column, last, batch, final, padding)
         else:
             x = self.block(batch.items)
             for layer in range(final):
                 x = self.layer(x, batch, layer)
-            y = self.last_layer(self.norm(x[:, 0]), pick(x, last), last, batch, final)
+            y = self.last_layer(self.norm(x[:, 0]), select_position(x, last), last, batch, final)
         state = self.final_norm(y)
         return Output(state.expand(-1, batch.items.shape[1], -1))  # the last position is read
 
@@ -149,15 +150,15 @@ class SMLP4Rec(Recommender):
         last: Tensor,
         batch: Batch,
         use: int,
-        offset: Tensor | None = None,
+        padding: Tensor | None = None,
     ) -> Tensor:
-        """The same at the id and the last position alone, [B, 1, D], from what that reads.
+        """The layer's output for the id at the last position alone, [B, 1, D].
 
         normed: [B, L, D], the ids' rows after the norm; column: [B, F, 1, D], the last position
-        before it; last: [B]; offset: as for `AxisMLP.at`.
+        before it; last: [B]; padding: as for `AxisMLP.output_at`.
         """
         n = self.norm(column)
-        y = self.sequence.at(last, normed.unsqueeze(1), batch, use, offset)
+        y = self.sequence.output_at(last, normed.unsqueeze(1), batch, use, padding)
         y = y + self.channel(n[:, :1], batch, use)
         if self.feature is not None:
             y = y + self.feature(n.flatten(-2), batch, use)[:, :1].unsqueeze(-2)

@@ -2,7 +2,7 @@
 
 One block is: fused projection of queries, keys and values, attention, projection, feed-forward
 network, each half with dropout, residual and LayerNorm. `SelfAttention` of `findrec.layers` takes
-three different inputs; here they are one, so that one product makes all three.
+three different inputs; here they are the same, so that one product computes all three.
 
 Shapes: B users, L positions, D width, H heads.
 """
@@ -68,16 +68,16 @@ class TransformerEncoder(nn.Module):
         return self.last_norm(x)
 
     def mask(self, x: Tensor, valid: Tensor) -> Tensor:
-        """What is added to the scores: 0 where a position may look, very negative elsewhere.
+        """Added to the scores: 0 where attention is allowed, very negative elsewhere.
 
-        [L, L] if causal, where padding stands to the right of all that is read; else [B, 1, 1, L].
-        Finite, so that a row of nothing but padding gives no NaN.
+        [L, L] if causal (padding is at the right, so no valid position attends to it); else
+        [B, 1, 1, L]. Finite, so that a row of padding alone gives no NaN.
         """
-        never = torch.finfo(x.dtype).min
+        lowest = torch.finfo(x.dtype).min
         if self.causal:
             length = x.shape[-2]
-            return torch.full((length, length), never, dtype=x.dtype, device=x.device).triu(1)
-        return (~valid).to(x.dtype)[..., None, None, :] * never
+            return torch.full((length, length), lowest, dtype=x.dtype, device=x.device).triu(1)
+        return (~valid).to(x.dtype)[..., None, None, :] * lowest
 
 
 class Block(nn.Module):
@@ -90,7 +90,7 @@ class Block(nn.Module):
         inner: int,
         dropout: float,
         attention_dropout: float,
-        site: str,
+        random_stream: str,
         norm: Norm,
         activation: Activation,
     ) -> None:
@@ -104,9 +104,9 @@ class Block(nn.Module):
         self.activation = nn.GELU() if activation == "gelu" else nn.ReLU()
         self.attention_norm = nn.LayerNorm(dim, eps=EPS)
         self.feed_norm = nn.LayerNorm(dim, eps=EPS)
-        self.weight_dropout = Dropout(attention_dropout, f"{site}.weights")
-        self.attention_dropout = Dropout(dropout, f"{site}.attention")
-        self.feed_dropout = Dropout(dropout, f"{site}.feed")
+        self.weight_dropout = Dropout(attention_dropout, f"{random_stream}.weights")
+        self.attention_dropout = Dropout(dropout, f"{random_stream}.attention")
+        self.feed_dropout = Dropout(dropout, f"{random_stream}.feed")
 
     def forward(self, x: Tensor, mask: Tensor, batch: Batch) -> Tensor:
         """x: [B, L, D]; mask: added to the scores, broadcast to [B, H, L, L]."""

@@ -7,7 +7,7 @@ between two views of a sequence (eqs. 8-10), transductive fine-tuning with an ID
 the text.
 
 The model is trained from scratch on one dataset, in the transductive setting: the authors'
-pre-training on five other Amazon domains is another data set's knowledge, which no other row has.
+pre-training on five other Amazon domains would be data that no other row is given.
 `contrast` > 0 adds the two pre-training tasks to the recommendation loss on this dataset's own
 sequences.
 
@@ -21,7 +21,7 @@ What differs, and which one is the default
                 of them, so that one product serves all experts.
     modalities  UniSRec knows text alone. Images get an adaptor of their own, and the outputs are
                 added; a modality that the dataset lacks has no adaptor, and an item that lacks one
-                has a learned vector in the place of the adaptor's output.
+                has a learned vector in place of the adaptor's output.
     tasks       The code takes B prefixes of a batch; here one prefix is drawn of each user. Its
                 second augmentation (dropping words) needs the encoder, and is left out: items are
                 dropped, with the code's ratio of 0.2. Negatives whose target is the anchor's are
@@ -29,7 +29,6 @@ What differs, and which one is the default
                 scored, with the ID embedding.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +41,7 @@ from baselines.transformer import EPS, PositionEmbedding, TransformerEncoder
 from findrec.layers import Dropout, ItemEmbedding, init_normal
 from findrec.ops import normal, uniform
 from findrec.recommender import (
+    Aux,
     Batch,
     Catalogue,
     Features,
@@ -120,13 +120,13 @@ class UniSRec(Recommender):
         scaled = states / self.config.temperature
         if not (batch.training and self.config.contrast):
             return Output(scaled)
-        taps = {
+        aux = {
             "items": normalize(items, dim=-1),
             "ids": batch.items,
             "states": states,
             "view": self.second_view(batch),
         }
-        return Output(scaled, taps)
+        return Output(scaled, aux)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Item vectors v + e and states of norm 1 (eqs. 6-7), each [B, L, D]."""
@@ -150,52 +150,52 @@ class UniSRec(Recommender):
     # ---- contrastive tasks, eqs. 8-10 ------------------------------------------------------
 
     def second_view(self, batch: Batch) -> Tensor:
-        """States of the sequence without a share of its items, [B, L, D], after each position.
+        """States of the sequence with a share of its items dropped, [B, L, D].
 
-        The first item always stays. What is left moves together, and a position reads the state
-        after the last item that was kept up to it.
+        The first item is always kept. The kept items move to the left; the state at a position is
+        the one after the last item that was kept up to that position.
         """
         length = batch.items.shape[-1]
         draws = uniform(batch.key, "view.drop", batch.rows, length)
         first = torch.arange(length, device=batch.items.device) == 0
         keep = ((draws >= self.config.drop_items) | first) & batch.valid
-        place = keep.cumsum(-1) - 1
-        # What is dropped goes to a further column, which is cut off.
-        room = torch.zeros_like(batch.items[..., :1]).expand(-1, length + 1)
-        kept = room.scatter(-1, torch.where(keep, place, length), batch.items)[..., :length]
+        moved_to = keep.cumsum(-1) - 1
+        # Dropped items are written to one further column, which is cut off.
+        wider = torch.zeros_like(batch.items[..., :1]).expand(-1, length + 1)
+        kept = wider.scatter(-1, torch.where(keep, moved_to, length), batch.items)[..., :length]
         seed, step = batch.key.unbind()
         # A key that no step has, so that both views have draws of their own.
         view = Batch(kept, batch.rows, torch.stack([seed, ~step]), batch.training)
         states = self.encode(view)[1]
-        return states.gather(-2, place.clamp(min=0).unsqueeze(-1).expand_as(states))
+        return states.gather(-2, moved_to.clamp(min=0).unsqueeze(-1).expand_as(states))
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
-        """Eqs. 8 and 9 over one prefix of each user, drawn among those whose next item is known."""
-        if not taps:
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+        """Eqs. 8 and 9 over one prefix of each user, drawn among those that have a next item."""
+        if not aux:
             return {}
         choices = valid.sum(-1) - 1
         users = torch.arange(len(valid), device=valid.device)
         draw = uniform(key, "prefix", users)
         end = (draw * choices).long().clamp(max=choices - 1).clamp(min=0)
         target_at = (end + 1).clamp(max=valid.shape[-1] - 1)
-        state = _at(taps["states"], end)
-        targets = taps["ids"].gather(-1, target_at.unsqueeze(-1)).squeeze(-1)
+        state = _at(aux["states"], end)
+        targets = aux["ids"].gather(-1, target_at.unsqueeze(-1)).squeeze(-1)
         usable = choices > 0
         same = (targets.unsqueeze(-1) == targets) & (users.unsqueeze(-1) != users)
-        hidden = same | ~usable
+        masked = same | ~usable
         return {
-            "sequence_item": self.contrast(state, _at(taps["items"], target_at), hidden, usable),
-            "sequence_sequence": self.contrast(state, _at(taps["view"], end), hidden, usable),
+            "sequence_item": self.contrast(state, _at(aux["items"], target_at), masked, usable),
+            "sequence_sequence": self.contrast(state, _at(aux["view"], end), masked, usable),
         }
 
-    def contrast(self, left: Tensor, right: Tensor, hidden: Tensor, usable: Tensor) -> Tensor:
-        """-log softmax of each left's own right among all rights that are not hidden, averaged."""
+    def contrast(self, left: Tensor, right: Tensor, masked: Tensor, usable: Tensor) -> Tensor:
+        """Mean over users of -log softmax of the own pair among all pairs that are not masked."""
         logits = left @ right.transpose(-1, -2) / self.config.temperature
-        logits = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
+        logits = logits.masked_fill(masked, torch.finfo(logits.dtype).min)
         own = logits.log_softmax(-1).diagonal(dim1=-2, dim2=-1)
         return -(own * usable).sum() / usable.sum().clamp(min=1)
 
-    def term_weights(self) -> dict[str, float]:
+    def aux_loss_weights(self) -> dict[str, float]:
         """l_SI + lambda l_SS (eq. 10), times `contrast`."""
         weight = self.config.contrast
         if not weight:
@@ -209,69 +209,69 @@ class UniSRec(Recommender):
 class Adaptor(nn.Module):
     """Whitening and experts of one modality: sum_k g_k (x - b_k) W_k (eqs. 2-5).
 
-    What does not depend on the position is computed for the items, and once for items with the
-    same features, wherever there are fewer of those than positions.
+    What does not depend on the position is computed once for each distinct item, if there are
+    fewer of those than positions.
     """
 
     values: Tensor
     """[U, F], of the items with different features"""
     present: Tensor
-    place: Tensor
-    """[N + 1], each item's row in `values`"""
+    inverse: Tensor
+    """[N + 1], each item's row in `values`, see `DistinctItems`"""
 
-    def __init__(self, features: Features, config: UniSRecConfig, site: str) -> None:
+    def __init__(self, features: Features, config: UniSRecConfig, random_stream: str) -> None:
         super().__init__()
         distinct = DistinctItems((features.values, features.present))
         self.register_buffer("values", distinct.select(features.values), persistent=False)
         self.register_buffer("present", distinct.select(features.present), persistent=False)
-        self.register_buffer("place", distinct.place, persistent=False)
+        self.register_buffer("inverse", distinct.inverse, persistent=False)
         width, experts = features.values.shape[1], config.experts
-        self.site = site
+        self.random_stream = random_stream
         self.experts = nn.Linear(width, experts * config.dim, bias=False)
         self.whitening = nn.Parameter(torch.zeros(experts, width))
         self.gate = nn.Parameter(torch.zeros(experts, width))
         self.noise = nn.Parameter(torch.zeros(experts, width))
         self.missing = nn.Parameter(torch.zeros(config.dim))
-        self.dropout = Dropout(config.adaptor_dropout, f"{site}.features")
+        self.dropout = Dropout(config.adaptor_dropout, f"{random_stream}.features")
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, L] ids -> [B, L, D], zero at padding."""
-        place = self.place[batch.items]
-        vectors = self.noisy(place, batch) if batch.training else self.clean(place)
+        rows = self.inverse[batch.items]
+        vectors = self.noisy(rows, batch) if batch.training else self.clean(rows)
         return vectors * batch.valid.unsqueeze(-1)
 
     def table(self) -> Tensor:
         """[N, D] of all items, with clean gates."""
-        return self.mixed(self.values, self.present)[self.place[1:]]
+        return self.mixed(self.values, self.present)[self.inverse[1:]]
 
-    def clean(self, place: Tensor) -> Tensor:
+    def clean(self, rows: Tensor) -> Tensor:
         """Rows [...] of `values` -> [..., D], without noise and dropout."""
-        if place.numel() < len(self.values):
-            return self.mixed(self.values[place], self.present[place])
-        return self.mixed(self.values, self.present)[place]
+        if rows.numel() < len(self.values):
+            return self.mixed(self.values[rows], self.present[rows])
+        return self.mixed(self.values, self.present)[rows]
 
     def mixed(self, x: Tensor, present: Tensor) -> Tensor:
         """Features [..., F] -> [..., D] with clean gates."""
         experts = len(self.experts.weight)
-        # One product for experts and gates: a product with so few columns as gates is a slow one.
+        # One product for experts and gates, because one with as few columns as gates is slow.
         product = linear(x, torch.cat([self.experts.weight, self.gate]))
         outputs, logits = product.split([experts, len(self.gate)], dim=-1)
         return self.mix(outputs, logits.softmax(-1), present)
 
-    def noisy(self, place: Tensor, batch: Batch) -> Tensor:
+    def noisy(self, rows: Tensor, batch: Batch) -> Tensor:
         """Rows [B, L] of `values` -> [B, L, D] in training."""
-        logits, spread = self.gates(place).unflatten(-1, (2, -1)).unbind(-2)
-        draws = normal(batch.key, f"{self.site}.gate", batch.rows, *logits.shape[1:])
+        logits, spread = self.gates(rows).unflatten(-1, (2, -1)).unbind(-2)
+        draws = normal(batch.key, f"{self.random_stream}.gate", batch.rows, *logits.shape[1:])
         logits = logits + draws.to(logits.dtype) * softplus(spread)  # eq. 5
-        outputs = self.experts(self.dropout(self.values[place], batch))
-        return self.mix(outputs, logits.softmax(-1), self.present[place])
+        outputs = self.experts(self.dropout(self.values[rows], batch))
+        return self.mix(outputs, logits.softmax(-1), self.present[rows])
 
-    def gates(self, place: Tensor) -> Tensor:
+    def gates(self, rows: Tensor) -> Tensor:
         """Rows [...] of `values` -> [..., 2 K]: x W_g and x W_noise, which dropout leaves alone."""
         weight = torch.cat([self.gate, self.noise])
-        if place.numel() < len(self.values):
-            return linear(self.values[place], weight)
-        return linear(self.values, weight)[place]
+        if rows.numel() < len(self.values):
+            return linear(self.values[rows], weight)
+        return linear(self.values, weight)[rows]
 
     def mix(self, outputs: Tensor, gates: Tensor, present: Tensor) -> Tensor:
         """Products x W_k [..., K D] and gates [..., K] -> [..., D] (eqs. 2 and 3).

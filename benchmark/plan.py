@@ -1,26 +1,32 @@
-"""Tables and figures -> the units that they need, and which of those the store lacks.
+"""Tables and figures -> the specs that they need, and which of those the store lacks.
 
-Tables share units: the base configuration of Tables 2, 5-9 and Figure 3 is one unit, trained once.
+Tables share specs: the base configuration of Tables 2, 5-9 and Figure 3 is one spec, trained once.
+Results from elsewhere are planned from their own records, without resolving settings.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.bundle import BundleMeta, load_bundle
 from benchmark.data.config import Counts, dataset_names
+from benchmark.data.meta import BundleMeta, bundle_meta
 from benchmark.errors import InputError
-from benchmark.identity import config_hash, hashes
-from benchmark.records import RunRecord, Unit
-from benchmark.registry import CONFIGS, Profile, Resolved, pick, read, resolve, rows
-from benchmark.store import Status, Store
-from findrec.recommender import Recommender
+from benchmark.runs.identity import config_hash, hashes
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunRecord, RunResult
+from benchmark.runs.spec import Protocol, RunKey, RunSpec
+from benchmark.runs.store import Status, Stored
+from benchmark.settings.registry import CONFIGS, Profile, methods, pick
+from benchmark.settings.resolve import resolve
+from benchmark.yaml_files import read_model
 
 OWN_MODEL = "FindRec"
+FEATURE_CONTROL_VARIANTS = ("permuted-features", "no-features")
+"""Variants that every multimodal method has."""
 
 
 class Experiment(BaseModel):
@@ -44,139 +50,189 @@ class _Experiments(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """A unit and where each of its seeds stands in the store."""
+    """What one place of a table needs, and how each of its seeds stands in the store."""
 
-    unit: Unit
-    states: dict[int, Status]
-    seconds: float
+    key: RunKey
+    spec: RunSpec | None
+    """None where results from elsewhere are taken as they are and hold no run of the key."""
+    runs: Mapping[int, Stored]
+    """By seed."""
+    seconds: float = 0.0
     """Estimated time of one seed on one CPU core."""
     problem: str = ""
-    """Why the unit cannot be run here: its dataset cannot be had."""
+    """Why the spec cannot be run here: its dataset cannot be had."""
+
+    @property
+    def states(self) -> dict[int, Status]:
+        """How each seed stands."""
+        return {seed: stored.status for seed, stored in self.runs.items()}
 
     def to_run(self, *, reuse_stale: bool = False) -> list[int]:
         """Seeds that have no run to use; failed ones are tried again."""
-        usable = ("complete", "stale") if reuse_stale else ("complete",)
-        if self.problem:
+        if self.problem or self.spec is None:
             return []
-        return [seed for seed, state in self.states.items() if state not in usable]
+        usable = self.usable(reuse_stale=reuse_stale)
+        return [seed for seed in self.runs if seed not in usable]
+
+    def usable(self, *, reuse_stale: bool) -> tuple[int, ...]:
+        """Seeds whose finished runs a request shows: current ones, and stale ones if it asks so."""
+        wanted = ("complete", "stale") if reuse_stale else ("complete",)
+        return tuple(seed for seed, state in self.states.items() if state in wanted)
+
+    def results(self, *, reuse_stale: bool) -> list[RunResult]:
+        """The runs of the usable seeds."""
+        stored = [self.runs[seed].result for seed in self.usable(reuse_stale=reuse_stale)]
+        return [result for result in stored if result is not None]
 
 
 @cache
 def experiments() -> dict[str, Experiment]:
     """All experiments by name (table2 ... fig3, curves)."""
-    return read(CONFIGS / "experiments.yaml", _Experiments).experiments
+    return read_model(CONFIGS / "experiments.yaml", _Experiments).experiments
 
 
-def units(
+def specs(
     names: Sequence[str],
     profile: Profile,
     *,
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
-) -> list[Unit]:
-    """The units that the named experiments need, each once, in the order of the tables' rows.
+) -> list[RunSpec]:
+    """The specs that the named experiments need, each once, in the order of the tables' rows.
 
     Raises InputError for an unknown experiment, model or dataset.
     """
-    found: dict[tuple[str, str, str], Unit] = {}
+    found: dict[tuple[str, str, str], RunSpec] = {}
     for name in names:
         experiment = pick(name, experiments(), "table or figure")
         for dataset in datasets or profile.run_on:
             for model, variant in _members(experiment, models):
-                unit = unit_of(model, dataset, profile, variant)
-                base = unit_of(model, dataset, profile)
-                if config_hash(unit) == config_hash(base):
-                    unit = base  # a swept value that the base has already
-                found.setdefault((dataset, model, unit.variant), unit)
+                spec = spec_of(model, dataset, profile, variant)
+                base = spec_of(model, dataset, profile)
+                if config_hash(spec) == config_hash(base):
+                    spec = base  # a swept value that the base has already
+                found.setdefault((dataset, model, spec.variant), spec)
     return list(found.values())
 
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
-    shown = list(rows()) if experiment.models == "all" else list(experiment.models)
+    shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is None:
-        wanted = [name for name in shown if rows()[name].group != "reading"]
+        wanted = [name for name in shown if methods()[name].category != "reading"]
     else:
-        wanted = [name for name in models if pick(name, rows(), "model").name in shown]
+        wanted = [name for name in models if pick(name, methods(), "model").name in shown]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
             members.append((name, variant))
-        if experiment.modality_controls and rows()[name].modalities:
+        if experiment.modality_controls and methods()[name].modalities:
             members += [
-                (name, v)
-                for v in ("permuted-features", "no-features")
-                if v in rows()[name].variants
+                (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
     return members
 
 
-def unit_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> Unit:
-    """The unit with all its settings resolved."""
-    return unit_from(resolve(model, dataset, profile, variant), dataset, profile, variant)
-
-
-def unit_from(resolved: Resolved, dataset: str, profile: Profile, variant: str) -> Unit:
-    """The unit with the given settings, under a variant's name."""
-    control = resolved.row.group == "control"
-    config = asdict(resolved.config)
-    max_length = config.get("max_length", profile.model.get("max_length", 50))
-    training = {} if control else resolved.training.model_dump()
-    return Unit(
-        dataset=dataset,
-        model=resolved.row.name,
-        variant=variant,
-        profile=profile.name,
-        implementation=resolved.row.class_path,
-        modalities=resolved.row.modalities,
-        config=config,
-        training=training,
-        protocol={
-            "split": "leave-one-out",
-            "candidates": "all items, history not masked",
-            "max_length": max_length,
-            "stride": max(round(resolved.training.stride * max_length), 1),
-            "prefixes": resolved.training.prefixes,
-            "max_users": profile.max_users,
-            "features": resolved.features,
-            "control": control,
-        },
-    )
+def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:
+    """The spec with all its settings resolved. Raises InputError as `resolve` does."""
+    return resolve(model, dataset, profile, variant).spec
 
 
 def plan(
-    wanted: Sequence[Unit],
+    wanted: Sequence[RunSpec],
     seeds: Sequence[int],
-    store: Store,
+    runs: RunSet,
     *,
     data: Path | None = None,
-    trust: bool = False,
+    as_stored: bool = False,
     feature_control_seeds: int | None = None,
 ) -> list[Planned]:
-    """How each unit stands in the store. Controls have one seed, since nothing in them is random.
+    """How each spec stands in the store. Controls have one seed, since nothing in them is random.
 
-    trust: take runs as they are, whatever code and data they were made with; needs no bundle.
+    as_stored: take runs as they are, whatever code and data they were made with; needs no bundle.
     feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
     """
     metas: dict[str, BundleMeta] = {}
     problems: dict[str, str] = {}
-    if not trust:
-        metas, problems = _metas(list(dict.fromkeys(unit.dataset for unit in wanted)), data)
+    if not as_stored:
+        metas, problems = _metas(list(dict.fromkeys(spec.dataset for spec in wanted)), data)
     planned = []
-    for unit in wanted:
-        meta = metas.get(unit.dataset)
-        parts = hashes(unit, meta.data_hash) if meta is not None else None
-        own = seeds
-        if unit.protocol["control"]:
-            own = seeds[:1]
-        elif unit.protocol["features"] != "real":
-            own = seeds[:feature_control_seeds]
-        stored = {seed: store.status(unit.key, seed, parts) for seed in own}
+    for spec in wanted:
+        meta = metas.get(spec.dataset)
+        parts = hashes(spec, meta.data_hash) if meta is not None else None
+        own = _seeds(seeds, spec.protocol, feature_control_seeds)
+        stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
-        seconds = _estimate(unit, meta.counts, records) if meta is not None else 0.0
-        states = {seed: s.status for seed, s in stored.items()}
-        planned.append(Planned(unit, states, seconds, problems.get(unit.dataset, "")))
+        seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
+        problem = problems.get(spec.dataset, "")
+        planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
+
+
+def plan_stored(
+    names: Sequence[str],
+    profile: Profile,
+    seeds: Sequence[int],
+    runs: RunSet,
+    *,
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+) -> list[Planned]:
+    """What the named experiments show of results from elsewhere, taken as they are.
+
+    A spec is the one that the stored records hold: no setting is resolved, no class imported, and
+    no bundle needed. Rows and variants are those of the YAML files. Seeds whose settings differ
+    from those of the first are stale. Raises InputError for an unknown experiment or model.
+    """
+    found: dict[RunKey, Planned] = {}
+    for name in names:
+        experiment = pick(name, experiments(), "table or figure")
+        for dataset in datasets or profile.run_on:
+            for model, variant in _members(experiment, models):
+                key = RunKey(profile.name, dataset, model, variant)
+                spec = runs.spec(key, seeds)
+                base = key._replace(variant="base")
+                if spec is None and _is_as_base(key, runs.spec(base, seeds)):
+                    key, spec = base, runs.spec(base, seeds)
+                if key not in found:
+                    found[key] = _as_stored(key, spec, seeds, runs, profile)
+    return list(found.values())
+
+
+def _as_stored(
+    key: RunKey, spec: RunSpec | None, seeds: Sequence[int], runs: RunSet, profile: Profile
+) -> Planned:
+    own = seeds
+    if spec is not None:
+        own = _seeds(seeds, spec.protocol, profile.feature_control_seeds)
+    elif methods()[key.model].category == "control":
+        own = seeds[:1]
+    elif key.variant in FEATURE_CONTROL_VARIANTS:
+        own = seeds[: profile.feature_control_seeds]
+    stored = {seed: runs.status(key, seed) for seed in own}
+    for seed, run in stored.items():
+        if run.status == "complete" and run.record is not None and run.record.spec != spec:
+            problem = "made with other settings than the first seed"
+            stored[seed] = replace(run, status="stale", problem=problem)
+    return Planned(key, spec, stored)
+
+
+def _is_as_base(key: RunKey, base: RunSpec | None) -> bool:
+    """Whether a variant sweeps a value that the stored base has already."""
+    change = methods()[key.model].variants.get(key.variant)
+    if change is None or base is None:
+        return False
+    only_model = not (change.training or change.protocol or change.datasets or change.profiles)
+    return only_model and change.model.items() <= base.config.items()
+
+
+def _seeds(
+    seeds: Sequence[int], protocol: Protocol, feature_control_seeds: int | None
+) -> Sequence[int]:
+    """Those of the seeds that a spec is run with."""
+    if protocol.control:
+        return seeds[:1]
+    return seeds if protocol.features == "real" else seeds[:feature_control_seeds]
 
 
 def _metas(
@@ -189,7 +245,7 @@ def _metas(
     metas, problems = {}, {}
     for dataset in datasets:
         try:
-            metas[dataset] = load_bundle(dataset, root=data).meta
+            metas[dataset] = bundle_meta(dataset, root=data)
         except InputError as error:
             if dataset not in dataset_names():
                 raise
@@ -199,25 +255,25 @@ def _metas(
     return metas, problems
 
 
-def _estimate(unit: Unit, counts: Counts, records: Sequence[RunRecord]) -> float:
+def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
     """Seconds of one seed on one core: from its own earlier runs, else from the budget.
 
-    Without earlier runs the row's `cost` (milliseconds a training position at width 64, measured)
-    is multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor
-    of two or so, since nobody knows when a run reaches its plateau.
+    Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is
+    multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor of
+    two or so, since nobody knows when a run reaches its plateau.
     """
-    if unit.protocol["control"]:
+    if spec.training is None:
         return 5.0
     timed = [r.timings.training + r.timings.evaluation for r in records if r.status == "ok"]
     if timed:
         return sum(timed) / len(timed)
-    length = int(unit.protocol["max_length"])
-    users = min(unit.protocol["max_users"] or counts.users, counts.users)
-    row = rows()[unit.model]
+    length = spec.protocol.max_length
+    users = min(spec.protocol.max_users or counts.users, counts.users)
+    method = methods()[spec.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
-    if issubclass(row.cls, Recommender) and row.cls.fixed_length:
+    if getattr(method.cls, "fixed_length", False):
         positions = length
-    batch = min(unit.training["batch_size"], users)
-    width = max(unit.config.get("align_dim", 0), unit.config.get("dim", 64)) / 64
-    steps = unit.training["steps"]
-    return 1e-3 * row.cost * positions * batch * steps * width
+    batch = min(spec.training.batch_size, users)
+    width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64
+    steps = spec.training.steps
+    return 1e-3 * method.cost * positions * batch * steps * width

@@ -1,49 +1,39 @@
-"""One unit, whole: bundle -> sequences -> training -> ranks -> store.
+"""One run spec, whole: bundle -> split -> training -> ranks -> store.
 
-The one place to read how a number comes to be.
+Read this and `benchmark/core.py` to see how a number comes to be. The core turns a loaded bundle
+into ranks and is what the code hash covers; here stands what surrounds it: loading, hashes,
+records, memory, failures.
 """
 
-import dataclasses
-import importlib
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from baselines.controls import Control
 from benchmark.analyse.statistics import RULES_HASH
+from benchmark.core import Outcome, apply_feature_control, builder, compute, split
 from benchmark.data.bundle import load_bundle
-from benchmark.data.sequences import Sequences, leave_one_out
+from benchmark.data.content import Bundle
 from benchmark.errors import InputError
-from benchmark.evaluate.ranks import NanScores, rank_targets, rank_targets_stacked
-from benchmark.identity import hashes, identity
-from benchmark.records import (
-    Curves,
-    Environment,
-    Hashes,
-    IntArray,
-    Ranks,
-    RunRecord,
-    RunResult,
-    Timings,
-    Unit,
-)
-from benchmark.store import Store
-from benchmark.train.engine import Progress, SeedCurve, Trained, train
-from benchmark.train.schedule import Training
+from benchmark.preflight import check_contract
+from benchmark.runs.checkpoint import CheckpointFile
+from benchmark.runs.code import code_of
+from benchmark.runs.identity import hashes, identity
+from benchmark.runs.imports import ImportWatch
+from benchmark.runs.schema import Curves, Environment, Hashes, RunRecord, RunResult, Timings
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
+from benchmark.train.engine import Progress
 from findrec.ops import scan_backend
-from findrec.recommender import Attribute, Catalogue, Features, Recommender
-
-PERMUTATION_SEED = 20250803
-"""Of the one permutation of items under which the control with permuted features is trained."""
 
 
-def run_unit(
-    unit: Unit,
+class UnhashedImport(ImportError):
+    """A run used a module that its code hash does not cover."""
+
+
+def run_seeds(
+    spec: RunSpec,
     seeds: Sequence[int],
     store: Store,
     *,
@@ -51,236 +41,174 @@ def run_unit(
     device: torch.device | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> list[RunRecord]:
-    """Train, rank and store the given seeds of a unit; one record a seed, failed ones included.
+    """Train, rank and store the given seeds of a spec; one record a seed, failed ones included.
 
     A trial is ranked on validation alone; its test queries are not looked at.
     data: folder of bundles. Raises InputError for settings or data that cannot work; whatever else
     goes wrong in training is stored as a failed run with its message.
     """
     device = device or torch.device("cpu")
-    bundle = load_bundle(unit.dataset, root=data)
-    parts = hashes(unit, bundle.meta.data_hash)
-    record = _Recorder(unit, parts, device)
-    sequences = leave_one_out(
-        bundle,
-        unit.protocol["max_length"],
-        stride=unit.protocol["stride"],
-        prefixes=unit.protocol["prefixes"],
-    )
-    if unit.protocol["max_users"] is not None:
-        sequences = sequences.first_users(unit.protocol["max_users"])
-    catalogue = _as_fed(bundle.catalogue(), unit)
-    make = _maker(unit, catalogue)
+    bundle = load_bundle(spec.dataset, root=data)
+    parts = hashes(spec, bundle.meta.data_hash)
+    started = datetime.now(UTC)
     try:
-        results = (
-            _fit_control(make(), catalogue, sequences, seeds, record)
-            if unit.protocol["control"]
-            else _train(make, unit, sequences, seeds, device, store, parts, watch, record)
-        )
+        outcomes = _watched(spec, bundle, seeds, store, parts, device, watch)
     except InputError:
         raise
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
-        results = [RunResult(record(seed, status="failed", message=message)) for seed in seeds]
+        results = [_failed(spec, seed, parts, device, started, message) for seed in seeds]
+    else:
+        results = [_result(spec, outcome, parts, device, started) for outcome in outcomes]
     for result in results:
         store.write(result)
     return [result.record for result in results]
 
 
 def store_failure(
-    unit: Unit, seeds: Sequence[int], store: Store, message: str, *, data: Path | None = None
+    spec: RunSpec, seeds: Sequence[int], store: Store, message: str, *, data: Path | None = None
 ) -> None:
     """Store failed runs of seeds whose process died, so that their cells say why."""
-    parts = hashes(unit, load_bundle(unit.dataset, root=data).meta.data_hash)
-    record = _Recorder(unit, parts, torch.device("cpu"))
+    parts = hashes(spec, load_bundle(spec.dataset, root=data).meta.data_hash)
+    cpu, now = torch.device("cpu"), datetime.now(UTC)
     for seed in seeds:
-        store.write(RunResult(record(seed, status="failed", message=message)))
+        store.write(_failed(spec, seed, parts, cpu, now, message))
 
 
-class _Recorder:
-    """Fills in what all records of a unit share."""
-
-    def __init__(self, unit: Unit, parts: Hashes, device: torch.device) -> None:
-        self.unit, self.parts, self.device = unit, parts, device
-        self.started = datetime.now(UTC)
-
-    def __call__(self, seed: int, **fields: Any) -> RunRecord:
-        return RunRecord(
-            unit=self.unit,
-            seed=seed,
-            hashes=self.parts,
-            identity=identity(self.parts, seed),
-            environment=Environment.current(
-                device=_device_name(self.device),
-                scan_backend=scan_backend(self.device),
-                threads=torch.get_num_threads(),
-            ),
-            started=self.started,
-            rules=RULES_HASH,
-            **fields,
-        )
-
-
-def _train(
-    make: Callable[[], Recommender],
-    unit: Unit,
-    sequences: Sequences,
+def _watched(
+    spec: RunSpec,
+    bundle: Bundle,
     seeds: Sequence[int],
-    device: torch.device,
     store: Store,
     parts: Hashes,
+    device: torch.device,
     watch: Callable[[Progress], None],
-    record: _Recorder,
-) -> list[RunResult]:
+) -> list[Outcome]:
+    """The outcomes, if no module had a part in them that the code hash does not cover."""
+    with ImportWatch(code_of(spec.implementation)) as imports:
+        _preflight(spec, bundle, parts)
+        outcomes = _in_memory(spec, bundle, seeds, store, parts, device, watch)
+        missing = imports.missing()
+    if missing:
+        raise UnhashedImport(
+            f"{'; '.join(missing)}: the code hash does not cover it, so that a change of it would "
+            "go unnoticed; import it by an import statement that names it"
+        )
+    return outcomes
+
+
+_PASSED: set[tuple[str, str, str]] = set()
+"""Hashes of what this process has checked; the seeds of a spec need it once."""
+
+
+def _preflight(spec: RunSpec, bundle: Bundle, parts: Hashes) -> None:
+    """Raises ContractBroken, before the first step, for a model that breaks the contract."""
+    checked = (parts.config, parts.code, parts.data)
+    if spec.training is None or checked in _PASSED:
+        return
+    build = builder(spec, apply_feature_control(bundle.catalogue(), spec))
+    windows = split(bundle, spec.protocol).train
+    check_contract(spec.model, build, windows, n_items=bundle.n_items)
+    _PASSED.add(checked)
+
+
+def _in_memory(
+    spec: RunSpec,
+    bundle: Bundle,
+    seeds: Sequence[int],
+    store: Store,
+    parts: Hashes,
+    device: torch.device,
+    watch: Callable[[Progress], None],
+) -> list[Outcome]:
     """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
     which changes no result (stack invariance)."""
     name = identity(parts, seeds[0])[:16] + "-" + "-".join(map(str, seeds))
-    checkpoint = store.root / ".checkpoints" / f"{name}.pt"
+    checkpoint = CheckpointFile(store.root / ".checkpoints" / f"{name}.pt")
     try:
-        trained = train(
-            make,
-            Training(**unit.training),
-            sequences.train,
-            sequences.validation,
-            seeds,
-            device=device,
-            watch=watch,
-            checkpoint=checkpoint,
-        )
+        return compute(spec, bundle, seeds, device=device, watch=watch, checkpoint=checkpoint)
     except torch.OutOfMemoryError:
         if len(seeds) == 1:
             raise
-        checkpoint.unlink(missing_ok=True)
-        trained = None
-    if trained is None:  # outside of the handler, whose traceback keeps the tensors alive
-        torch.cuda.empty_cache()
-        half = len(seeds) // 2
-        return [
-            result
-            for part in (seeds[:half], seeds[half:])
-            for result in _train(make, unit, sequences, part, device, store, parts, watch, record)
-        ]
-    started = time.perf_counter()
-    score = trained.scorer()
-    validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
-    test: list[Ranks | NanScores] | list[None] = (
-        [None] * len(seeds)
-        if unit.trial
-        else rank_targets_stacked(score, sequences.test, device=device)
-    )
-    ranking = time.perf_counter() - started
-    length = sequences.validation.length.astype(np.int32)
+        checkpoint.remove()
+    # outside of the handler, whose traceback keeps the tensors alive
+    torch.cuda.empty_cache()
+    half = len(seeds) // 2
     return [
-        _result(curve, trained, validation[at], test[at], length, ranking, record)
-        for at, curve in enumerate(trained.curves)
+        outcome
+        for part in (seeds[:half], seeds[half:])
+        for outcome in _in_memory(spec, bundle, part, store, parts, device, watch)
     ]
 
 
 def _result(
-    curve: SeedCurve,
-    trained: Trained,
-    validation: Ranks | NanScores,
-    test: Ranks | NanScores | None,
-    length: IntArray,
-    ranking_seconds: float,
-    record: _Recorder,
+    spec: RunSpec, outcome: Outcome, parts: Hashes, device: torch.device, started: datetime
 ) -> RunResult:
-    seeds = len(trained.curves)
-    fields = {
+    record = _record(spec, outcome.seed, parts, device, started).model_copy(
+        update={
+            "status": "failed" if outcome.failure else "ok",
+            "message": outcome.failure or "",
+            "parameters": outcome.parameters,
+            "peak_memory": outcome.peak_memory,
+            "timings": Timings(
+                training=outcome.training_seconds, evaluation=outcome.evaluation_seconds
+            ),
+        }
+        | _course(outcome)
+    )
+    if outcome.failure:
+        return RunResult(record)
+    return RunResult(record, outcome.validation, outcome.test, outcome.length)
+
+
+def _course(outcome: Outcome) -> dict[str, object]:
+    """Fields of the record that say how training went."""
+    curve = outcome.curve
+    if curve is None:
+        return {"plateau": True}
+    return {
         "plateau": curve.plateau,
         "best_step": curve.best_step,
         "steps": curve.stopped_at,
-        "targets_seen": round(curve.stopped_at * trained.targets_per_step),
-        "parameters": trained.stack.parameters_per_seed,
+        "targets_seen": round(curve.stopped_at * outcome.targets_per_step),
         "curves": Curves(
             loss_steps=curve.steps,
             losses=curve.terms,
             validation_steps=curve.steps,
             validation=curve.validation,
         ),
-        "timings": Timings(
-            training=trained.training_seconds / seeds,
-            evaluation=(trained.evaluation_seconds + ranking_seconds) / seeds,
-        ),
-        "peak_memory": trained.peak_memory_bytes,
     }
-    failure = curve.failure
-    for ranks in (validation, test):
-        if isinstance(ranks, NanScores):
-            failure = failure or str(ranks)
-    if failure:
-        return RunResult(record(curve.seed, status="failed", message=failure, **fields))
-    assert isinstance(validation, Ranks)
-    assert not isinstance(test, NanScores)
-    return RunResult(record(curve.seed, status="ok", **fields), validation, test, length)
 
 
-def _fit_control(
-    control: Control,
-    catalogue: Catalogue,
-    sequences: Sequences,
-    seeds: Sequence[int],
-    record: _Recorder,
-) -> list[RunResult]:
-    """A control has no seeds of its own; each asked for gets the same ranks."""
-    started = time.perf_counter()
-    control.fit(sequences.validation.seen_items, sequences.validation.seen_offsets, catalogue)
-    fitting = time.perf_counter() - started
-
-    def score(history: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(control.score(history))
-
-    validation = rank_targets(score, sequences.validation, top=0)
-    test = rank_targets(score, sequences.test)
-    timings = Timings(training=fitting, evaluation=time.perf_counter() - started - fitting)
-    length = sequences.test.length.astype(np.int32)
-    return [
-        RunResult(
-            record(seed, status="ok", plateau=True, timings=timings), validation, test, length
-        )
-        for seed in seeds
-    ]
+def _failed(
+    spec: RunSpec,
+    seed: int,
+    parts: Hashes,
+    device: torch.device,
+    started: datetime,
+    message: str,
+) -> RunResult:
+    record = _record(spec, seed, parts, device, started)
+    return RunResult(record.model_copy(update={"status": "failed", "message": message}))
 
 
-def _maker(unit: Unit, catalogue: Catalogue) -> Callable[[], Any]:
-    """Builds the model, or the control, that the unit names."""
-    module, _, name = unit.implementation.partition(":")
-    cls = getattr(importlib.import_module(module), name)
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in unit.config.items()}
-    if unit.protocol["control"]:
-        return lambda: cls(**fields)
-    config = cls.Config(**fields)
-    return lambda: cls(config, catalogue)
-
-
-def _as_fed(catalogue: Catalogue, unit: Unit) -> Catalogue:
-    """The catalogue that the row is fed: its modalities, as they are, permuted or not at all."""
-    use = unit.protocol["features"]
-    if use == "none":
-        return Catalogue(catalogue.items)
-    fed = dataclasses.replace(
-        catalogue,
-        text=catalogue.text if "text" in unit.modalities else None,
-        image=catalogue.image if "image" in unit.modalities else None,
-    )
-    if use == "real":
-        return fed
-    generator = torch.Generator().manual_seed(PERMUTATION_SEED)
-    order = torch.cat(
-        [torch.zeros(1, dtype=torch.int64), torch.randperm(fed.items, generator=generator) + 1]
-    )
-
-    def permuted(features: Features | None) -> Features | None:
-        if features is None:
-            return None
-        layers = features.layers[order] if features.layers is not None else None
-        return Features(features.values[order], features.present[order], layers)
-
-    return Catalogue(
-        fed.items,
-        permuted(fed.text),
-        permuted(fed.image),
-        {name: Attribute(a.values[order], a.size) for name, a in fed.attributes.items()},
+def _record(
+    spec: RunSpec, seed: int, parts: Hashes, device: torch.device, started: datetime
+) -> RunRecord:
+    """What all records of a run have."""
+    return RunRecord(
+        spec=spec,
+        seed=seed,
+        hashes=parts.model_copy(update={"spec": None}),
+        identity=identity(parts, seed),
+        status="ok",
+        environment=Environment.current(
+            device=_device_name(device),
+            scan_backend=scan_backend(device),
+            threads=torch.get_num_threads(),
+        ),
+        started=started,
+        rules=RULES_HASH,
     )
 
 

@@ -1,7 +1,7 @@
 """Tuning: the same trials for every row, chosen on validation alone, and the log of them.
 
-A trial is a unit like any other, under a variant such as "trial:lr=0.001,dropout=0.2" and marked in
-its protocol: `run_unit` ranks its validation targets and never its test targets. The grid is
+A trial is a spec like any other, under a variant such as "trial:lr=0.001,dropout=0.2" and marked in
+its protocol: `run_seeds` ranks its validation targets and never its test targets. The grid is
 `configs/tuning.yaml`. Nothing here writes a config: the choice is printed as lines for the row's
 own file, and enters by a commit (docs/tuning.md).
 """
@@ -18,14 +18,17 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError, nearest
 from benchmark.evaluate.metrics import per_user
-from benchmark.plan import Planned, unit_from
-from benchmark.records import RunRecord, Unit, slug
-from benchmark.registry import CONFIGS, Profile, get_row, read, resolve, rows
-from benchmark.store import Status, Store
-from benchmark.train.schedule import Training
+from benchmark.files import atomic_file
+from benchmark.plan import Planned
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.spec import RunSpec, Training, slug
+from benchmark.runs.store import Status, Stored
+from benchmark.settings.registry import CONFIGS, Profile, get_method, methods
+from benchmark.settings.resolve import resolve
+from benchmark.yaml_files import read_model
 
 METRIC = "NDCG@10"
 """On validation, full ranking: what training stops on too (`benchmark/train/engine.py`)."""
@@ -50,7 +53,7 @@ class Setting(BaseModel):
 
     @property
     def variant(self) -> str:
-        """Of the trial's unit."""
+        """Of the trial's spec."""
         return f"trial:{self.label}"
 
 
@@ -128,7 +131,7 @@ class Tuning(BaseModel):
 class Trial:
     """One line of the log."""
 
-    unit: Unit
+    spec: RunSpec
     setting: Setting
     seed: int
     status: Status
@@ -162,18 +165,20 @@ class Group:
 
 def tuning(path: Path = FILE) -> Tuning:
     """The grid. Raises InputError naming the file for one that cannot be used."""
-    return read(path, Tuning)
+    return read_model(path, Tuning)
 
 
 def tuned(models: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
     """Rows that are tuned, and those of `models` (default: all rows of the tables) that are left
     out: controls, which are not trained and have none of the settings."""
-    asked = models or [name for name, row in rows().items() if row.group != "reading"]
-    controls = [name for name in asked if get_row(name).group == "control"]
+    asked = models or [name for name, method in methods().items() if method.category != "reading"]
+    controls = [name for name in asked if get_method(name).category == "control"]
     return [name for name in asked if name not in controls], controls
 
 
-def trial_units(pairs: Sequence[tuple[str, str]], profile: Profile, tuning: Tuning) -> list[Unit]:
+def trial_specs(
+    pairs: Sequence[tuple[str, str]], profile: Profile, tuning: Tuning
+) -> list[RunSpec]:
     """The trials of every (dataset, model), in the order of the grid.
 
     Raises InputError naming the field and the row where a row lacks a field of the grid.
@@ -185,8 +190,9 @@ def trial_units(pairs: Sequence[tuple[str, str]], profile: Profile, tuning: Tuni
     ]
 
 
-def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget: float) -> Unit:
+def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget: float) -> RunSpec:
     resolved = resolve(model, dataset, profile)
+    assert resolved.training is not None, "controls are not tuned"
     steps = math.ceil(budget * resolved.training.steps)
     fields = [field.name for field in dataclasses.fields(resolved.config)]
     for name in setting.model:
@@ -198,47 +204,43 @@ def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget:
     try:
         changed = dataclasses.replace(
             resolved,
+            variant=setting.variant,
             config=dataclasses.replace(resolved.config, **setting.model),
-            training=Training(
-                **(resolved.training.model_dump() | {"steps": steps} | setting.training)
-            ),
         )
+        return changed.spec.with_training(steps=steps, **setting.training).with_protocol(trial=True)
     except ValueError as error:
         raise InputError(f"{FILE}: {model!r} cannot be tried with {setting.label}: {error}") from (
             error
         )
-    unit = unit_from(changed, dataset, profile, setting.variant)
-    return unit.model_copy(update={"protocol": {**unit.protocol, "trial": True}})
 
 
-def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
-    """(dataset, model) pairs that have a trial in the store, in the order of the tables."""
-    units = [s.record.unit for s in store.scan() if s.record is not None]
+def tried_pairs(runs: RunSet, profile: Profile) -> list[tuple[str, str]]:
+    """(dataset, model) pairs that have a stored trial, in the order of the tables."""
+    specs = [s.record.spec for s in runs.scan() if s.record is not None]
     found = {
-        (unit.dataset, unit.model)
-        for unit in units
-        if unit.trial and unit.profile == profile.name and unit.model in rows()
+        (spec.dataset, spec.model)
+        for spec in specs
+        if spec.protocol.trial and spec.profile == profile.name and spec.model in methods()
     }
     return sorted(found, key=_place)
 
 
 def _place(pair: tuple[str, str]) -> tuple[str, int]:
     """Of a (dataset, model) in the log; rows that are no more stand at the end."""
-    order = list(rows())
+    order = list(methods())
     return pair[0], order.index(pair[1]) if pair[1] in order else len(order)
 
 
-def groups(
-    planned: Sequence[Planned], tuning: Tuning, store: Store, *, reuse_stale: bool = False
-) -> list[Group]:
-    """The trials as they stand in the store, those of one (dataset, model) together; pairs without
+def groups(planned: Sequence[Planned], tuning: Tuning, *, reuse_stale: bool = False) -> list[Group]:
+    """The trials as they stand in the plan, those of one (dataset, model) together; pairs without
     any are left out."""
     settings = {setting.variant: setting for setting in tuning.settings}
     found: dict[tuple[str, str], list[Trial]] = {}
     for p in planned:
-        for seed, status in p.states.items():
-            trial = _read(p.unit, settings[p.unit.variant], seed, status, store)
-            found.setdefault((p.unit.dataset, p.unit.model), []).append(trial)
+        assert p.spec is not None  # trials are planned from their settings
+        for seed, stored in p.runs.items():
+            trial = _outcome(p.spec, settings[p.key.variant], seed, stored)
+            found.setdefault((p.key.dataset, p.key.model), []).append(trial)
     usable: tuple[Status, ...] = ("complete", "stale") if reuse_stale else ("complete",)
     return [
         Group(dataset, model, tuple(trials), usable, tuning.tolerance)
@@ -247,13 +249,10 @@ def groups(
     ]
 
 
-def _read(unit: Unit, setting: Setting, seed: int, status: Status, store: Store) -> Trial:
-    if status in ("missing", "damaged"):
-        return Trial(unit, setting, seed, status, None, math.nan)
-    result = store.read(unit.key, seed)
-    ranks = result.validation
+def _outcome(spec: RunSpec, setting: Setting, seed: int, stored: Stored) -> Trial:
+    ranks = None if stored.result is None else stored.result.validation
     value = math.nan if ranks is None else float(per_user(ranks, METRIC).mean())
-    return Trial(unit, setting, seed, status, result.record, value)
+    return Trial(spec, setting, seed, stored.status, stored.record, value)
 
 
 # ---------------------------------------------------------------- the log

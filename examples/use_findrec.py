@@ -17,8 +17,9 @@ inputs, targets = sequences[:, :-1], sequences[:, 1:]  # each position predicts 
 batch = Batch(inputs, rows=torch.arange(32), key=torch.tensor([0, 0]), training=True)  # seed, step
 output = model(batch)
 loss = cross_entropy(output.states[batch.valid] @ model.item_table().T, targets[batch.valid] - 1)
-terms, weights = model.terms(output.taps, batch.valid, batch.key), model.term_weights()
-(loss + sum(weight * terms[name] for name, weight in weights.items())).backward()
+aux_losses = model.aux_losses(output.aux, batch.valid, batch.key)
+weights = model.aux_loss_weights()
+(loss + sum(weight * aux_losses[name] for name, weight in weights.items())).backward()
 optimizer.step()
 
 with torch.no_grad():

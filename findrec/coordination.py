@@ -20,64 +20,65 @@ Where the paper leaves something open, the choice is a field of `FindRecConfig` 
    pairs alone, E[K] would be near exp(-1/2) however well or badly they are aligned.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from findrec.config import FindRecConfig
 from findrec.ops import uniform
+from findrec.recommender import Aux
 
 BANDWIDTH_FLOOR = 1e-4
 """Least sigma^2; states after LayerNorm have |z|^2 = D, so this is far below any distance met."""
 
 
-def coordination_terms(
-    config: FindRecConfig, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor
+def coordination_losses(
+    config: FindRecConfig, aux: Aux, valid: Tensor, key: Tensor
 ) -> dict[str, Tensor]:
-    """The terms of L_IICM by name: `alignment`, `entropy`, `kl`, each summed over pairs of streams.
+    """The parts of L_IICM by name: `alignment`, `entropy`, `kl`, each summed over pairs of streams.
 
-    taps: `text`, `image` and, if they are aligned with it, `id`, each [B, L, D]; `has_text` and
+    aux: `text`, `image` and, if they are aligned with it, `id`, each [B, L, D]; `has_text` and
     `has_image` [B, L] bool, the positions whose item has the modality. valid: [B, L] bool.
     """
-    modalities = [name for name in ("text", "image") if name in taps]
+    modalities = [name for name in ("text", "image") if name in aux]
     if config.iicm_align == "id":
         pairs = [(name, "id") for name in modalities]
     else:
         pairs = [("text", "image")]
-    terms: dict[str, Tensor] = {}
+    losses: dict[str, Tensor] = {}
     for pair in pairs:
         eligible = valid
         for name in pair:
             if name in modalities:
-                eligible = eligible & taps[f"has_{name}"]
+                eligible = eligible & aux[f"has_{name}"]
         if config.iicm_positions == "last":
             eligible = last_only(eligible)
-        index, mask = sample_positions(eligible, config.iicm_samples, key, site="-".join(pair))
-        x, y = (normalise(taps[name].flatten(0, 1)[index]) for name in pair)
+        index, mask = sample_positions(
+            eligible, config.iicm_samples, key, random_stream="-".join(pair)
+        )
+        x, y = (normalise(aux[name].flatten(0, 1)[index]) for name in pair)
         streams = [z for name, z in zip(pair, (x, y), strict=True) if name in modalities]
-        for name, value in pair_terms(config, x, y, streams, mask).items():
-            terms[name] = terms[name] + value if name in terms else value
-    return terms
+        for name, value in pair_losses(config, x, y, streams, mask).items():
+            losses[name] = losses[name] + value if name in losses else value
+    return losses
 
 
-def pair_terms(
+def pair_losses(
     config: FindRecConfig, x: Tensor, y: Tensor, streams: list[Tensor], mask: Tensor
 ) -> dict[str, Tensor]:
-    """Terms of one pair of streams x, y [n, D]; `streams`: those of them that are regularised."""
+    """The parts for one pair of streams x, y [n, D]; `streams`: those that are regularised."""
     kernel = mean_kernel(x, y, mask, pairs=config.iicm_pairs, bandwidth=config.iicm_bandwidth)
-    terms = {"alignment": -kernel if config.iicm_sign == "text" else kernel}
+    losses = {"alignment": -kernel if config.iicm_sign == "text" else kernel}
     if config.iicm_entropy > 0:
         ridge = config.iicm_ridge
-        terms["entropy"] = torch.stack([entropy_surrogate(z, mask, ridge) for z in streams]).sum()
+        losses["entropy"] = torch.stack([entropy_surrogate(z, mask, ridge) for z in streams]).sum()
     if config.iicm_kl > 0:
-        terms["kl"] = torch.stack([kl_to_standard_normal(z, mask) for z in streams]).sum()
-    return terms
+        losses["kl"] = torch.stack([kl_to_standard_normal(z, mask) for z in streams]).sum()
+    return losses
 
 
 def coordination_weights(config: FindRecConfig) -> dict[str, float]:
-    """Weights of the terms in the loss of eq. 5: lambda times their weight in L_IICM."""
+    """Weights of L_IICM's parts in the loss of eq. 5: lambda times their weight in L_IICM."""
     weights = {"alignment": 1.0, "entropy": config.iicm_entropy, "kl": config.iicm_kl}
     return {name: config.iicm_weight * weight for name, weight in weights.items() if weight > 0}
 
@@ -85,20 +86,22 @@ def coordination_weights(config: FindRecConfig) -> dict[str, float]:
 # ---- samples ------------------------------------------------------------------------------------
 
 
-def sample_positions(eligible: Tensor, n: int, key: Tensor, *, site: str) -> tuple[Tensor, Tensor]:
+def sample_positions(
+    eligible: Tensor, n: int, key: Tensor, *, random_stream: str
+) -> tuple[Tensor, Tensor]:
     """At most n eligible positions of a batch, users first.
 
-    Positions of one user are no independent samples, so every user gives one before any gives a
-    second. eligible: [B, L] bool. Returns indices into the flattened batch and whether each is
-    real, both [min(n, B * L)]: the shape never depends on the data. Draws are keyed by row and
-    position.
+    Positions of one user are not independent samples, so one position of every user is taken before
+    a second one of any. eligible: [B, L] bool. Returns indices into the flattened batch and whether
+    each is real, both [min(n, B * L)]: the shape never depends on the data. Draws are keyed by row
+    and position.
     """
     users, length = eligible.shape
     rows = torch.arange(users, device=eligible.device)
-    draws = uniform(key, f"iicm.position.{site}", rows, length)
+    draws = uniform(key, f"iicm.position.{random_stream}", rows, length)
     order = torch.where(eligible, draws, 2.0).argsort(dim=-1, stable=True)
-    turn = order.argsort(dim=-1)  # [B, L]: 0 for the position that a user gives first
-    priority = turn + uniform(key, f"iicm.user.{site}", rows).unsqueeze(-1)
+    rank = order.argsort(dim=-1)  # [B, L]: 0 for the position of a user that is taken first
+    priority = rank + uniform(key, f"iicm.user.{random_stream}", rows).unsqueeze(-1)
     priority = torch.where(eligible, priority, float("inf")).flatten()
     index = priority.argsort(stable=True)[: min(n, users * length)]
     return index, eligible.flatten()[index]

@@ -10,23 +10,23 @@ from findrec.recommender import Batch, Features
 
 
 class Dropout(nn.Module):
-    """Dropout by a keyed hash, so that a draw depends on seed, step, site and coordinates alone.
+    """Dropout by a keyed hash, so that a draw depends on key, stream and coordinates alone.
 
-    site: a name that is unique within the model.
+    random_stream: its name, unique within the model.
     """
 
-    def __init__(self, p: float, site: str) -> None:
+    def __init__(self, p: float, random_stream: str) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"dropout at {site!r} is {p}: choose a rate in [0, 1)")
+            raise ValueError(f"dropout at {random_stream!r} is {p}: choose a rate in [0, 1)")
         self.p = p
-        self.site = site
+        self.random_stream = random_stream
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x: [B, ...], first dimension aligned with `batch.rows`."""
         if not batch.training or self.p == 0:
             return x
-        return dropout(x, self.p, batch.key, self.site, batch.rows)
+        return dropout(x, self.p, batch.key, self.random_stream, batch.rows)
 
 
 class ItemEmbedding(nn.Module):
@@ -101,7 +101,7 @@ class SelfAttention(nn.Module):
     further mask is needed. Otherwise every valid position is seen.
     """
 
-    def __init__(self, dim: int, heads: int, p: float, site: str, *, causal: bool) -> None:
+    def __init__(self, dim: int, heads: int, p: float, random_stream: str, *, causal: bool) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"width {dim} does not divide into {heads} heads: change one of them")
@@ -111,7 +111,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
-        self.dropout = Dropout(p, f"{site}.weights")
+        self.dropout = Dropout(p, f"{random_stream}.weights")
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, batch: Batch) -> Tensor:
         """Each [B, L, D] -> [B, L, D]."""
@@ -153,14 +153,20 @@ class FeedForward(nn.Module):
     """Linear, activation, dropout, linear, dropout, position by position."""
 
     def __init__(
-        self, dim: int, inner: int, p: float, site: str, *, activation: nn.Module | None = None
+        self,
+        dim: int,
+        inner: int,
+        p: float,
+        random_stream: str,
+        *,
+        activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(dim, inner)
         self.second = nn.Linear(inner, dim)
         self.activation = activation or nn.ReLU()
-        self.inner_dropout = Dropout(p, f"{site}.inner")
-        self.outer_dropout = Dropout(p, f"{site}.outer")
+        self.inner_dropout = Dropout(p, f"{random_stream}.inner")
+        self.outer_dropout = Dropout(p, f"{random_stream}.outer")
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """[B, L, D] -> [B, L, D]"""

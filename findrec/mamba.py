@@ -87,7 +87,7 @@ class CausalConv(nn.Module):
 
 
 class _CausalConv(torch.autograd.Function):
-    """y_t = bias + sum_k weight_k * x_{t - W + 1 + k}, for W taps.
+    """y_t = bias + sum_k weight_k * x_{t - W + 1 + k}, for a filter of width W.
 
     x: [..., B, L, E]; weight: [..., W, E]; bias: [..., E]. At these widths a sum of shifted
     products is faster than conv1d on a CPU: for 128 x 50 x 128 and W = 4, 2.0 ms and 4.8 ms
@@ -102,11 +102,11 @@ class _CausalConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        taps, length = weight.shape[-2], x.shape[-2]
-        later = pad(grad, (0, 0, 0, taps - 1))
+        filter_width, length = weight.shape[-2], x.shape[-2]
+        later = pad(grad, (0, 0, 0, filter_width - 1))
         grad_x = _shifted_sum(later, weight.flip(-2), torch.zeros_like(weight[..., 0, :]))
-        earlier = pad(x, (0, 0, taps - 1, 0))
-        products = [grad * earlier[..., k : k + length, :] for k in range(taps)]
+        earlier = pad(x, (0, 0, filter_width - 1, 0))
+        products = [grad * earlier[..., k : k + length, :] for k in range(filter_width)]
         grad_weight = torch.stack([product.sum((-3, -2)) for product in products], -2)
         return grad_x, grad_weight, grad.sum((-3, -2))
 
@@ -137,7 +137,7 @@ class MambaBlock(nn.Module):
         dim: int,
         sizes: MambaSizes,
         dropout: float,
-        site: str,
+        random_stream: str,
         *,
         alpha: float,
         feed_forward: bool = False,
@@ -145,12 +145,12 @@ class MambaBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.mamba = Mamba(dim, sizes)
-        self.dropout = Dropout(dropout, f"{site}.mamba")
+        self.dropout = Dropout(dropout, f"{random_stream}.mamba")
         self.alpha = nn.Parameter(torch.full((dim,), alpha))
         self.feed_forward = None
         if feed_forward:
             self.feed_forward_norm = nn.LayerNorm(dim)
-            self.feed_forward = FeedForward(dim, 4 * dim, dropout, f"{site}.feed_forward")
+            self.feed_forward = FeedForward(dim, 4 * dim, dropout, f"{random_stream}.feed_forward")
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """[B, L, D] -> [B, L, D]"""

@@ -3,15 +3,15 @@
 Glossary
     B users, L positions, N items, D = dim, M = align_dim = H * d_h over H heads
     e_id, e_txt, e_img    [B, L, D | M | M]  an item's embedding, projected text and image features
-    z_id, z_txt, z_img    [B, L, D | M | M]  streams: what Mamba layers make of the sequence of them
-    o                     [B, L, M]  image states with what they saw in the text, head by head
-    o_exp                 [B, L, M]  what the experts made of it
+    z_id, z_txt, z_img    [B, L, D | M | M]  streams: states of Mamba layers over these sequences
+    o                     [B, L, M]  z_img plus the text states it attends to, head by head
+    o_exp                 [B, L, M]  outputs of the experts for o, weighted by their gates
     states                [B, L, D]  S of eq. 4; item i scores the inner product with its e_id
 
-Where the paper is silent or contradicts itself, the choice is a field of `FindRecConfig`.
-A modality that no item has is left out: o is then the other stream, nothing is attended to or
-aligned; with neither, S = FFN(z_id). Items that lack one modality have a learned vector in its
-place, and take no part in the alignment.
+Where the paper is silent or contradicts itself, the choice is a field of `FindRecConfig`. A
+modality that no item has is left out: o is then the other modality's stream, without attention and
+alignment; without both modalities, S = FFN(z_id). An item that lacks one modality has a learned
+vector in its place, and its positions are left out of the alignment.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from findrec.config import FindRecConfig
-from findrec.coordination import coordination_terms, coordination_weights
+from findrec.coordination import coordination_losses, coordination_weights
 from findrec.layers import Dropout, FeatureProjection, ItemEmbedding
 from findrec.mamba import MambaBlock
-from findrec.recommender import Batch, Catalogue, Modality, Output, Recommender
+from findrec.recommender import Aux, Batch, Catalogue, Modality, Output, Recommender
 from findrec.routing import CrossAttention, ExpertRouting, gate_statistics
 
 
@@ -69,7 +69,7 @@ class FindRec(Recommender):
         self.fusion = Fusion(width, c.dim, c.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        """States after every position, [B, L, D]; taps are what `terms` compares across users."""
+        """States after every position, [B, L, D], and what `aux_losses` compares across users."""
         # 2.1 Feature extraction and ID modelling
         e = {"id": self.items(batch.items)}
         e |= {name: project(batch.items) for name, project in self.features.items()}
@@ -89,27 +89,28 @@ class FindRec(Recommender):
         # 2.4 Fusion
         z_final = torch.cat([z["id"], o_exp], -1)  # eq. 3
         states = self.fusion(z_final, batch)  # eq. 4
-        return Output(states, self._taps(z, gates, batch) if batch.training else {})
+        return Output(states, self._aux(z, gates, batch) if batch.training else {})
 
-    def _taps(
+    def _aux(
         self, z: Mapping[str, Tensor], gates: Tensor | None, batch: Batch
     ) -> dict[str, Tensor]:
-        taps = {} if gates is None else {"gates": gates.detach()}
+        """Streams [B, L, M] for the coordination, gates [B, L, H, K] for the statistics."""
+        aux = {} if gates is None else {"gates": gates.detach()}
         if self.coordinated:
             for name in self.features:
-                taps |= {name: z[name], f"has_{name}": self._projection(name).has(batch.items)}
+                aux |= {name: z[name], f"has_{name}": self._projection(name).has(batch.items)}
             if self.config.iicm_align == "id":
-                taps["id"] = self.id_to_align(z["id"])
-        return taps
+                aux["id"] = self.id_to_align(z["id"])
+        return aux
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
         """L_IICM of section 2.2 (eqs. 1 and 2), part by part, and how the experts were used."""
-        terms = coordination_terms(self.config, taps, valid, key) if self.coordinated else {}
-        if "gates" in taps:
-            terms |= gate_statistics(taps["gates"], valid)
-        return terms
+        losses = coordination_losses(self.config, aux, valid, key) if self.coordinated else {}
+        if "gates" in aux:
+            losses |= gate_statistics(aux["gates"], valid)
+        return losses
 
-    def term_weights(self) -> dict[str, float]:
+    def aux_loss_weights(self) -> dict[str, float]:
         """lambda of eq. 5 on the parts of L_IICM; the gates' statistics are only logged."""
         return coordination_weights(self.config) if self.coordinated else {}
 
@@ -130,15 +131,15 @@ class Stream(nn.Module):
     """z = MambaLayers(e): dropout, scaled residual Mamba blocks (2.1), and the LayerNorm that ends
     a stack of pre-normalised blocks."""
 
-    def __init__(self, config: FindRecConfig, dim: int, layers: int, site: str) -> None:
+    def __init__(self, config: FindRecConfig, dim: int, layers: int, random_stream: str) -> None:
         super().__init__()
-        self.dropout = Dropout(config.dropout, f"{site}.input")
+        self.dropout = Dropout(config.dropout, f"{random_stream}.input")
         self.blocks = nn.ModuleList(
             MambaBlock(
                 dim,
                 config.mamba,
                 config.dropout,
-                f"{site}.{layer}",
+                f"{random_stream}.{layer}",
                 alpha=config.alpha,
                 feed_forward=config.feed_forward,
             )

@@ -1,7 +1,7 @@
 """The contract that every model keeps, so that one engine can train, stack and score them all.
 
-A model is an ordinary single-seed `torch.nn.Module`. It knows nothing of seeds that are trained
-beside it, of optimisers, targets or metrics; those belong to whoever trains it.
+A model is an ordinary single-seed `torch.nn.Module`. Other seeds, optimisers, targets and metrics
+are not its concern but the engine's.
 
 Glossary (used in every model file)
     N   items in the catalogue; ids run from 1 to N, 0 is padding, N + 1 the cloze mask
@@ -10,13 +10,13 @@ Glossary (used in every model file)
 
 Rules that the engine relies on (each has a contract test that a new model inherits)
     * `forward` is strictly per user: no user's row depends on another user's.
-    * Sequences are padded at the right, and what stands in the padding changes no valid state.
+    * Sequences are padded at the right, and the values in the padding change no valid state.
     * Randomness comes from `findrec.ops` alone, keyed by `batch.key` and explicit coordinates;
       no `nn.Dropout`, no dropout inside a fused attention, no global generator.
     * Buffers are constants that all seeds share (feature tables); whatever differs between seeds is
       a parameter.
-    * Everything in `forward`, `terms` and `item_table` has a `torch.vmap` batching rule, makes no
-      data-dependent shape and never reads a tensor's value on the host.
+    * Everything in `forward`, `aux_losses` and `item_table` has a `torch.vmap` batching rule, makes
+      no data-dependent shape and never reads a tensor's value on the host.
 """
 
 from abc import ABC, abstractmethod
@@ -35,6 +35,9 @@ last    one state, at a prefix's last position, predicts the next item
 """
 
 Modality = Literal["text", "image"]
+
+Aux = Mapping[str, Tensor]
+"""Auxiliary outputs of a model by name, each [B, L, ...]."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything that a model may know of the items besides their ids."""
+    """What a model is given about the items besides their ids."""
 
     items: int
     """N, the number of items."""
@@ -98,8 +101,8 @@ class Batch:
     training: bool = False
     """Whether dropout, noise and sampling are on."""
     table: Tensor | None = None
-    """[N, D'] the model's `item_table()`, where the caller has it, so that a model whose inputs are
-    the vectors it scores does not compute them again. It changes no result."""
+    """[N, D'] the model's `item_table()`, if the caller has computed it: a model whose input
+    vectors are the rows of the table need not compute them again. It changes no result."""
 
     @property
     def valid(self) -> Tensor:
@@ -109,26 +112,26 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What `forward` returns: states to score with, and taps that `terms` compares across users."""
+    """What `forward` returns: states to score with, and auxiliary outputs."""
 
     states: Tensor
     """[B, L, D']; item i scores the inner product of the state with `item_table()[i - 1]`.
     A `last` model's prediction is read at the last valid position alone."""
-    taps: Mapping[str, Tensor] = field(default_factory=dict)
-    """name -> [B, L, ...]"""
+    aux: Aux = field(default_factory=dict)
+    """What `aux_losses` compares across users."""
 
 
 class Recommender(nn.Module, ABC):
     """Base class of FindRec and of every baseline.
 
     Subclasses set the class variables, build themselves from `(config, catalogue)` and write
-    `forward` and `item_table`; `terms` only where users of a batch meet in the loss.
+    `forward` and `item_table`; `aux_losses` only where the loss compares users of a batch.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     objective: ClassVar[Objective] = "causal"
     modalities: ClassVar[tuple[Modality, ...]] = ()
-    """Modalities that the method uses where the dataset has them."""
+    """Modalities that the method uses if the dataset has them."""
     fixed_length: ClassVar[bool] = False
     """True if some weight has the size of the window, so that batches must be padded to it."""
 
@@ -146,20 +149,20 @@ class Recommender(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
-        """States after every position, [B, L, D'], and taps, each user seen alone."""
+        """States after every position, [B, L, D'], and auxiliary outputs, each user seen alone."""
 
     @abstractmethod
     def item_table(self) -> Tensor:
         """[N, D'] vectors that states are scored against; row i - 1 belongs to item i."""
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
-        """Further terms of the loss, by name, each a scalar; the place where users of a batch meet.
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+        """Auxiliary losses by name, each a scalar; here alone may users of a batch be compared.
 
-        taps: name -> [B, L, ...] of the whole batch, in the order of its rows;
+        aux: `Output.aux` of the whole batch, name -> [B, L, ...], in the order of its rows;
         valid: [B, L] bool; key: [2] int64. Called once a step, in training only.
         """
         return {}
 
-    def term_weights(self) -> dict[str, float]:
-        """Weight of each term in the loss; a term without one weighs 0 and is only logged."""
+    def aux_loss_weights(self) -> dict[str, float]:
+        """Weight of each auxiliary loss; one without a weight is logged and not trained on."""
         return {}

@@ -1,24 +1,26 @@
 """FindRec as what is very likely its released code computes it: a reading beside the paper's text.
 
-The authors' repository could not be had; a third party's public copy of its model files could be
-read (docs/paper-readings.md says where, and how sure one can be). Nothing here is taken from it;
-this is written from what it computes. Whether the paper's numbers came from that code is unknown.
+The authors' repository was not available; a third party's public copy of its model files was read
+(docs/paper-readings.md says where, and how certain its origin is). No code is taken from it; this
+is written from what it computes. Whether the paper's numbers came from that code is unknown.
 
-Where it differs from the paper: text and image have no Mamba layers; between projection and
-attention stands a variational bottleneck per modality; L_IICM is the mean of a kernel of Stein's
-form with learned scores, plus the bottlenecks' KL divergence, with weight 0.1; attention goes both
-ways; gates are nearly hard; every Linear weight is redrawn from N(0, 0.01).
+Where it differs from the paper: text and image have no Mamba layers; each modality has a
+variational bottleneck between projection and attention; L_IICM is the mean of a kernel of Stein's
+form with learned scores, plus the bottlenecks' KL divergence, with weight 0.1; text attends to
+image as well; the gates have temperature 0.1; every Linear weight is redrawn from N(0, 0.01).
 
-As configured that code does not run. The repairs, each the smallest that does:
- * Attention runs over the positions of one user, causally. There, it ran over the users of a batch
-   (its tensors had users where the attention expected positions), so that a user's scores depended
-   on who else was scored; no model whose rows stand alone can do that, and it is not offered.
- * The mask belongs to each user; there, it was transposed.
- * The two streams of width 2 D meet in a linear layer to D, as in one of the two files; the other
-   gave them to a Mamba stack of width D (`fusion="mamba"` puts that stack behind the linear layer).
+With its configuration that code does not run. It is repaired with the smallest changes:
+ * Attention runs over the positions of one user, causally. In that code it ran over the users of a
+   batch (its tensors had users where the attention expected positions), so that a user's scores
+   depended on the other users of the batch. The contract forbids that, and it is not offered.
+ * The padding mask is that of each user; in that code it was transposed.
+ * The two streams, together of width 2 D, go through a linear layer to D, as in one of the two
+   files; the other file gave them to a Mamba stack of width D (`fusion="mamba"` puts that stack
+   behind the linear layer).
  * The bottleneck's noise is off at evaluation (`noise_at_evaluation` turns it on).
-Its last-position states of every prefix are every position's states here: attention is one layer
-deep over position-wise inputs, so a causal mask gives each prefix what it would see alone.
+That code computes the state at the last position of every prefix. Here all positions are computed
+at once, which gives the same states: there is one attention layer and its inputs are position-wise,
+so with a causal mask each position attends to exactly its prefix.
 
 Glossary
     B users, L positions, D = dim, M = align_dim = H * d over H heads, n sampled positions
@@ -44,11 +46,11 @@ from findrec.coordination import (
 from findrec.layers import Dropout, FeatureProjection, ItemEmbedding, attention_weights
 from findrec.mamba import MambaBlock, MambaSizes
 from findrec.ops import dropout, normal
-from findrec.recommender import Batch, Catalogue, Modality, ModelConfig, Output, Recommender
+from findrec.recommender import Aux, Batch, Catalogue, Modality, ModelConfig, Output, Recommender
 from findrec.routing import gate_statistics
 
 LOG_VARIANCE_LIMIT = 10.0
-"""A guard that the released code lacks: exp of a log-variance beyond it would overflow."""
+"""Bound on the log-variance, which the released code lacks: exp of larger values would overflow."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,11 @@ class ReleasedFindRec(Recommender):
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
 
-    def _mamba(self, site: str) -> nn.ModuleList:
+    def _mamba(self, random_stream: str) -> nn.ModuleList:
         c = self.config
         sizes = MambaSizes(c.d_state, c.d_conv, c.expand)
         return nn.ModuleList(
-            MambaBlock(c.dim, sizes, c.dropout, f"{site}.{layer}", alpha=c.alpha)
+            MambaBlock(c.dim, sizes, c.dropout, f"{random_stream}.{layer}", alpha=c.alpha)
             for layer in range(c.layers)
         )
 
@@ -147,43 +149,43 @@ class ReleasedFindRec(Recommender):
         z_final = self.items(batch.items)
         for block in self.id_stream:
             z_final = block(z_final, batch)
-        taps: dict[str, Tensor] = {}
+        aux: dict[str, Tensor] = {}
         if self.features:
             z: dict[str, Tensor] = {}
             for name, project in self.features.items():
                 projected = normalize(project(batch.items), dim=-1)
-                z[name], taps[f"kl_{name}"] = self.bottlenecks[name](projected, batch)
+                z[name], aux[f"kl_{name}"] = self.bottlenecks[name](projected, batch)
             modal, gates = self.routing(self.attention(z, batch), batch)
             modal = self.modal_dropout(self.modal_norm(torch.relu(self.modal_fusion(modal))), batch)
             z_final = torch.cat([z_final, normalize(modal, dim=-1)], -1)
-            taps["gates"] = gates.detach()
-            taps |= z if self.paired else {}
+            aux["gates"] = gates.detach()
+            aux |= z if self.paired else {}
         states = self.fusion_norm(self.fusion(z_final))
         states = self.fusion_dropout(torch.relu(states), batch)
         for block in self.fusion_stack:
             states = block(states, batch)
-        return Output(self.final_norm(states), taps if batch.training else {})
+        return Output(self.final_norm(states), aux if batch.training else {})
 
-    def terms(self, taps: Mapping[str, Tensor], valid: Tensor, key: Tensor) -> dict[str, Tensor]:
+    def aux_losses(self, aux: Aux, valid: Tensor, key: Tensor) -> dict[str, Tensor]:
         """`kernel`, the mean of the Stein-like kernel, and `kl`, the mean over the modalities."""
         if not self.features:
             return {}
         length = valid.shape[1]
-        index, mask = sample_positions(valid, self.config.samples, key, site="released")
+        index, mask = sample_positions(valid, self.config.samples, key, random_stream="released")
         # A coordinate that padding does not change.
         rows = index // length * self.config.max_length + index % length
         divergences = [
-            masked_mean(taps[f"kl_{name}"].flatten()[index], mask) for name in self.features
+            masked_mean(aux[f"kl_{name}"].flatten()[index], mask) for name in self.features
         ]
-        terms = {"kl": torch.stack(divergences).mean()} | gate_statistics(taps["gates"], valid)
+        losses = {"kl": torch.stack(divergences).mean()} | gate_statistics(aux["gates"], valid)
         if self.paired:
-            x, y = (taps[name].flatten(0, 1)[index] for name in ("image", "text"))
+            x, y = (aux[name].flatten(0, 1)[index] for name in ("image", "text"))
             score_x, score_y = self.scores["image"](x, key, rows), self.scores["text"](y, key, rows)
             kernel = stein_like_kernel(x, score_x, y, score_y, mask)
-            terms["kernel"] = masked_mean(kernel.flatten(), pair_mask(mask).flatten())
-        return terms
+            losses["kernel"] = masked_mean(kernel.flatten(), pair_mask(mask).flatten())
+        return losses
 
-    def term_weights(self) -> dict[str, float]:
+    def aux_loss_weights(self) -> dict[str, float]:
         names = ["kl", "kernel"][: len(self.features)]
         return dict.fromkeys(names, self.config.bottleneck_weight)
 
@@ -224,7 +226,7 @@ class Bottleneck(nn.Module):
         self.dropout = Dropout(config.inner_dropout, f"bottleneck.{name}")
         self.second = nn.Linear(width, 2 * width)
         self.always_noisy = config.noise_at_evaluation
-        self.site = f"bottleneck.{name}.noise"
+        self.random_stream = f"bottleneck.{name}.noise"
 
     def forward(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """[B, L, M] -> the draw, of length 1, [B, L, M], and the divergence [B, L]."""
@@ -233,7 +235,9 @@ class Bottleneck(nn.Module):
         log_variance = log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
         z = mean
         if batch.training or self.always_noisy:
-            noise = normal(batch.key, self.site, batch.rows, *mean.shape[1:]).to(mean.dtype)
+            noise = normal(batch.key, self.random_stream, batch.rows, *mean.shape[1:]).to(
+                mean.dtype
+            )
             z = mean + noise * (0.5 * log_variance).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
         return normalize(z, dim=-1), kl
@@ -249,10 +253,10 @@ class ScoreNetwork(nn.Module):
         self.norm = nn.LayerNorm(2 * width)
         self.second = nn.Linear(2 * width, width)
         self.p = config.inner_dropout
-        self.site = f"score.{name}"
+        self.random_stream = f"score.{name}"
 
     def forward(self, z: Tensor, key: Tensor, rows: Tensor) -> Tensor:
-        hidden = dropout(self.norm(self.first(z)), self.p, key, self.site, rows)
+        hidden = dropout(self.norm(self.first(z)), self.p, key, self.random_stream, rows)
         return self.second(nn.functional.gelu(hidden))
 
 
@@ -286,20 +290,20 @@ class CrossAttention(nn.Module):
             heads[name] = x / x.shape[-1] ** 0.5
         if self.to_text is not None and self.to_image is not None:
             image, text = heads["image"], heads["text"]
-            seen = [
+            attended = [
                 image + self.to_text(image, text, batch),
                 text + self.to_image(text, image, batch),
             ]
         else:
-            seen = list(heads.values())
-        joined = torch.cat(seen, -1)
+            attended = list(heads.values())
+        joined = torch.cat(attended, -1)
         return layer_norm(joined, joined.shape[-1:]) * self.scale + self.shift
 
 
 class HeadAttention(nn.Module):
     """Single-head attention for each of H heads apart, over the positions up to one's own."""
 
-    def __init__(self, config: ReleasedFindRecConfig, site: str) -> None:
+    def __init__(self, config: ReleasedFindRecConfig, random_stream: str) -> None:
         super().__init__()
         width = config.align_dim // config.heads
         bound = (6 / (4 * width)) ** 0.5  # Xavier's, over query, key and value together
@@ -309,7 +313,7 @@ class HeadAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3, config.heads, width))
         self.out_weight = nn.Parameter(torch.empty(config.heads, width, width).normal_(std=0.01))
         self.out_bias = nn.Parameter(torch.zeros(config.heads, width))
-        self.dropout = Dropout(config.dropout, f"attention.{site}")
+        self.dropout = Dropout(config.dropout, f"attention.{random_stream}")
 
     def forward(self, queries: Tensor, others: Tensor, batch: Batch) -> Tensor:
         """Each [B, L, H, d] -> [B, L, H, d]"""
@@ -324,7 +328,7 @@ class HeadAttention(nn.Module):
 
 
 class Routing(nn.Module):
-    """Gates at a low temperature over experts whose answers have length 1, shared by the heads."""
+    """Gates at a low temperature over experts with outputs of length 1, shared by the heads."""
 
     def __init__(self, config: ReleasedFindRecConfig, width: int) -> None:
         super().__init__()
@@ -344,6 +348,6 @@ class Routing(nn.Module):
         inner = self.router_dropout(nn.functional.gelu(inner), batch)
         logits = self.router_second(self.router_inner_norm(inner))
         gates = (logits / self.temperature).softmax(-1)
-        answers = self.dropout(torch.relu(self.experts(heads)), batch)
-        answers = normalize(answers.unflatten(-1, (self.n_experts, -1)), dim=-1)
-        return (gates.unsqueeze(-1) * answers).sum(-2).flatten(-2), gates
+        outputs = self.dropout(torch.relu(self.experts(heads)), batch)
+        outputs = normalize(outputs.unflatten(-1, (self.n_experts, -1)), dim=-1)
+        return (gates.unsqueeze(-1) * outputs).sum(-2).flatten(-2), gates

@@ -3,8 +3,8 @@
 Glossary
     B users, L positions, H heads, d = d_h the width of a head, K = N_e experts
     z_img, z_txt   [B, L, H * d]  the image and the text stream
-    O              [B, L, H, d]   what the image saw in the text, per head
-    g              [B, L, H, K]   gates: how much each expert counts
+    O              [B, L, H, d]   image states plus attended text states, per head
+    g              [B, L, H, K]   gates: weights of the experts
 
 Both experts and router are shared by the heads: the paper writes Expert_k, without h.
 """
@@ -61,7 +61,14 @@ class ExpertRouting(nn.Module):
     """
 
     def __init__(
-        self, dim: int, heads: int, experts: int, dropout: float, site: str, *, temperature: float
+        self,
+        dim: int,
+        heads: int,
+        experts: int,
+        dropout: float,
+        random_stream: str,
+        *,
+        temperature: float,
     ) -> None:
         super().__init__()
         width = dim // heads
@@ -69,7 +76,7 @@ class ExpertRouting(nn.Module):
         self.n_experts = experts
         self.temperature = temperature
         self.experts = nn.Linear(width, experts * width)  # all experts side by side
-        self.dropout = Dropout(dropout, f"{site}.experts")
+        self.dropout = Dropout(dropout, f"{random_stream}.experts")
         self.router: nn.Module | None = None
         if experts > 1:
             self.router = nn.Sequential(
@@ -87,12 +94,12 @@ class ExpertRouting(nn.Module):
         if self.router is None:
             return hidden.flatten(-2), None
         gates = (self.router(heads) / self.temperature).softmax(-1)
-        answers = hidden.unflatten(-1, (self.n_experts, -1))  # [B, L, H, K, d]
-        return (gates.unsqueeze(-1) * answers).sum(-2).flatten(-2), gates
+        outputs = hidden.unflatten(-1, (self.n_experts, -1))  # [B, L, H, K, d]
+        return (gates.unsqueeze(-1) * outputs).sum(-2).flatten(-2), gates
 
 
 def gate_statistics(gates: Tensor, valid: Tensor) -> dict[str, Tensor]:
-    """How much each expert is used, and how undecided the router is; logged, never trained on.
+    """Mean use of each expert and entropy of the gates; logged, never trained on.
 
     gates: [B, L, H, K]; valid: [B, L]. `expert_k` is the mean gate over valid positions and heads,
     `gate_entropy` the mean entropy of a gate in units of log K: 1 is uniform, 0 one expert alone.

@@ -37,21 +37,21 @@ class StepLoss(nn.Module):
         users, length = inputs.shape
         groups = groups or [(torch.arange(users), length)]
         states: Tensor | None = None
-        taps: dict[str, Tensor] = {}
+        aux: dict[str, Tensor] = {}
         for rows, cut in groups:
             output = self.model(Batch(inputs[rows, :cut], rows, key, training=True))
             states = _place(states, output.states, rows, users, length)
-            for name, tap in output.taps.items():
-                taps[name] = _place(taps.get(name), tap, rows, users, length)
+            for name, value in output.aux.items():
+                aux[name] = _place(aux.get(name), value, rows, users, length)
         assert states is not None
         log_q = (states @ self.model.item_table().T).log_softmax(-1)
         chosen = log_q.gather(-1, (targets - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
         loss = -(chosen * weights).sum() / weights.sum()
-        terms = self.model.terms(taps, inputs > 0, key)
-        term_weights = self.model.term_weights()
-        assert set(term_weights) <= set(terms), "a weight is given for a term that does not exist"
-        for name, weight in term_weights.items():
-            loss = loss + weight * terms[name]
+        losses = self.model.aux_losses(aux, inputs > 0, key)
+        loss_weights = self.model.aux_loss_weights()
+        assert set(loss_weights) <= set(losses), "a weight is given for a loss that does not exist"
+        for name, weight in loss_weights.items():
+            loss = loss + weight * losses[name]
         return loss
 
 

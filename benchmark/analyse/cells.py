@@ -1,4 +1,4 @@
-"""Stored runs -> the cells of a table, in the long form that every table has.
+"""A run set's runs -> the cells of a table, in the long form that every table has.
 
     table,row,column,dataset,metric,mean,sd,n,paper,grade,ci_low,ci_high,p,p_holm,status
 
@@ -10,7 +10,7 @@ sweep), for cells that may be compared: all seeds finished and at their plateau,
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.contests import NAMES, Contest, Place, judge
+from benchmark.analyse.comparisons import NAMES, CellKey, ComparisonFamily, compare_families
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.records import Hashes, RunResult, Unit
-from benchmark.store import Status, Store
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunKey, RunSpec
+from benchmark.runs.store import Status, Stored
 
 Grade = Literal["A", "B", "C"]
 CellStatus = Literal["ok", "budget", "missing", "failed", "stale"]
@@ -39,8 +40,9 @@ class CellSpec:
     """One place of a table: which runs stand behind it, for all metrics."""
 
     row: str
-    unit: Unit
-    seeds: tuple[int, ...]
+    run_key: RunKey
+    runs: Mapping[int, Stored]
+    """By seed, every one that was asked for: how it stands, with its ranks."""
     grade: Grade
     column: str = ""
     """A swept value; a bucket's label stands here by itself."""
@@ -52,11 +54,13 @@ class CellSpec:
     """False for controls, which are shown and never judged."""
     paper_row: str | None = None
     """The row of the paper's cells to print beside it; None for the cell's own."""
+    spec: RunSpec | None = None
+    """The settings of its runs, where they are known; for provenance alone."""
 
     @property
-    def place(self) -> Place:
+    def key(self) -> CellKey:
         column = self.bucket.label if self.bucket is not None else self.column
-        return Place(self.row, column, self.unit.dataset)
+        return CellKey(self.row, column, self.run_key.dataset)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Table:
     cells: pd.DataFrame
     """Long form, `COLUMNS`, in the order of the specs and metrics."""
     comparisons: pd.DataFrame
-    """Why: one line for each compared cell (`benchmark.analyse.contests.judge`)."""
+    """Why: one line for each compared cell (`benchmark.analyse.comparisons.compare_families`)."""
     problems: tuple[str, ...]
     """Runs that are missing, failed, stale or damaged, each with its reason."""
 
@@ -75,7 +79,7 @@ class Table:
 class _Loaded:
     """A spec with its usable runs."""
 
-    spec: CellSpec
+    cell_spec: CellSpec
     runs: tuple[RunResult, ...]
     status: CellStatus
 
@@ -83,93 +87,84 @@ class _Loaded:
         """[U, S] of the spec's split and bucket. Raises ValueError for unequal users."""
         columns = []
         for run in self.runs:
-            ranks = run.validation if self.spec.split == "validation" else run.test
+            ranks = run.validation if self.cell_spec.split == "validation" else run.test
             if ranks is None or run.length is None:
                 raise ValueError("a run without ranks was taken for a finished one")
             values = per_user(ranks, metric, masked=masked)
-            if self.spec.bucket is not None:
-                values = values[self.spec.bucket.holds(run.length)]
+            if self.cell_spec.bucket is not None:
+                values = values[self.cell_spec.bucket.holds(run.length)]
             columns.append(values)
         return np.stack(columns, axis=1)
 
     @property
     def comparable(self) -> bool:
         """Whether every seed asked for is there, and ended at its plateau."""
-        whole = 0 < len(self.runs) == len(self.spec.seeds)
-        return whole and self.spec.compared and all(run.record.plateau for run in self.runs)
+        whole = 0 < len(self.runs) == len(self.cell_spec.runs)
+        return whole and self.cell_spec.compared and all(run.record.plateau for run in self.runs)
 
 
-def tabulate(
+def derive_cells(
     table: str,
-    specs: Sequence[CellSpec],
-    store: Store,
+    cell_specs: Sequence[CellSpec],
     *,
     paper_cells: pd.DataFrame | None = None,
     metrics: Sequence[str] = PAPER_METRICS,
     masked: bool = False,
-    hashes: Callable[[Unit], Hashes | None] | None = None,
     reuse_stale: bool = False,
     rules: Rules = RULES,
 ) -> Table:
     """Every cell of a table, from stored runs alone.
 
-    hashes: what a run made now would depend on; runs that differ are stale and used only where
-    `reuse_stale` asks for it. None, of all or of one unit, takes stored runs as they are.
+    reuse_stale: use stale runs too; the status of their cells says so.
     paper_cells: as `benchmark.paper.load_cells` gives them; printed values of the same table, row,
     bucket, dataset and metric are put beside ours.
     Raises InputError if runs of one dataset were ranked on different users.
     """
     loaded: list[_Loaded] = []
     problems: list[str] = []
-    for spec in specs:
-        entry, notes = _load(spec, store, hashes, reuse_stale)
+    for cell_spec in cell_specs:
+        entry, notes = _load(cell_spec, reuse_stale)
         loaded.append(entry)
         problems += notes
     bootstraps = _bootstraps(loaded, metrics, masked, rules)
-    comparisons = judge(table, _contests(loaded, bootstraps, metrics))
+    comparisons = compare_families(table, _comparison_families(loaded, bootstraps, metrics))
     printed = _printed(table, paper_cells)
 
     lines = []
     for entry in loaded:
-        spec = entry.spec
-        group = spec.bucket.label if spec.bucket is not None else ""
+        cell_spec = entry.cell_spec
+        group = cell_spec.bucket.label if cell_spec.bucket is not None else ""
         for metric in metrics:
             low = high = np.nan
             over_seeds: FloatArray = np.empty(0)
             if entry.runs:
-                bootstrap = bootstraps[_crowd(spec)]
-                over_seeds = bootstrap.over_seeds(_name(spec, metric))
-                interval = bootstrap.interval(_name(spec, metric))
+                bootstrap = bootstraps[_population(cell_spec)]
+                over_seeds = bootstrap.over_seeds(_name(cell_spec, metric))
+                interval = bootstrap.interval(_name(cell_spec, metric))
                 low, high = interval.low, interval.high
             summary = summarise(over_seeds)
-            key = (spec.paper_row or spec.row, group, spec.unit.dataset, metric)
+            key = (cell_spec.paper_row or cell_spec.row, group, cell_spec.run_key.dataset, metric)
             numbers = (summary.mean, summary.sd, summary.n, printed.get(key, np.nan))
-            names = (table, *spec.place, metric)
-            lines.append((*names, *numbers, spec.grade, low, high, entry.status))
+            names = (table, *cell_spec.key, metric)
+            lines.append((*names, *numbers, cell_spec.grade, low, high, entry.status))
     frame = pd.DataFrame(lines, columns=[c for c in COLUMNS if c not in ("p", "p_holm")])
     tested = comparisons[[*NAMES, "p", "p_holm"]]
     frame = frame.merge(tested, on=list(NAMES), how="left", validate="one_to_one")
     return Table(frame[list(COLUMNS)], comparisons, tuple(dict.fromkeys(problems)))
 
 
-def _load(
-    spec: CellSpec,
-    store: Store,
-    hashes: Callable[[Unit], Hashes | None] | None,
-    reuse_stale: bool,
-) -> tuple[_Loaded, list[str]]:
-    expected = hashes(spec.unit) if hashes is not None else None
+def _load(cell_spec: CellSpec, reuse_stale: bool) -> tuple[_Loaded, list[str]]:
     runs: list[RunResult] = []
-    statuses: set[Status] = set()
     problems: list[str] = []
-    for seed in spec.seeds:
-        stored = store.status(spec.unit.key, seed, expected)
-        statuses.add(stored.status)
-        if stored.status == "complete" or (stored.status == "stale" and reuse_stale):
-            runs.append(store.read(spec.unit.key, seed))
+    for seed, stored in cell_spec.runs.items():
+        usable = stored.status == "complete" or (stored.status == "stale" and reuse_stale)
+        if usable and stored.result is not None:
+            runs.append(stored.result)
         if stored.problem:
-            problems.append(f"{spec.unit.key}, seed {seed}: {stored.status}: {stored.problem}")
-    return _Loaded(spec, tuple(runs), _status(statuses, runs)), problems
+            name = f"{cell_spec.run_key}, seed {seed}"
+            problems.append(f"{name}: {stored.status}: {stored.problem}")
+    statuses = {stored.status for stored in cell_spec.runs.values()}
+    return _Loaded(cell_spec, tuple(runs), _status(statuses, runs)), problems
 
 
 def _status(statuses: set[Status], runs: Iterable[RunResult]) -> CellStatus:
@@ -182,54 +177,60 @@ def _status(statuses: set[Status], runs: Iterable[RunResult]) -> CellStatus:
     return "ok" if all(run.record.plateau for run in runs) else "budget"
 
 
-_Crowd = tuple[str, Bucket | None, str]
+Population = tuple[str, Bucket | None, str]
 
 
-def _crowd(spec: CellSpec) -> _Crowd:
+def _population(cell_spec: CellSpec) -> Population:
     """What has the same users: dataset, bucket, split."""
-    return spec.unit.dataset, spec.bucket, spec.split
+    return cell_spec.run_key.dataset, cell_spec.bucket, cell_spec.split
 
 
-def _name(spec: CellSpec, metric: str) -> str:
+def _name(cell_spec: CellSpec, metric: str) -> str:
     """A cell's name in its bootstrap. It seeds the draws of seeds, so it says nothing of the table:
-    a unit has the same interval wherever it is printed."""
-    return f"{spec.unit.key} {metric}"
+    a spec has the same interval wherever it is printed."""
+    return f"{cell_spec.run_key} {metric}"
 
 
 def _bootstraps(
     loaded: Sequence[_Loaded], metrics: Sequence[str], masked: bool, rules: Rules
-) -> dict[_Crowd, CrossedBootstrap]:
-    crowds: dict[_Crowd, list[_Loaded]] = defaultdict(list)
+) -> dict[Population, CrossedBootstrap]:
+    populations: dict[Population, list[_Loaded]] = defaultdict(list)
     for entry in loaded:
         if entry.runs:
-            crowds[_crowd(entry.spec)].append(entry)
+            populations[_population(entry.cell_spec)].append(entry)
     bootstraps = {}
-    for crowd, entries in crowds.items():
+    for population, entries in populations.items():
         try:
             values = {
-                _name(entry.spec, metric): entry.values(metric, masked)
+                _name(entry.cell_spec, metric): entry.values(metric, masked)
                 for entry in entries
                 for metric in metrics
             }
-            bootstraps[crowd] = CrossedBootstrap(values, rules)
+            bootstraps[population] = CrossedBootstrap(values, rules)
         except ValueError as error:
             raise InputError(
-                f"runs on {crowd[0]} cannot stand in one table: {error}; they come from different "
-                "versions of the data"
+                f"runs on {population[0]} cannot stand in one table: {error}; they come from "
+                "different versions of the data"
             ) from error
     return bootstraps
 
 
-def _contests(
-    loaded: Sequence[_Loaded], bootstraps: dict[_Crowd, CrossedBootstrap], metrics: Sequence[str]
-) -> list[Contest]:
-    families: dict[tuple[_Crowd, str], list[CellSpec]] = defaultdict(list)
+def _comparison_families(
+    loaded: Sequence[_Loaded],
+    bootstraps: dict[Population, CrossedBootstrap],
+    metrics: Sequence[str],
+) -> list[ComparisonFamily]:
+    families: dict[tuple[Population, str], list[CellSpec]] = defaultdict(list)
     for entry in loaded:
         if entry.comparable:
-            families[_crowd(entry.spec), entry.spec.family].append(entry.spec)
+            families[_population(entry.cell_spec), entry.cell_spec.family].append(entry.cell_spec)
     return [
-        Contest(bootstraps[crowd], metric, {spec.place: _name(spec, metric) for spec in specs})
-        for (crowd, _), specs in families.items()
+        ComparisonFamily(
+            bootstraps[population],
+            metric,
+            {cell_spec.key: _name(cell_spec, metric) for cell_spec in cell_specs},
+        )
+        for (population, _), cell_specs in families.items()
         for metric in metrics
     ]
 

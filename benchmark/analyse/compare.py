@@ -10,8 +10,9 @@ from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.records import RunResult, UnitKey
-from benchmark.store import Store
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunKey
 
 COLUMNS = (
     *("profile", "dataset", "model", "variant", "metric", "mean_a", "mean_b", "n_a", "n_b"),
@@ -19,15 +20,15 @@ COLUMNS = (
 )
 
 
-def compare_stores(
-    a: Store,
-    b: Store,
+def compare_runs(
+    a: RunSet,
+    b: RunSet,
     *,
     metrics: Sequence[str] = PAPER_METRICS,
     masked: bool = False,
     rules: Rules = RULES,
 ) -> pd.DataFrame:
-    """Every unit but trials that either folder has a finished run of, columns `COLUMNS`.
+    """Every spec but trials that either folder has a finished run of, columns `COLUMNS`.
 
     difference is that of b relative to a, mean_b / mean_a - 1, on the test split, with the crossed
     bootstrap's interval and p (users shared, seeds independent). `note` says why one is missing: no
@@ -57,12 +58,13 @@ def compare_stores(
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _finished(store: Store) -> dict[UnitKey, list[RunResult]]:
-    runs: dict[UnitKey, list[RunResult]] = defaultdict(list)
-    for stored in store.scan():
-        if stored.status == "complete" and stored.record and not stored.record.unit.trial:
-            key = stored.record.unit.key
-            runs[key].append(store.read(key, stored.record.seed))
+def _finished(run_set: RunSet) -> dict[RunKey, list[RunResult]]:
+    runs: dict[RunKey, list[RunResult]] = defaultdict(list)
+    for stored in run_set.scan():
+        if stored.status == "complete" and stored.result is not None:
+            spec = stored.result.record.spec
+            if not spec.protocol.trial:
+                runs[spec.key].append(stored.result)
     return dict(runs)
 
 

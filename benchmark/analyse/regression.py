@@ -1,13 +1,13 @@
 """Regression check: do fresh runs still reach the committed references?
 
-Users are fixed here, so seeds are the only chance. For a unit with reference means over users
+Users are fixed here, so seeds are the only chance. For a spec with reference means over users
 r_1..r_m (one a seed, sd s) and fresh means f_1..f_n of the same code, Student's prediction interval
 says how far the two means may lie apart:
 
     t = (mean(f) - mean(r)) / (s sqrt(1 / n + 1 / m)),   m - 1 degrees of freedom
 
-The spread is taken from the references alone, since a few fresh seeds say little of it. A unit
-fails when t is below the alpha quantile, alpha divided by the number of units (Bonferroni), so that
+The spread is taken from the references alone, since a few fresh seeds say little of it. A spec
+fails when t is below the alpha quantile, alpha divided by the number of specs (Bonferroni), so that
 sound code fails a whole check with probability alpha. A rise beyond the opposite quantile does not
 fail; it is reported, since the references are then out of date.
 """
@@ -25,17 +25,17 @@ from scipy import stats
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
-from benchmark.store import Store
+from benchmark.runs.runset import RunSet
 
 ALPHA = 0.01
-"""Chance that a check of sound code fails, over all its units."""
+"""Chance that a check of sound code fails, over all its specs."""
 
 Outcome = Literal["passed", "failed", "risen", "unjudged", "missing"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One unit's verdict."""
+    """One spec's verdict."""
 
     name: str
     outcome: Outcome
@@ -56,14 +56,14 @@ def check_means(
     *,
     alpha: float = ALPHA,
 ) -> list[Check]:
-    """The rule on means over users, one a seed, of every unit that has a reference.
+    """The rule on means over users, one a seed, of every spec that has a reference.
 
     "missing": no fresh value, or a NaN (a failed run) among them. "unjudged": fewer than two
     reference seeds, a NaN among them, or references that do not vary and differ from the fresh
     mean. Neither counts as passed. Raises ValueError if there is no reference at all.
     """
     if not reference:
-        raise ValueError("there is nothing to check against: no unit has a reference")
+        raise ValueError("there is nothing to check against: no spec has a reference")
     share = alpha / len(reference)
     return [
         _check(name, np.asarray(fresh.get(name, ()), float), np.asarray(values, float), share)
@@ -71,15 +71,15 @@ def check_means(
     ]
 
 
-def check_stores(
-    fresh: Store,
-    reference: Store,
+def check_runs(
+    fresh: RunSet,
+    reference: RunSet,
     *,
     profile: str,
     metric: str = RULES.metric,
     alpha: float = ALPHA,
 ) -> list[Check]:
-    """The rule on every unit of a profile that the references hold, on the test split.
+    """The rule on every spec of a profile that the references hold, on the test split.
 
     Raises InputError if the references hold no finished run of the profile.
     """
@@ -90,12 +90,12 @@ def check_stores(
 
 
 def detectable_drop(
-    seeds: int, fresh: int, *, units: int = 1, power: float = 0.9, alpha: float = ALPHA
+    seeds: int, fresh: int, *, specs: int = 1, power: float = 0.9, alpha: float = ALPHA
 ) -> float:
-    """The drop, in sds over seeds, that a check of so many units finds with the given power: from
+    """The drop, in sds over seeds, that a check of so many specs finds with the given power: from
     the noncentral t distribution."""
     df = seeds - 1
-    cut = stats.t.ppf(1 - alpha / units, df)
+    cut = stats.t.ppf(1 - alpha / specs, df)
     scale = np.sqrt(1 / fresh + 1 / seeds)
     low, high = 0.0, 100.0
     for _ in range(60):
@@ -106,7 +106,7 @@ def detectable_drop(
 
 
 def write_junit(path: Path, checks: list[Check]) -> None:
-    """JUnit XML: a test case for each unit. A drop is a failure, a missing or unjudged unit an
+    """JUnit XML: a test case for each spec. A drop is a failure, a missing or unjudged spec an
     error, a rise a pass with its message in system-out."""
     suite = ET.Element(
         "testsuite",
@@ -160,15 +160,15 @@ def _check(
     return Check(name, outcome, message, now, before, p)
 
 
-def _means(store: Store, profile: str, metric: str) -> dict[str, list[float]]:
-    """Unit, trials left out -> mean over users of every stored seed; NaN for a failed one."""
+def _means(runs: RunSet, profile: str, metric: str) -> dict[str, list[float]]:
+    """RunSpec, trials left out -> mean over users of every stored seed; NaN for a failed one."""
     means: dict[str, list[float]] = {}
-    for stored in store.scan():
-        if stored.record is None:
+    for stored in runs.scan():
+        if stored.result is None:
             raise InputError(f"{stored.problem}; the check needs every run whole")
-        unit = stored.record.unit
-        if unit.profile == profile and not unit.trial:
-            ranks = store.read(unit.key, stored.record.seed).test
+        spec = stored.result.record.spec
+        if spec.profile == profile and not spec.protocol.trial:
+            ranks = stored.result.test
             mean = np.nan if ranks is None else float(per_user(ranks, metric).mean())
-            means.setdefault(str(unit.key), []).append(mean)
+            means.setdefault(str(spec.key), []).append(mean)
     return means

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from benchmark.cli.console import progress_bar
 from benchmark.cli.options import DataOption, console
+from benchmark.data.config import Modality
 from benchmark.errors import InputError
-from benchmark.launch.console import progress_bar
-from benchmark.registry import pick
-from findrec.recommender import Modality
+from benchmark.settings.registry import pick
 
 app = typer.Typer()
 
@@ -33,7 +33,8 @@ def build_data(
     ] = False,
 ) -> None:
     """Build dataset bundles and report their counts."""
-    from benchmark.data.bundle import build_bundle, dataset_names
+    from benchmark.data.bundle import build_bundle
+    from benchmark.data.config import dataset_names
     from benchmark.data.official import fetch_official
     from benchmark.data.own import import_dataset
 

@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 
 from benchmark.errors import InputError, nearest
-from benchmark.launch.local import devices
-from benchmark.records import slug
-from benchmark.registry import Profile, get_profile, pick, profiles, rows
-from benchmark.store import Store
+from benchmark.runs.runset import RunSet
+from benchmark.runs.spec import slug
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, get_profile, methods, pick, profiles
 
 ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"
@@ -28,7 +28,7 @@ SeedsOption = Annotated[
     str | None, typer.Option(help="A number of seeds (3), a range (0-9) or a list (0,4,7).")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
-LauncherOption = Annotated[str, typer.Option(help="Where units run: local.")]
+LauncherOption = Annotated[str, typer.Option(help="Where specs run: local.")]
 FromOption = Annotated[
     Path | None,
     typer.Option("--from", help="Render this folder's runs into results/; nothing is trained."),
@@ -50,7 +50,7 @@ class Request:
     models: list[str] | None
     seeds: list[int]
     workers: list[str]
-    store: Store
+    runs: RunSet
     render_only: bool
     dry_run: bool
     reuse_stale: bool
@@ -78,7 +78,7 @@ def resolve_request(
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     render_only = source is not None
-    workers = [] if render_only else devices(device)
+    workers = [] if render_only else _devices(device)
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
@@ -87,15 +87,21 @@ def resolve_request(
     return Request(
         profile=chosen,
         datasets=names(datasets),
-        models=[pick(name, rows(), "model").name for name in names(models) or ()] or None,
+        models=[pick(name, methods(), "model").name for name in names(models) or ()] or None,
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
-        store=Store(source or RUNS),
+        runs=RunSet(Store(source or RUNS)),
         render_only=render_only,
         dry_run=dry_run,
         reuse_stale=reuse_stale,
         data=data,
     )
+
+
+def _devices(name: str | None) -> list[str]:
+    from benchmark.launch.local import devices  # it needs torch, which rendering does without
+
+    return devices(name)
 
 
 def only_profile(source: Path) -> str:

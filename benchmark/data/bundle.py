@@ -7,127 +7,43 @@ NAME/image.safetensors
 NAME/bundle.json            BundleMeta: source, checksums, filter, counts, provenance
 """
 
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import Progress
 
 from benchmark.data.config import (
     SHIPPED,
     Counts,
     DatasetConfig,
-    Grade,
-    Order,
+    Modality,
     Source,
+    TieOrder,
     dataset_config,
     dataset_names,
     unknown_dataset,
 )
-from benchmark.data.content import (
-    MODALITIES,
-    attribute_names,
-    data_hash,
-    encode_attribute,
-    sequences,
-)
-from benchmark.data.features import FeatureTable, Provenance, read_features, write_features
-from benchmark.data.files import atomic_file, atomic_folder, locked, sha256
+from benchmark.data.content import MODALITIES, Bundle, data_hash
+from benchmark.data.features import FeatureTable, read_features, write_features
 from benchmark.data.filter import k_core
+from benchmark.data.meta import (
+    VERSION,
+    BundleMeta,
+    check_file,
+    default_raw,
+    default_root,
+    filter_name,
+    is_current,
+    read_frame,
+    read_meta,
+)
 from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sources import locate
 from benchmark.errors import InputError
-from findrec.recommender import Catalogue, Features, Modality
-
-VERSION = 1
-
-
-class BundleMeta(BaseModel):
-    """bundle.json."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: int
-    """Of this format."""
-    name: str
-    title: str
-    source: str
-    """Where the interactions came from."""
-    inputs: dict[str, str]
-    """File -> SHA-256 of what the bundle was built from."""
-    outputs: dict[str, str]
-    """File -> SHA-256 of what the bundle consists of."""
-    filter: str
-    order: Order
-    counts: Counts
-    encoders: dict[Modality, str | None]
-    """Encoder of each modality's features, None where the dataset lacks the modality."""
-    provenance: dict[Modality, Provenance]
-    grade: Grade
-    licence: str
-    notes: str
-    data_hash: str
-    """SHA-256 over all that a model can see: sequences, features, attributes. Equal data have equal
-    hashes wherever and whenever they were built."""
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A dataset in memory."""
-
-    name: str
-    path: Path
-    interactions: pd.DataFrame
-    """user (0..U-1), item (1..N), timestamp, position (0-based in the user's sequence); sorted by
-    user, then position."""
-    items: pd.DataFrame
-    """item (1..N), id (the source's), title, text, a column of '|'-joined values an attribute."""
-    text: Features | None
-    image: Features | None
-    meta: BundleMeta
-
-    @property
-    def n_users(self) -> int:
-        """U, the number of users."""
-        return self.meta.counts.users
-
-    @property
-    def n_items(self) -> int:
-        """N, the number of items."""
-        return self.meta.counts.items
-
-    def sequences(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(items, offsets [U + 1]): user u's whole sequence is items[offsets[u]:offsets[u + 1]]."""
-        return sequences(self.interactions)
-
-    def catalogue(self) -> Catalogue:
-        """What models may know of the items."""
-        return Catalogue(
-            items=self.n_items,
-            text=self.text,
-            image=self.image,
-            attributes={
-                name: encode_attribute(self.items[name]) for name in attribute_names(self.items)
-            },
-        )
-
-
-def default_root() -> Path:
-    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the repository."""
-    return Path(os.environ.get("FINDREC_DATA") or Path(__file__).resolve().parents[2] / "data")
-
-
-def default_raw() -> Path | None:
-    """The user's folder of raw files: environment variable FINDREC_RAW, or none."""
-    folder = os.environ.get("FINDREC_RAW")
-    return Path(folder) if folder else None
+from benchmark.files import atomic_file, atomic_folder, locked, sha256
 
 
 def build_bundle(
@@ -222,7 +138,7 @@ def write_bundle(
             inputs={name: sha256(path) for name, path in inputs.items()},
             outputs={file.name: sha256(file) for file in sorted(folder.iterdir())},
             version=VERSION,
-            filter=_filter(config),
+            filter=filter_name(config),
             order=config.order,
             counts=counts,
             encoders={m: kept[m].provenance.encoder if m in kept else None for m in MODALITIES},
@@ -272,59 +188,31 @@ def load_bundle(
     Raises InputError, naming any damaged file.
     """
     root = root or default_root()
-    if _current(root / name, name):
-        return _read(root / name)
+    if (bundle := read_bundle(name, root=root)) is not None:
+        return bundle
     if name not in dataset_names():
         own = [path.parent.name for path in root.glob("*/bundle.json")]
         raise unknown_dataset(name, own)
     with locked(root / f".{name}.lock"):  # of processes that start together, one builds
-        if _current(root / name, name):
-            return _read(root / name)
+        if (bundle := read_bundle(name, root=root)) is not None:
+            return bundle
         return build_bundle(name, root=root, raw=raw, progress=progress)
 
 
-def _current(path: Path, name: str) -> bool:
-    """Whether the bundle is there, and this package would not now build another: other recipe or
-    other shipped features. A damaged one counts as current: the reader names the damage."""
-    if not (path / "bundle.json").is_file():
-        return False
-    if name not in dataset_names():
-        return True
-    try:
-        built = json.loads((path / "bundle.json").read_bytes())
-    except json.JSONDecodeError:
-        return True
-    config = dataset_config(name)
-    recipe = {"version": VERSION, "filter": _filter(config), "order": config.order}
-    if any(built.get(key) != value for key, value in recipe.items()):
-        return False
-    files = [f.shipped for f in config.features.values() if f.shipped is not None]
-    return all(built["inputs"].get(file) == sha256(SHIPPED / file) for file in files)
+def read_bundle(name: str, *, root: Path) -> Bundle | None:
+    """Load root/name as it stands; None where `load_bundle` would build it.
 
-
-def _read_meta(path: Path) -> BundleMeta:
-    try:
-        return BundleMeta.model_validate_json((path / "bundle.json").read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{path / 'bundle.json'}: damaged or of another version; {_rebuild(path)}"
-        ) from error
-
-
-def _rebuild(path: Path) -> str:
-    return f"delete the folder {path}, and the next command builds it again"
+    Raises InputError, naming any damaged file.
+    """
+    return _read(root / name) if is_current(root / name, name) else None
 
 
 def _read(path: Path) -> Bundle:
-    meta, rebuild = _read_meta(path), _rebuild(path)
-    for name, checksum in meta.outputs.items():
-        if not (path / name).is_file() or sha256(path / name) != checksum:
-            raise InputError(f"{path / name}: missing or damaged (SHA-256 differs); {rebuild}")
-    try:
-        interactions = pd.read_parquet(path / "interactions.parquet")
-        items = pd.read_parquet(path / "items.parquet")
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path}: a Parquet file cannot be read ({error}); {rebuild}") from error
+    meta = read_meta(path)
+    for name in meta.outputs:
+        check_file(path, meta, name)
+    interactions = read_frame(path, "interactions.parquet")
+    items = read_frame(path, "items.parquet")
     features = {m: read_features(path / f"{m}.safetensors").features() for m in meta.provenance}
     return Bundle(
         name=meta.name,
@@ -337,11 +225,7 @@ def _read(path: Path) -> Bundle:
     )
 
 
-def _filter(config: DatasetConfig) -> str:
-    return f"iterative {config.core}-core" if config.core is not None else "none"
-
-
-def _clock(frame: pd.DataFrame, order: Order) -> NDArray[np.floating | np.integer]:
+def _clock(frame: pd.DataFrame, order: TieOrder) -> NDArray[np.floating | np.integer]:
     """What interactions are sorted by.
 
     RecBole scales timestamps to [0, 1] and keeps them in float32 before it sorts (its option

@@ -5,11 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.errors import InputError
-from findrec.recommender import Modality
+from benchmark.yaml_files import read_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "datasets"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
@@ -17,7 +16,9 @@ SHIPPED = Path(__file__).resolve().parent / "shipped"
 InteractionFormat = Literal["table", "sequences", "atomic", "grouplens", "amazon-reviews"]
 ItemFormat = Literal["items", "movies", "brand-category", "titles", "atomic", "amazon-metadata"]
 Grade = Literal["A", "B", "C"]
-Order = Literal["exact", "recbole"]
+Modality = Literal["text", "image"]
+"""As `findrec.recommender.Modality`, which cannot be had without torch."""
+TieOrder = Literal["exact", "recbole"]
 
 
 class _Strict(BaseModel):
@@ -90,7 +91,7 @@ class DatasetConfig(_Strict):
     C other data."""
     core: int | None = None
     """Iterative k-core: every user and every item keeps at least so many interactions."""
-    order: Order = "exact"
+    order: TieOrder = "exact"
     """How interactions are sorted; ties keep the source's row order. `exact`: by the timestamp;
     `recbole`: by the timestamp scaled to [0, 1] in float32, as RecBole does: more ties."""
     interactions: list[InteractionSource]
@@ -121,10 +122,7 @@ def dataset_config(name: str) -> DatasetConfig:
     if name not in dataset_names():
         raise unknown_dataset(name)
     path = FOLDER / f"{name}.yaml"
-    try:
-        config = DatasetConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise InputError(f"{path}: {error}") from error
+    config = read_model(path, DatasetConfig)
     if config.name != name:
         raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
     return config

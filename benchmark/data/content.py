@@ -1,20 +1,72 @@
-"""What a model can see of a dataset: sequences, attributes, features; and the hash of it all."""
+"""A dataset in memory: what a model can see of it, and the hash of all that.
+
+Belongs to the core that a run's code hash covers; reading and building stand above it.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import get_args
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmark.data.features import FeatureTable
-from benchmark.data.readers import ITEM_COLUMNS
-from findrec.recommender import Attribute, Modality
+from findrec.recommender import Attribute, Catalogue, Features, Modality
+
+if TYPE_CHECKING:
+    from benchmark.data.features import FeatureTable
+    from benchmark.data.meta import BundleMeta
+
+ITEM_COLUMNS = ("id", "title", "text")
+"""Columns of the items that are no attributes."""
+
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A dataset in memory."""
+
+    name: str
+    path: Path
+    interactions: pd.DataFrame
+    """user (0..U-1), item (1..N), timestamp, position (0-based in the user's sequence); sorted by
+    user, then position."""
+    items: pd.DataFrame
+    """item (1..N), id (the source's), title, text, a column of '|'-joined values an attribute."""
+    text: Features | None
+    image: Features | None
+    meta: "BundleMeta"
+
+    @property
+    def n_users(self) -> int:
+        """U, the number of users."""
+        return self.meta.counts.users
+
+    @property
+    def n_items(self) -> int:
+        """N, the number of items."""
+        return self.meta.counts.items
+
+    def sequences(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(items, offsets [U + 1]): user u's whole sequence is items[offsets[u]:offsets[u + 1]]."""
+        return sequences(self.interactions)
+
+    def catalogue(self) -> Catalogue:
+        """What models may know of the items."""
+        return Catalogue(
+            items=self.n_items,
+            text=self.text,
+            image=self.image,
+            attributes={
+                name: encode_attribute(self.items[name]) for name in attribute_names(self.items)
+            },
+        )
 
 
 def sequences(interactions: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -41,7 +93,7 @@ def encode_attribute(column: "pd.Series[str]") -> Attribute:
 
 
 def data_hash(
-    interactions: pd.DataFrame, items: pd.DataFrame, tables: Mapping[Modality, FeatureTable]
+    interactions: pd.DataFrame, items: pd.DataFrame, tables: "Mapping[Modality, FeatureTable]"
 ) -> str:
     """SHA-256 over sequences, features and attributes, as a model sees them."""
     digest = hashlib.sha256()

@@ -12,13 +12,14 @@ from rich.progress import Progress
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from benchmark.data.bundle import Bundle, attach_features, default_raw, default_root, load_bundle
-from benchmark.data.config import dataset_config, dataset_names
+from benchmark.data.bundle import attach_features, load_bundle
+from benchmark.data.config import Modality, dataset_config, dataset_names
+from benchmark.data.content import Bundle
 from benchmark.data.encoders import Encoder, load_encoder
-from benchmark.data.features import FeatureTable, Provenance
-from benchmark.data.files import atomic_file, sha256, writing
+from benchmark.data.features import FeatureTable
+from benchmark.data.meta import Provenance, default_raw, default_root
 from benchmark.errors import InputError
-from findrec.recommender import Modality
+from benchmark.files import atomic_file, sha256, writing
 
 BATCH = 32
 

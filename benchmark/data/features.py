@@ -15,33 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from benchmark.data.files import atomic_file
+from benchmark.data.meta import Provenance
 from benchmark.errors import InputError
+from benchmark.files import atomic_file
 from findrec.recommender import Features
-
-
-class Provenance(BaseModel):
-    """How a feature file came to be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    encoder: str
-    """Registry name of the encoder, or the name of the user's own file."""
-    model: str
-    """The model and how its states were pooled."""
-    packages: dict[str, str] = {}
-    """Name -> version of what computed it."""
-    inputs: str = ""
-    """SHA-256 over the ids and the texts or pictures that were encoded."""
-    layers: list[str] = []
-    """What the K kept layers are."""
-    created: date
-    licence: str = ""
-    """Of the inputs and of the encoder's weights."""
 
 
 @dataclass(frozen=True)

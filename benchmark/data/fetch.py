@@ -9,8 +9,8 @@ from pathlib import Path
 import requests
 from rich.progress import Progress
 
-from benchmark.data.files import atomic_file, sha256, writing
 from benchmark.errors import InputError
+from benchmark.files import atomic_file, sha256, writing
 
 _CHUNK = 1 << 18
 _TIMEOUT = (15, 60)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from benchmark.data.bundle import build_bundle, default_raw, default_root, load_bundle
+from benchmark.data.bundle import build_bundle, load_bundle
 from benchmark.data.config import dataset_config
 from benchmark.data.encode import picture
 from benchmark.data.fetch import download
+from benchmark.data.meta import default_raw, default_root
 from benchmark.data.readers import json_lines
 from benchmark.errors import InputError
 

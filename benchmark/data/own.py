@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.data.bundle import Bundle, default_root, write_bundle
-from benchmark.data.config import DatasetConfig, dataset_names
+from benchmark.data.bundle import write_bundle
+from benchmark.data.config import DatasetConfig, Modality, dataset_names
+from benchmark.data.content import Bundle
 from benchmark.data.features import FeatureTable, own_features
+from benchmark.data.meta import default_root
 from benchmark.data.readers import check_interactions, read_interactions, read_items, read_table
 from benchmark.errors import InputError
-from findrec.recommender import Modality
 
 
 def import_dataset(

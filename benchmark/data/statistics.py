@@ -1,16 +1,30 @@
-"""Table 1 from the bundles: ours, the paper's as printed, and the paper's decoded."""
+"""Sizes of the datasets as Tables 1 and 4 have them, counted from the bundles, beside the paper's.
 
-from collections.abc import Sequence
+The printed counts of users and items are one too high each, for they include RecBole's padding id.
+Nothing here loads features.
+"""
 
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
 import pandas as pd
 
-from benchmark.data.bundle import Bundle
 from benchmark.data.config import Counts
+from benchmark.data.meta import BundleMeta, check_file, default_root, read_frame
 from benchmark.paper import load_cells
 
 STATISTICS = ("users", "items", "interactions", "sparsity", "average_length")
+DIGITS = {"sparsity": 2, "average_length": 2}
+"""Decimals that the paper prints; counts have none."""
+
 _TOLERANCE = {"users": 0, "items": 0, "interactions": 0, "sparsity": 0.005, "average_length": 0.005}
 """Counts must be equal; the others are printed with two decimals."""
+
+Verdict = Literal["agrees", "padded", "differs", ""]
+"""Of a printed number: equal to the digit; one too high by the padding id; neither; not printed."""
 
 
 def statistics(counts: Counts) -> dict[str, float]:
@@ -25,29 +39,22 @@ def statistics(counts: Counts) -> dict[str, float]:
     }
 
 
-def table1(bundles: Sequence[Bundle], printed: pd.DataFrame | None = None) -> pd.DataFrame:
+def table1(metas: Sequence[BundleMeta], printed: pd.DataFrame | None = None) -> pd.DataFrame:
     """Columns dataset, statistic, ours, printed, decoded, difference, agrees.
 
-    decoded: the printed user and item counts each less one, for they count RecBole's padding id;
-    sparsity and length recomputed from the counts so corrected. difference is ours less decoded;
-    agrees says whether it is within the printed rounding. The last four are missing for a dataset
-    that the paper does not have. printed: the paper's cells, load_cells() by default.
+    decoded: the printed user and item counts each less one, sparsity and length recomputed from the
+    counts so corrected. difference is ours less decoded; agrees says whether it is within the
+    printed rounding. The last four are missing for a dataset that the paper does not have.
+    printed: the paper's cells, load_cells() by default.
     """
-    cells = load_cells() if printed is None else printed
-    cells = cells[cells["table"].astype(str) == "1"]
-    values = {
-        (dataset, metric): float(value)
-        for dataset, metric, value in zip(
-            cells["dataset"], cells["metric"], cells["value"], strict=True
-        )
-    }
+    values = _printed("1", printed)
     rows = []
-    for bundle in bundles:
-        ours = statistics(bundle.meta.counts)
+    for meta in metas:
+        ours = statistics(meta.counts)
         paper: dict[str, float] = {}
         decoded: dict[str, float] = {}
-        if (bundle.name, "users") in values:
-            paper = {name: values[bundle.name, name] for name in STATISTICS}
+        if (meta.name, "", "users") in values:
+            paper = {name: values[meta.name, "", name] for name in STATISTICS}
             decoded = statistics(
                 Counts(
                     users=int(paper["users"]) - 1,
@@ -59,7 +66,7 @@ def table1(bundles: Sequence[Bundle], printed: pd.DataFrame | None = None) -> pd
             difference = ours[name] - decoded[name] if decoded else None
             rows.append(
                 {
-                    "dataset": bundle.name,
+                    "dataset": meta.name,
                     "statistic": name,
                     "ours": ours[name],
                     "printed": paper.get(name),
@@ -69,3 +76,77 @@ def table1(bundles: Sequence[Bundle], printed: pd.DataFrame | None = None) -> pd
                 }
             )
     return pd.DataFrame(rows)
+
+
+def table4(
+    metas: Sequence[BundleMeta],
+    buckets: Mapping[str, tuple[int, int | None]],
+    *,
+    root: Path | None = None,
+    printed: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Columns dataset, length, statistic, ours, printed, gap, verdict; buckets without users are
+    left out, and "Total" is the last.
+
+    buckets: label -> (low, high): users whose full sequence has low <= length < high items; None is
+    no upper end. gap is the printed number less ours, both rounded as printed; verdict a `Verdict`.
+    root: folder of the bundles. Raises InputError where a bundle's interactions are damaged.
+    """
+    values = _printed("4", printed)
+    rows = []
+    for meta in metas:
+        for label, counts in _by_length(_interactions(meta, root), buckets).items():
+            if not counts.users:
+                continue
+            ours = statistics(counts)
+            for name in STATISTICS:
+                if name == "average_length":  # Table 4 does not print it
+                    continue
+                paper = values.get((meta.name, label, name), math.nan)
+                gap, verdict = _compared(ours[name], paper, name)
+                rows.append((meta.name, label, name, ours[name], paper, gap, verdict))
+    columns = ["dataset", "length", "statistic", "ours", "printed", "gap", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _printed(table: str, cells: pd.DataFrame | None) -> dict[tuple[str, str, str], float]:
+    """(dataset, length bucket, statistic) -> printed value; Table 1 has no buckets."""
+    cells = load_cells() if cells is None else cells
+    own = cells[cells["table"].astype(str) == table]
+    rows = own["row"] if table == "4" else [""] * len(own)
+    keys = zip(own["dataset"], rows, own["metric"], strict=True)
+    return dict(zip(keys, own["value"].astype(float), strict=True))
+
+
+def _interactions(meta: BundleMeta, root: Path | None) -> pd.DataFrame:
+    path, file = (root or default_root()) / meta.name, "interactions.parquet"
+    check_file(path, meta, file)
+    return read_frame(path, file)
+
+
+def _by_length(
+    frame: pd.DataFrame, buckets: Mapping[str, tuple[int, int | None]]
+) -> dict[str, Counts]:
+    length = frame.groupby("user")["item"].transform("size").to_numpy(np.int32)
+    found = {}
+    for label, (low, high) in buckets.items():
+        inside = length >= low if high is None else (length >= low) & (length < high)
+        found[label] = _counts(frame[inside])
+    return found | {"Total": _counts(frame)}
+
+
+def _counts(frame: pd.DataFrame) -> Counts:
+    users, items = int(frame["user"].nunique()), int(frame["item"].nunique())
+    return Counts(users=users, items=items, interactions=len(frame))
+
+
+def _compared(ours: float, printed: float, name: str) -> tuple[float, Verdict]:
+    if math.isnan(printed):
+        return math.nan, ""
+    digits = DIGITS.get(name, 0)
+    gap = round(printed, digits) - round(ours, digits)
+    if abs(gap) < 0.5 * 10**-digits:
+        return gap, "agrees"
+    if gap == 1 and name in ("users", "items"):
+        return gap, "padded"
+    return gap, "differs"

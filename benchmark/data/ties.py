@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.data.bundle import Bundle
+from benchmark.data.content import Bundle
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from benchmark.errors import InputError
-from benchmark.records import Ranks
+from benchmark.runs.ranks import Ranks
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import InputError
-from benchmark.records import Ranks
+from benchmark.runs.ranks import Ranks
 
 
 def write_qrels(path: Path, target: npt.NDArray[np.integer]) -> None:

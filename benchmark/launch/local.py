@@ -19,24 +19,24 @@ from pathlib import Path
 import torch
 
 from benchmark.errors import InputError
-from benchmark.records import Unit
-from benchmark.run import run_unit, store_failure
-from benchmark.store import Store
+from benchmark.run import run_seeds, store_failure
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 from benchmark.train.engine import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Seeds of one unit that are trained together; compared by identity."""
+    """Seeds of one spec that are trained together; compared by identity."""
 
-    unit: Unit
+    spec: RunSpec
     seeds: tuple[int, ...]
     seconds: float
     """Estimated."""
 
     def __str__(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
-        return f"{self.unit.key}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}"
+        return f"{self.spec.key}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def run_jobs(
                         failed += 1
                         message = f"its process died twice (exit code {worker.process.exitcode})"
                         with contextlib.suppress(InputError):
-                            store_failure(job.unit, job.seeds, Store(store), message, data=data)
+                            store_failure(job.spec, job.seeds, Store(store), message, data=data)
                         watch(Event(job, "failed", at, message=message))
                     pool[at] = _spawn(workers[at], store, data)
                     _assign(at, pool[at], waiting, watch)
@@ -171,8 +171,8 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
         except EOFError:
             return
         try:
-            records = run_unit(
-                job.unit,
+            records = run_seeds(
+                job.spec,
                 job.seeds,
                 Store(store),
                 data=data,

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from benchmark.data.files import atomic_file
 from benchmark.errors import InputError, nearest
+from benchmark.files import atomic_file
 from benchmark.plan import Planned, experiments
-from benchmark.registry import Profile
-from benchmark.render.figures import FIGURES, draw
+from benchmark.render.figures.draw import FIGURES, draw
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.tables import TABLES, tabulated
-from benchmark.render.writers import to_terminal
-from benchmark.store import Store
+from benchmark.render.tables.build import TABLES, build_table
+from benchmark.render.tables.writers import to_terminal
+from benchmark.runs.runset import RunSet
+from benchmark.settings.registry import Profile
 
 __all__ = ["Rendered", "render"]
 
@@ -30,7 +30,7 @@ class Rendered:
 def render(
     name: str,
     planned: Sequence[Planned],
-    store: Store,
+    runs: RunSet,
     profile: Profile,
     out: Path,
     selection: Selection,
@@ -38,9 +38,9 @@ def render(
     """Write one table or figure of experiments.yaml under `out`: tables/NAME.{md,csv,tex,json},
     figures/NAME.{svg,pdf,png}.
 
-    planned: the units that it needs and how their seeds stand. selection: what was asked for; kept
-    in the json. Raises InputError for a name that nothing draws and where `out` cannot be written,
-    NotDrawn where nothing can be shown.
+    planned: what it needs, with its runs. runs: where they were read from. selection: what was
+    asked for; kept in the json. Raises InputError for a name that nothing draws and where `out`
+    cannot be written, NotDrawn where nothing can be shown.
     """
     if name not in (*TABLES, *FIGURES):
         raise InputError(f"nothing draws {name!r}{nearest(name, (*TABLES, *FIGURES))}")
@@ -49,11 +49,11 @@ def render(
     paths: list[Path] = []
     terminal = None
     if name in TABLES:
-        table = tabulated(
+        table = build_table(
             name,
             planned,
-            store,
             profile,
+            root=runs.root,
             datasets=selection.datasets,
             reuse_stale=selection.reuse_stale,
             data=selection.data,
@@ -64,9 +64,9 @@ def render(
         ]
         asked = selection.model_dump_json(indent=1) + "\n"
         paths.append(_written(out / "tables" / f"{name}.json", asked))
-        terminal = to_terminal(table.sheet)
+        terminal = to_terminal(table.document)
     if name in FIGURES:
-        paths += draw(name, planned, store, profile, out / "figures", selection)
+        paths += draw(name, planned, runs, profile, out / "figures", selection)
     return Rendered(paths, terminal)
 
 

@@ -1,23 +1,18 @@
 """What stands under a table: data, protocol, seeds, device, budgets, grades, and the runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
-from benchmark.analyse.cells import Grade
 from benchmark.analyse.statistics import RULES
-from benchmark.data.bundle import BundleMeta, default_root
-from benchmark.data.config import dataset_config
-from benchmark.errors import InputError
+from benchmark.data.meta import DatasetFacts, dataset_facts
 from benchmark.plan import Planned
-from benchmark.records import RunRecord, UnitKey
-from benchmark.registry import Profile
-from benchmark.render.exhibits import FEATURE_CONTROLS, group, usable
-from benchmark.render.sheet import Block, Entry, Line, count, duration, size
-from benchmark.store import Store
+from benchmark.render.document import Block, Entry, TableRow, count, duration, size
+from benchmark.render.tables.definitions import FEATURE_CONTROLS, category
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.spec import RunKey
+from benchmark.settings.registry import Profile
 
 GRADES = {
     "A": "same data, modalities and encoders as the paper",
@@ -26,15 +21,8 @@ GRADES = {
 }
 
 
-@dataclass(frozen=True)
-class DatasetNote:
+class DatasetNote(DatasetFacts):
     """What a table says of a dataset."""
-
-    name: str
-    title: str
-    grade: Grade
-    encoders: Mapping[str, str]
-    """Modality -> encoder, of the modalities that it has."""
 
     @property
     def heading(self) -> str:
@@ -49,35 +37,12 @@ class DatasetNote:
 
 
 def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
-    """From the dataset's bundle; before that is built, from its configuration, with the features
-    that come with this package. A profile that keeps some of the users alone makes other data of
-    it, whatever its grade. Raises InputError for an unknown dataset or a damaged bundle."""
-    note = _whole_dataset(name, data)
-    return note if profile.max_users is None else replace(note, grade="C")
-
-
-def _whole_dataset(name: str, data: Path | None) -> DatasetNote:
-    path = (data or default_root()) / name / "bundle.json"
-    if not path.is_file():
-        config = dataset_config(name)
-        shipped: dict[str, str] = {m: f.encoder for m, f in config.features.items() if f.shipped}
-        return DatasetNote(name, config.title, config.grade, shipped)
-    try:
-        meta = BundleMeta.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path}: damaged or of another version; build the bundle anew") from error
-    encoders: dict[str, str] = {m: e for m, e in meta.encoders.items() if e is not None}
-    return DatasetNote(name, meta.title, meta.grade, encoders)
-
-
-def records(planned: Planned, store: Store, *, reuse_stale: bool) -> list[RunRecord]:
-    """Records of the unit's finished runs that are shown, by seed."""
-    found = []
-    for seed in usable(planned, reuse_stale=reuse_stale):
-        record = store.status(planned.unit.key, seed).record
-        if record is not None and record.status == "ok":
-            found.append(record)
-    return found
+    """From the dataset's bundle or, before that is built, its configuration. A profile that keeps
+    some of the users alone makes other data of it, whatever its grade. Raises InputError for an
+    unknown dataset or a damaged bundle."""
+    known = dataset_facts(name, root=data)
+    grade = known.grade if profile.max_users is None else "C"
+    return DatasetNote(known.name, known.title, grade, known.encoders)
 
 
 UNEQUAL_TERMS = (
@@ -91,24 +56,25 @@ UNEQUAL_TERMS = (
 def facts(
     name: str,
     planned: Sequence[Planned],
-    runs: Mapping[UnitKey, Sequence[RunRecord]],
+    runs: Mapping[RunKey, Sequence[RunRecord]],
     profile: Profile,
     datasets: Mapping[str, DatasetNote],
 ) -> list[str]:
     """The sentences under a table of results."""
+    specs = [p.spec for p in planned if p.spec is not None]
     windows = {
-        dataset: sorted(
-            {p.unit.protocol["max_length"] for p in planned if p.unit.dataset == dataset}
-        )
+        dataset: sorted({spec.protocol.max_length for spec in specs if spec.dataset == dataset})
         for dataset in datasets
     }
     seeds = sorted({seed for p in planned for seed in p.states})
     found = [r for own in runs.values() for r in own]
-    trained = [p.unit for p in planned if p.unit.training]
+    trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
         "Protocol: leave-one-out; one target a user, ranked among all items; history not masked; "
         "ties in expectation; windows of "
-        + ", ".join(f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items())
+        + ", ".join(
+            f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
+        )
         + ".",
         "Data: " + "; ".join(f"{n.title}: {n.modalities}" for n in datasets.values()) + ".",
         *(
@@ -119,7 +85,7 @@ def facts(
         f"Profile `{profile.name}`: {profile.title}. Mean ± sd over "
         f"{len(seeds)} seeds ({_span(seeds)}); Δ is ours against the printed number, relative.",
     ]
-    users = {p.unit.protocol["max_users"] for p in planned} - {None}
+    users = [spec.protocol.max_users for spec in specs if spec.protocol.max_users]
     if users:
         lines.append(
             f"Only the first {max(users)} users of each dataset: these numbers test the program "
@@ -127,15 +93,15 @@ def facts(
         )
     if trained:
         caps = [
-            f"{max(u.training['steps'] for u in trained if u.dataset == d)} steps on {n.title}"
+            f"{max(steps for dataset, steps in trained if dataset == d)} steps on {n.title}"
             for d, n in datasets.items()
-            if any(u.dataset == d for u in trained)
+            if any(dataset == d for dataset, _ in trained)
         ]
         lines.append(
             f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
             "NDCG@10 under full ranking, whose best parameters are tested."
         )
-    kinds = {group(p.unit) for p in planned if p.unit.variant == "base"}
+    kinds = {category(p.key) for p in planned if p.key.variant == "base"}
     if name == "table2" and "control" in kinds and len(kinds) > 1:
         lines.append(UNEQUAL_TERMS)
     if found:
@@ -152,24 +118,24 @@ def facts(
 
 def runs_block(
     planned: Sequence[Planned],
-    runs: Mapping[UnitKey, Sequence[RunRecord]],
+    runs: Mapping[RunKey, Sequence[RunRecord]],
     datasets: Mapping[str, DatasetNote],
 ) -> Block:
     """Steps, targets, time and size of the runs behind a table."""
-    lines = []
+    rows = []
     for p in planned:
-        own = runs[p.unit.key]
+        own = runs[p.key]
         if not own:
             continue
-        variant = FEATURE_CONTROLS.get(p.unit.variant, p.unit.variant)
-        name = p.unit.model if variant == "base" else f"{p.unit.model}, {variant}"
+        variant = FEATURE_CONTROLS.get(p.key.variant, p.key.variant)
+        name = p.key.model if variant == "base" else f"{p.key.model}, {variant}"
 
         def mean(values: Sequence[float]) -> str:
             return count(float(np.mean(values)))
 
-        trained = bool(p.unit.training)
+        trained = p.spec is not None and p.spec.training is not None
         texts = (
-            datasets[p.unit.dataset].title,
+            datasets[p.key.dataset].title,
             f"{len(own)}/{len(p.states)}",
             f"{sum(r.plateau for r in own)}/{len(own)}" if trained else "",
             mean([r.steps for r in own]) if trained else "",
@@ -180,7 +146,7 @@ def runs_block(
             mean([r.parameters for r in own]) if trained else "",
             size(max((r.peak_memory for r in own if r.peak_memory is not None), default=None)),
         )
-        lines.append(Line(name, tuple(Entry(text) for text in texts)))
+        rows.append(TableRow(name, tuple(Entry(text) for text in texts)))
     headings = (
         *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
         *("training", "evaluation", "parameters", "peak memory"),
@@ -189,7 +155,7 @@ def runs_block(
         "Means over seeds; a seed's time is its own on one worker. Peak memory is the highest of "
         "any seed, of the whole process on a CPU or of the device; empty where it was not measured."
     )
-    return Block("Runs behind the table", "method", headings, tuple(lines), (note,), detail=True)
+    return Block("Runs behind the table", "method", headings, tuple(rows), (note,), detail=True)
 
 
 def _span(seeds: Sequence[int]) -> str:

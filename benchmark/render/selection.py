@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import InputError
-from benchmark.plan import Planned, plan, units
-from benchmark.registry import Profile
-from benchmark.store import Store
+from benchmark.plan import Planned, plan, plan_stored, specs
+from benchmark.runs.runset import RunSet
+from benchmark.settings.registry import Profile
 
 
 class NotDrawn(InputError):
@@ -36,18 +36,21 @@ class Selection(BaseModel):
     """Folder of bundles, if not the usual one."""
 
     def planned(
-        self, names: Sequence[str], profile: Profile, store: Store, *, trust: bool
+        self, names: Sequence[str], profile: Profile, runs: RunSet, *, as_stored: bool
     ) -> list[Planned]:
-        """The units of the named experiments and how they stand in `store`; nothing is trained.
+        """The specs of the named experiments and how they stand in `runs`; nothing is trained.
 
-        trust: take runs as they are, whatever they were made with.
+        as_stored: take runs as they are, whatever they were made with.
         """
+        if as_stored:
+            return plan_stored(
+                names, profile, self.seeds, runs, datasets=self.datasets, models=self.models
+            )
         return plan(
-            units(names, profile, datasets=self.datasets, models=self.models),
+            specs(names, profile, datasets=self.datasets, models=self.models),
             self.seeds,
-            store,
+            runs,
             data=self.data,
-            trust=trust,
             feature_control_seeds=profile.feature_control_seeds,
         )
 

@@ -15,8 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,17 +23,12 @@ from torch import Tensor
 
 from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
-from benchmark.evaluate.ranks import NanScores, rank_targets_stacked
-from benchmark.train.checkpoint import is_due, load_checkpoint, save_checkpoint
+from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
+from benchmark.runs.spec import Training
 from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
-from benchmark.train.order import Order
-from benchmark.train.schedule import (
-    Training,
-    budget_in_steps,
-    has_plateaued,
-    learning_rates,
-)
+from benchmark.train.order import BatchOrder
+from benchmark.train.schedule import has_plateaued, learning_rates
 from benchmark.train.scoring import by_length, scorer
 from benchmark.train.stack import Stack
 from benchmark.train.step import layout_of, losses
@@ -55,6 +49,15 @@ class Progress:
     """Seeds still in training."""
     best: float
     """Mean over the seeds of the best validation NDCG@10 so far; NaN before the first."""
+
+
+class Checkpoint(Protocol):
+    """Where a run keeps its state, so that it can be interrupted; storing is not the engine's."""
+
+    def is_due(self) -> bool: ...
+    def save(self, state: dict[str, Any]) -> None: ...
+    def load(self, device: torch.device) -> dict[str, Any] | None: ...
+    def remove(self) -> None: ...
 
 
 @dataclass
@@ -101,13 +104,13 @@ def train(
     device: torch.device,
     groups: bool | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train all seeds to their plateaus or to the budget.
 
     groups: length groups; None chooses them where they pay (one seed, on a CPU, no fixed length).
-    checkpoint: a file that is written now and then, continued from if it is there, and removed at
-    the end; a continued run equals an uninterrupted one bit for bit.
+    checkpoint: saved to now and then, continued from if it holds a state, and removed at the end; a
+    continued run equals an uninterrupted one bit for bit.
     """
     return TrainingRun(
         build, training, windows, validation, seeds, device, groups, watch, checkpoint
@@ -127,13 +130,13 @@ class TrainingRun:
         device: torch.device,
         groups: bool | None,
         watch: Callable[[Progress], None],
-        checkpoint: Path | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self.training, self.windows, self.device = training, windows, device
         self.validation = by_length(validation)
         self.watch, self.checkpoint = watch, checkpoint
         self.items = torch.from_numpy(windows.items).to(device)
-        self.first = torch.from_numpy(windows.first).to(device)
+        self.first = torch.from_numpy(windows.first_target).to(device)
         self.stack = Stack(build, seeds, device)
         self.model = self.stack.model
         able = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
@@ -144,11 +147,10 @@ class TrainingRun:
                 "leave them off here"
             )
         self.batch_size = min(training.batch_size, len(self.items))
-        self.targets_per_step, causal = self._targets_per_step()
-        self.budget = budget_in_steps(training, causal, self.targets_per_step)
-        self.rates = learning_rates(training, self.budget.steps)
+        self.targets_per_step = self._targets_per_step()
+        self.rates = learning_rates(training)
         self.curves = [SeedCurve(seed) for seed in seeds]
-        self.orders = [Order(len(self.items), seed) for seed in seeds]
+        self.orders = [BatchOrder(len(self.items), seed) for seed in seeds]
         self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
         self.alive = list(range(len(seeds)))
         self.sums: dict[str, Tensor] = {}
@@ -160,24 +162,24 @@ class TrainingRun:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         if self.checkpoint is not None:
-            state = load_checkpoint(self.checkpoint, self.device)
+            state = self.checkpoint.load(self.device)
             if state is not None:
                 self.restore(state)
-        while self.alive and self.step < self.budget.steps:
+        while self.alive and self.step < self.training.steps:
             started = time.perf_counter()
             self.train_step()
             self.seconds["training"] += time.perf_counter() - started
-            if self.step % self.budget.eval_every == 0 or self.step == self.budget.steps:
+            if self.step % self.training.eval_every == 0 or self.step == self.training.steps:
                 started = time.perf_counter()
                 self._evaluate()
                 self.seconds["evaluation"] += time.perf_counter() - started
-                if self.checkpoint is not None and is_due(self.checkpoint):
-                    save_checkpoint(self.checkpoint, self.state())
+                if self.checkpoint is not None and self.checkpoint.is_due():
+                    self.checkpoint.save(self.state())
             known = [c.best for c in self.curves if c.steps]
             mean = float(np.mean(known)) if known else float("nan")
-            self.watch(Progress(self.step, self.budget.steps, len(self.alive), mean))
+            self.watch(Progress(self.step, self.training.steps, len(self.alive), mean))
         if self.checkpoint is not None:
-            self.checkpoint.unlink(missing_ok=True)
+            self.checkpoint.remove()
         return Trained(
             self.stack,
             self.best,
@@ -255,7 +257,7 @@ class TrainingRun:
             [[self.curves[i].seed, self.step] for i in self.alive], device=self.device
         )
         windows, first = self.items[index], self.first[index]
-        return make_task(self.model, windows, first, keys, prefixes=self.training.prefixes), keys
+        return make_task(self.model, windows, first, keys, prefixes=self.windows.prefixes), keys
 
     def _clip(self) -> None:
         """Scale each seed's gradient to norm `clip` at most; no host reads."""
@@ -290,7 +292,7 @@ class TrainingRun:
                     self.best[name][i] = p.detach()[at]
             since = sum(step > curve.best_step for step in curve.steps)
             plateaued = has_plateaued(curve.best_step, self.step, since, self.training.patience)
-            if plateaued and self.step >= self.budget.min_steps:
+            if plateaued and self.step >= self.training.min_steps:
                 curve.plateau = True
                 leaving.append(at)
         if leaving:
@@ -338,18 +340,17 @@ class TrainingRun:
             capturable=cuda,
         )
 
-    def _targets_per_step(self) -> tuple[float, float]:
-        """Targets that a step of this row sees, and one of the causal objective, on average."""
-        rows = len(np.unique(self.windows.user)) if self.training.prefixes else len(self.items)
-        causal = float(self.windows.counts.sum()) / rows * self.batch_size
+    def _targets_per_step(self) -> float:
+        """Targets that count in a step of one seed, on average."""
         if self.model.objective == "cloze":
             keys = torch.tensor([[0, 0]], device=self.device)
             task = make_task(self.model, self.items[None], self.first[None], keys)
-            share = (task.weights > 0).sum() / len(self.items)
-            return float(share) * self.batch_size, causal
-        if self.model.objective == "last" or self.training.prefixes:
-            return float(self.batch_size), causal
-        return causal, causal
+            targets = float((task.weights > 0).sum())
+        elif self.model.objective == "last" or self.windows.prefixes:
+            targets = float(len(self.items))
+        else:
+            targets = float(self.windows.counts.sum())
+        return targets / len(self.items) * self.batch_size
 
 
 def _norm_per_seed(grads: list[Tensor]) -> Tensor:

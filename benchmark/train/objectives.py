@@ -41,7 +41,12 @@ class Task:
 
 
 def make_task(
-    model: Recommender, windows: Tensor, first: Tensor, keys: Tensor, *, prefixes: bool = False
+    model: Recommender,
+    windows: Tensor,
+    first_target: Tensor,
+    keys: Tensor,
+    *,
+    prefixes: bool = False,
 ) -> Task:
     """The task of a batch of windows under the model's objective.
 
@@ -52,15 +57,15 @@ def make_task(
     if model.objective == "cloze":
         return _cloze(model, windows, keys)
     if model.objective == "last" or prefixes:
-        return _last(windows, first, keys)
-    return _causal(windows, first)
+        return _last(windows, first_target, keys)
+    return _causal(windows, first_target)
 
 
-def _causal(windows: Tensor, first: Tensor) -> Task:
+def _causal(windows: Tensor, first_target: Tensor) -> Task:
     """Every position whose target counts."""
     inputs, targets = windows[..., :-1], windows[..., 1:]
     position = torch.arange(inputs.shape[-1], device=windows.device)
-    counts = (targets > 0) & (position >= first.unsqueeze(-1))
+    counts = (targets > 0) & (position >= first_target.unsqueeze(-1))
     return _every_position(inputs, targets, counts)
 
 
@@ -87,14 +92,14 @@ def _cloze(model: Recommender, windows: Tensor, keys: Tensor) -> Task:
     return _every_position(inputs, sequence, masked)
 
 
-def _last(windows: Tensor, first: Tensor, keys: Tensor) -> Task:
+def _last(windows: Tensor, first_target: Tensor, keys: Tensor) -> Task:
     """One prefix of each window, its end drawn uniformly among the targets that count."""
     inputs, targets = windows[..., :-1], windows[..., 1:]
     rows = torch.arange(windows.shape[1], device=windows.device)
     draw = torch.vmap(lambda key: uniform(key, "last.prefix", rows))(keys)
-    choices = (targets > 0).sum(-1) - first
+    choices = (targets > 0).sum(-1) - first_target
     # float32 draws can round up to the number of choices itself
-    end = first + (draw * choices).long().clamp(max=choices - 1)
+    end = first_target + (draw * choices).long().clamp(max=choices - 1)
     position = torch.arange(inputs.shape[-1], device=windows.device)
     items = torch.where(position <= end.unsqueeze(-1), inputs, 0)
     target = targets.gather(-1, end.unsqueeze(-1)).squeeze(-1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-class Order:
+class BatchOrder:
     """A seed's endless order of windows: one permutation after another, cut into full batches."""
 
     def __init__(self, windows: int, seed: int) -> None:

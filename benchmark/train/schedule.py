@@ -1,76 +1,19 @@
-"""Budgets, learning-rate schedules and the rule that says when a run has reached its plateau."""
+"""Learning-rate schedules and the rule that says when a run has reached its plateau."""
 
 import math
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+
+from benchmark.runs.spec import Training
 
 PLATEAU_SHARE = 0.7
 """A run has plateaued when its best validation lies in the first 70 % of its steps."""
 
 
-class Training(BaseModel):
-    """How one row is trained; resolved from profile, model and dataset by the registry."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    batch_size: int = Field(128, ge=1)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: float = Field(0.0, ge=0, lt=1)
-    """Share of the budget over which the rate rises linearly."""
-    warmup_steps: int | None = Field(None, ge=0)
-    """The same in steps; overrides `warmup`."""
-    clip: float | None = Field(1.0, gt=0)
-    """Largest norm of a seed's gradient; None clips nothing."""
-    steps: int = Field(600, ge=1)
-    """Budget in steps that see as many targets as the causal objective does (`budget_in_steps`)."""
-    max_factor: float = Field(8.0, ge=1)
-    """Largest multiple of `steps` that an objective with fewer targets a step gets."""
-    eval_every: int = Field(50, ge=1)
-    """Evaluations come after every so many causal-equivalent steps."""
-    patience: int = Field(5, ge=1)
-    """Evaluations without a better one that end a run."""
-    min_steps: int = Field(0, ge=0)
-    """Causal-equivalent steps before which no run ends: attention has to find a position's
-    neighbours first, and until it does, validation stays where popularity would have it."""
-    prefixes: bool = False
-    """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
-    stride: float = Field(0.5, gt=0, le=1)
-    """Distance of the windows of users longer than the window, as a share of the window."""
-
-
-class Budget(BaseModel):
-    """A row's own budget: these fields of `Training` in steps of its own objective."""
-
-    model_config = ConfigDict(frozen=True)
-
-    steps: int
-    eval_every: int
-    min_steps: int
-
-
-def budget_in_steps(training: Training, causal_targets: float, own_targets: float) -> Budget:
-    """Translate the common budget into steps of an objective that sees fewer targets a step.
-
-    causal_targets, own_targets: mean number of targets in a step of the causal objective and of the
-    row's own. Cloze and one-prefix-a-user objectives see far fewer, and get as many more steps, at
-    most `training.max_factor` times as many: past that the network, not the targets, is what a step
-    costs.
-    """
-    factor = min(max(causal_targets / own_targets, 1.0), training.max_factor)
-    return Budget(
-        steps=math.ceil(training.steps * factor),
-        eval_every=math.ceil(training.eval_every * factor),
-        min_steps=math.ceil(training.min_steps * factor),
-    )
-
-
-def learning_rates(training: Training, steps: int) -> Tensor:
+def learning_rates(training: Training) -> Tensor:
     """[steps] float64: the rate of each step; a table, so that a device counter can index it."""
+    steps = training.steps
     step = torch.arange(steps, dtype=torch.float64)
     if training.warmup_steps is None:
         warmup = round(training.warmup * steps)

@@ -15,7 +15,7 @@ def losses(
     layout: Tensor,
     task: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One seed's loss and its terms.
+    """One seed's loss and its parts, by name.
 
     items: per group [b, l]; rows: per group [b]; layout: [B, L] flat index of a position among the
     groups' joined ones; task: all items [B, L], then user, position, targets and weights [M].
@@ -32,11 +32,11 @@ def losses(
     all_items, user, position, targets, weights = task
     states = joined([o.states for o in outputs])[layout[user, position]]
     recommendation = cross_entropy(states, table, targets, weights)
-    taps = {name: joined([o.taps[name] for o in outputs])[layout] for name in outputs[0].taps}
-    terms = model.terms(taps, all_items > 0, key)
-    weighted = [weight * terms[name] for name, weight in model.term_weights().items()]
+    aux = {name: joined([o.aux[name] for o in outputs])[layout] for name in outputs[0].aux}
+    auxiliary = model.aux_losses(aux, all_items > 0, key)
+    weighted = [weight * auxiliary[name] for name, weight in model.aux_loss_weights().items()]
     loss = recommendation + sum(weighted)
-    return loss, {"recommendation": recommendation, **terms}
+    return loss, {"recommendation": recommendation, **auxiliary}
 
 
 def layout_of(

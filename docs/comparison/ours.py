@@ -18,13 +18,14 @@ from typing import Any
 import torch
 
 from benchmark.data.bundle import load_bundle
-from benchmark.data.files import atomic_file
 from benchmark.data.sequences import leave_one_out
 from benchmark.evaluate.metrics import per_user
-from benchmark.plan import unit_of, units
-from benchmark.records import RunResult
-from benchmark.registry import get_profile, resolve
-from benchmark.store import Store
+from benchmark.files import atomic_file
+from benchmark.plan import spec_of, specs
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from benchmark.train.engine import TrainingRun
 
 OURS = Path(__file__).resolve().parent / "figures" / "ours.json"
@@ -42,9 +43,9 @@ def summary(result: RunResult) -> dict[str, Any]:
     steps, values = curves.validation_steps, curves.validation
     reached = next((i for i, pair in enumerate(pairwise(values)) if min(pair) >= THRESHOLD), None)
     return {
-        "dataset": record.unit.dataset,
-        "model": record.unit.model,
-        "variant": record.unit.variant,
+        "dataset": record.spec.dataset,
+        "model": record.spec.model,
+        "variant": record.spec.variant,
         "seed": record.seed,
         "valid_ndcg@10": float(per_user(result.validation, "NDCG@10").mean()),
         "best_step": record.best_step,
@@ -59,14 +60,14 @@ def summary(result: RunResult) -> dict[str, Any]:
 def runs(store: Store) -> list[dict[str, Any]]:
     """Every finished run of Table 2 under the `quick` profile, and those of `BESIDE`."""
     profile = get_profile("quick")
-    wanted = [unit for unit in units(["table2"], profile) if unit.variant == "base"]
+    wanted = [spec for spec in specs(["table2"], profile) if spec.variant == "base"]
     for model, variant in BESIDE.items():
-        wanted += [unit_of(model, dataset, profile, variant) for dataset in profile.run_on]
+        wanted += [spec_of(model, dataset, profile, variant) for dataset in profile.run_on]
     found = []
-    for unit in wanted:
+    for spec in wanted:
         for seed in range(profile.seeds):
-            if store.status(unit.key, seed).status == "complete":
-                found.append(summary(store.read(unit.key, seed)))
+            if store.status(spec.key, seed).status == "complete":
+                found.append(summary(store.read(spec.key, seed)))
     return found
 
 
@@ -76,7 +77,7 @@ def window(dataset: str, model: str, steps: int) -> dict[str, Any]:
     bundle = load_bundle(dataset)
     sequences = leave_one_out(bundle, resolved.config.max_length)
     run = TrainingRun(
-        lambda: resolved.row.cls(resolved.config, bundle.catalogue()),
+        lambda: resolved.method.cls(resolved.config, bundle.catalogue()),
         resolved.training,
         sequences.train,
         sequences.validation,

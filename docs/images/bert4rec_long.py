@@ -7,9 +7,9 @@
 import sys
 from pathlib import Path
 
-from benchmark.records import UnitKey
-from benchmark.render.style import TWO_COLUMNS, figure, look, styled
-from benchmark.store import Store
+from benchmark.render.figures.style import TWO_COLUMNS, figure, look, styled
+from benchmark.runs.spec import RunKey
+from benchmark.runs.store import Store
 
 TITLES = {"ml-100k": "ML-100k", "beauty": "Beauty"}
 
@@ -20,7 +20,7 @@ def main() -> None:
         drawn = figure(TWO_COLUMNS, 2.4)
         axes = drawn.subplots(1, len(TITLES))
         for place, (dataset, title) in zip(axes, TITLES.items(), strict=True):
-            record = store.read(UnitKey("quick", dataset, "BERT4Rec", "long"), 0).record
+            record = store.read(RunKey("quick", dataset, "BERT4Rec", "long"), 0).record
             steps, values = record.curves.validation_steps, record.curves.validation
             place.plot(steps, values, color=look("BERT4Rec").colour, lw=1.2)
             place.axvline(record.best_step, color="#767676", lw=0.8, linestyle=":")

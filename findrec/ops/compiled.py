@@ -72,7 +72,7 @@ def _one_process_at_a_time() -> Iterator[None]:
     processes that compile at the same time can pair one's index with the other's data.
 
     The lock is on this source file, which every process of an installation has. A network file
-    system may refuse it for a file opened to read; then the rare mix-up is the lesser evil.
+    system may refuse to lock a file that is opened for reading; compiling then goes on unlocked.
     """
     with Path(__file__).open() as source:
         if fcntl is not None:
@@ -97,9 +97,9 @@ if hasattr(os, "register_at_fork"):
 def run_tasks(kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
     """Call `kernel(start, stop, *arguments)` on parts of range(tasks), over torch's threads.
 
-    Tasks must be independent, so that the cut changes nothing. The kernel releases the GIL; a pool
-    of our own instead of numba's `parallel=True` halves the compile time and has no threading
-    layer to conflict with the OpenMP runtime of torch.
+    Tasks must be independent: the number of threads must not change the result. The kernel releases
+    the GIL. A pool of Python threads is used instead of numba's `parallel=True`, because it halves
+    the compile time and has no threading layer that conflicts with torch's OpenMP runtime.
     """
     global _pool
     threads = min(torch.get_num_threads(), tasks)

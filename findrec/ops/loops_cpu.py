@@ -3,7 +3,7 @@
 They stand in one file because numba's cache asks only whether the file of the outer loop changed:
 a change of the exponential must compile the others again.
 
-The scan goes over (group, user), with the channels innermost: the state of one user is laid out
+The scan goes over (seed, user), with the channels innermost: the state of one user is laid out
 [N, D], so that every inner loop runs over D channels, a long vector. Forward keeps the states at
 every CHUNK-th position; backward computes the states of one chunk again from there, so memory grows
 by N / CHUNK of the input's size.
@@ -84,22 +84,22 @@ def scan_forward(
     u: Array, delta: Array, a: Array, b: Array, c: Array, skip: Array, z: Array,
     y: Array, carried: Array,
 ) -> None:  # fmt: skip
-    """Users start .. stop - 1 of G * B.
+    """Users start .. stop - 1 of S * B.
 
-    u, delta, y: [G B, L, D]; a: [G, N, D], A / ln 2; b, c: [G B, L, N]; skip: [G, D];
-    z: [G B, L, D], or [0, 0, 0] for none; carried: [G B, K, N, D], the state before each chunk,
+    u, delta, y: [S B, L, D]; a: [S, N, D], A / ln 2; b, c: [S B, L, N]; skip: [S, D];
+    z: [S B, L, D], or [0, 0, 0] for none; carried: [S B, K, N, D], the state before each chunk,
     or [0, 0, 0, 0] if it is not to be kept.
     """
     users, length, width = u.shape
-    groups, size = a.shape[0], a.shape[1]
-    each = users // groups
+    seeds, size = a.shape[0], a.shape[1]
+    users_each = users // seeds
     gated = z.shape[0] > 0
     keep = carried.shape[0] > 0
     zero, one, per_ln2 = u.dtype.type(0), u.dtype.type(1), u.dtype.type(PER_LN2)
     state = np.empty((size, width), u.dtype)
     drive = np.empty(width, u.dtype)
     for user in range(start, stop):
-        g = user // each
+        seed = user // users_each
         for n in range(size):
             for i in range(width):
                 state[n, i] = zero
@@ -113,11 +113,11 @@ def scan_forward(
             y_t = y[user, t]
             for i in range(width):
                 drive[i] = d_t[i] * u_t[i]
-                y_t[i] = skip[g, i] * u_t[i]
+                y_t[i] = skip[seed, i] * u_t[i]
             for n in range(size):
                 b_n = b[user, t, n]
                 c_n = c[user, t, n]
-                a_n = a[g, n]
+                a_n = a[seed, n]
                 h_n = state[n]
                 for i in range(width):
                     h = exp2(d_t[i] * a_n[i]) * h_n[i] + drive[i] * b_n
@@ -143,14 +143,14 @@ def scan_backward(
     grad_u: Array, grad_delta: Array, grad_a: Array, grad_b: Array, grad_c: Array,
     grad_skip: Array, grad_z: Array,
 ) -> None:  # fmt: skip
-    """Users start .. stop - 1 of G * B; shapes as in `scan_forward`, grad [G B, L, D].
+    """Users start .. stop - 1 of S * B; shapes as in `scan_forward`, grad [S B, L, D].
 
-    grad_a [G B, N, D], which is A's, and grad_skip [G B, D] hold each user's part.
+    grad_a [S B, N, D], which is A's, and grad_skip [S B, D] hold each user's part.
     `reassoc` lets the sums over channels (grad_b, grad_c) run in vectors.
     """
     users, length, width = u.shape
-    groups, size = a.shape[0], a.shape[1]
-    each = users // groups
+    seeds, size = a.shape[0], a.shape[1]
+    users_each = users // seeds
     gated = z.shape[0] > 0
     zero, one, per_ln2 = u.dtype.type(0), u.dtype.type(1), u.dtype.type(PER_LN2)
     ln2 = one / per_ln2
@@ -163,7 +163,7 @@ def scan_backward(
     drive_grad = np.empty(width, u.dtype)
     decay_grad = np.empty(width, u.dtype)
     for user in range(start, stop):
-        g = user // each
+        seed = user // users_each
         own_a = grad_a[user]
         own_skip = grad_skip[user]
         for i in range(width):
@@ -185,11 +185,11 @@ def scan_backward(
                 out = outs[s]
                 for i in range(width):
                     drive[i] = d_t[i] * u_t[i]
-                    out[i] = skip[g, i] * u_t[i]
+                    out[i] = skip[seed, i] * u_t[i]
                 for n in range(size):
                     b_n = b[user, t, n]
                     c_n = c[user, t, n]
-                    a_n = a[g, n]
+                    a_n = a[seed, n]
                     before = states[s, n]
                     after = states[s + 1, n]
                     decay = decays[s, n]
@@ -223,7 +223,7 @@ def scan_backward(
                 for n in range(size):
                     b_n = b[user, t, n]
                     c_n = c[user, t, n]
-                    a_n = a[g, n]
+                    a_n = a[seed, n]
                     before = states[s, n]
                     after = states[s + 1, n]
                     decay = decays[s, n]
@@ -246,7 +246,7 @@ def scan_backward(
                 grad_u_t = grad_u[user, t]
                 grad_delta_t = grad_delta[user, t]
                 for i in range(width):
-                    grad_u_t[i] = drive_grad[i] * d_t[i] + out_grad[i] * skip[g, i]
+                    grad_u_t[i] = drive_grad[i] * d_t[i] + out_grad[i] * skip[seed, i]
                     grad_delta_t[i] = drive_grad[i] * u_t[i] + decay_grad[i] * ln2
                     own_skip[i] += out_grad[i] * u_t[i]
 
@@ -268,7 +268,7 @@ def softmax(
     """Rows start .. stop - 1 of logits [M, N]; largest, targets, weights, losses: [M].
 
     losses = weights * cross-entropy; the logits are overwritten, with `differentiate` by their
-    gradient. Rows of weight 0 are not looked at. `reassoc` lets the sums run in vectors.
+    gradient. Rows of weight 0 are not read. `reassoc` lets the sums run in vectors.
     """
     real = logits.dtype.type
     zero, one, per_ln2 = real(0), real(1), real(PER_LN2)

@@ -1,8 +1,8 @@
 """Full-softmax cross-entropy that never holds the [positions, items] logits.
 
-The positions are cut into chunks, and one pass over a chunk gives its loss and, where they are
-wanted, its gradients: three matrix products in all, against four if backward computed the logits
-again. The gradients wait for backward, where they are scaled by the loss's own.
+The positions are cut into chunks, and one pass over a chunk computes its loss and, if required, its
+gradients: three matrix products in all, against four if backward computed the logits again. The
+gradients are kept until backward, which scales them by the gradient of the loss.
 """
 
 import math
@@ -16,18 +16,19 @@ from findrec.ops.compiled import run_tasks
 from findrec.ops.stacking import define
 
 CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**28}
-"""Logits of a chunk. On a CPU they stay in the second-level cache between the products (2,423
-items, 6,000 positions: 88 ms with 1 MiB, 111 with 8, 162 with 64); a GPU needs chunks that fill
-it."""
+"""Size of a chunk's logits. On a CPU they stay in the second-level cache between the products
+(2,423 items, 6,000 positions: 88 ms with 1 MiB, 111 with 8, 162 with 64); a GPU needs larger chunks
+to be fully occupied."""
 LEAST_ROWS = 64
-"""Positions of a chunk however large the catalogue, since thinner products waste the machine."""
+"""Least number of positions in a chunk, however large the catalogue: products with fewer rows run
+far below the speed of the machine."""
 
 
 def cross_entropy(states: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """sum_m weights_m (logsumexp_n <states_m, table_n> - <states_m, table_target>), a scalar.
 
     states: [M, D]; table: [N, D], of the same dtype, float32 or float64; targets: [M] int64,
-    0 .. N - 1; weights: [M], constants without a gradient. Where a weight is 0 the position adds
+    0 .. N - 1; weights: [M], constants without a gradient. A position of weight 0 adds
     nothing, whatever its state. Memory beyond inputs and gradients is `chunk_rows` times N values.
     Raises ValueError on shapes or dtypes that do not fit and, on a CPU, on a target out of range.
     """
@@ -53,7 +54,7 @@ def cross_entropy(states: Tensor, table: Tensor, targets: Tensor, weights: Tenso
 
 
 def chunk_rows(items: int, dtype: torch.dtype, device: torch.device) -> int:
-    """Positions of which logits are held at a time."""
+    """Number of positions in a chunk."""
     budget = CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"])
     return max(LEAST_ROWS, budget // (items * dtype.itemsize))
 
@@ -71,23 +72,23 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         states, table, targets, weights, differentiate = arguments
         leading = states.shape[:-2]
-        groups = math.prod(leading)
-        states = states.reshape(groups, *states.shape[-2:])
-        table = table.reshape(groups, *table.shape[-2:])
-        targets = targets.reshape(groups, targets.shape[-1])
+        seeds = math.prod(leading)
+        states = states.reshape(seeds, *states.shape[-2:])
+        table = table.reshape(seeds, *table.shape[-2:])
+        targets = targets.reshape(seeds, targets.shape[-1])
         weights = weights.reshape(targets.shape).to(states.dtype)
-        losses = states.new_empty(groups)
+        losses = states.new_empty(seeds)
         grad_states = torch.empty_like(states) if differentiate else None
         grad_table = torch.zeros_like(table) if differentiate else None
-        # One group after the other, so that what a group gives does not depend on the others.
-        for g in range(groups):
-            losses[g] = _one_group(
-                states[g],
-                table[g],
-                targets[g],
-                weights[g],
-                None if grad_states is None else grad_states[g],
-                None if grad_table is None else grad_table[g],
+        # One seed after the other, so that what a seed gives does not depend on the others.
+        for s in range(seeds):
+            losses[s] = _one_seed(
+                states[s],
+                table[s],
+                targets[s],
+                weights[s],
+                None if grad_states is None else grad_states[s],
+                None if grad_table is None else grad_table[s],
             )
         if differentiate:
             ctx.save_for_backward(grad_states, grad_table)
@@ -102,7 +103,7 @@ class _CrossEntropy(torch.autograd.Function):
         return *grads, None, None, None
 
 
-def _one_group(
+def _one_seed(
     states: Tensor,
     table: Tensor,
     targets: Tensor,

@@ -28,8 +28,8 @@ def _fold(state, word):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _fold_key(site, seed, step):  # type: ignore[no-untyped-def]
-    state = _fold(np.uint32(site), np.uint32(seed & 0xFFFFFFFF))
+def _fold_key(code, seed, step):  # type: ignore[no-untyped-def]
+    state = _fold(np.uint32(code), np.uint32(seed & 0xFFFFFFFF))
     state = _fold(state, np.uint32((seed >> 32) & 0xFFFFFFFF))
     state = _fold(state, np.uint32(step & 0xFFFFFFFF))
     return _fold(state, np.uint32((step >> 32) & 0xFFFFFFFF))
@@ -64,21 +64,21 @@ _KEYED = "int64[::1], int64, int64[::1], int64[::1]"
 def fill_uniform(
     out: NDArray[np.float32],
     keys: NDArray[np.int64],
-    site: int,
+    code: int,
     rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> None:
-    """out: [G * R * sizes], keys: [G * 2], rows: [G * R], all flat."""
-    groups = keys.shape[0] // 2
+    """out: [S * R * sizes], keys: [S * 2], rows: [S * R], all flat."""
+    seeds = keys.shape[0] // 2
     columns = _columns(sizes[-1])
     inner = columns.shape[0]
     middle = out.shape[0] // (rows.shape[0] * inner)
-    each = rows.shape[0] // groups
+    rows_each = rows.shape[0] // seeds
     offset = 0
-    for g in range(groups):
-        state = _fold_key(site, keys[2 * g], keys[2 * g + 1])
-        for r in range(each):
-            row = _fold(state, np.uint32(rows[g * each + r] & 0xFFFFFFFF))
+    for s in range(seeds):
+        state = _fold_key(code, keys[2 * s], keys[2 * s + 1])
+        for r in range(rows_each):
+            row = _fold(state, np.uint32(rows[s * rows_each + r] & 0xFFFFFFFF))
             for m in range(middle):
                 prefix = _fold_middle(row, m, sizes)
                 line = out[offset : offset + inner]
@@ -95,23 +95,23 @@ def dropout(
     scale: float,
     threshold: int,
     keys: NDArray[np.int64],
-    site: int,
+    code: int,
     rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> None:
-    """out, x: [G * R * sizes], flat; kept and scaled where the upper 23 bits >= threshold."""
-    groups = keys.shape[0] // 2
+    """out, x: [S * R * sizes], flat; kept and scaled where the upper 23 bits >= threshold."""
+    seeds = keys.shape[0] // 2
     columns = _columns(sizes[-1])
     inner = columns.shape[0]
     middle = out.shape[0] // (rows.shape[0] * inner)
-    each = rows.shape[0] // groups
+    rows_each = rows.shape[0] // seeds
     limit = np.uint32(threshold)
     zero = x.dtype.type(0)
     offset = 0
-    for g in range(groups):
-        state = _fold_key(site, keys[2 * g], keys[2 * g + 1])
-        for r in range(each):
-            row = _fold(state, np.uint32(rows[g * each + r] & 0xFFFFFFFF))
+    for s in range(seeds):
+        state = _fold_key(code, keys[2 * s], keys[2 * s + 1])
+        for r in range(rows_each):
+            row = _fold(state, np.uint32(rows[s * rows_each + r] & 0xFFFFFFFF))
             for m in range(middle):
                 prefix = _fold_middle(row, m, sizes)
                 source = x[offset : offset + inner]

@@ -10,8 +10,8 @@ def gru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Te
     """States of one GRU layer after every position, [B, L, H], from a zero state.
 
     x: [B, L, D]; w_ih: [3 H, D]; w_hh: [3 H, H]; b_ih, b_hh: [3 H], gates and equations as in
-    `torch.nn.GRU` (reset, update, new), whose kernels do the work; seeds of a stack run one after
-    the other. Raises ValueError on shapes that do not fit.
+    `torch.nn.GRU` (reset, update, new), whose kernels are called; seeds of a stack are computed one
+    after the other. Raises ValueError on shapes that do not fit.
     """
     hidden = w_hh.shape[-1]
     expected = [(3 * hidden, x.shape[-1]), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)]

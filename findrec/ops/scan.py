@@ -1,8 +1,7 @@
 """Selective scan (Gu and Dao 2023, "Mamba", algorithm 2) with interchangeable backends.
 
-A backend is a differentiable function on grouped tensors, registered in `_BACKENDS` with the kinds
-of device that it runs on, the first one that fits a device being its default. Groups are
-independent scans; stacked seeds are groups.
+A backend is a differentiable function of stacked tensors, registered in `_BACKENDS` with the kinds
+of device that it runs on; the first backend that runs on a device is the default there.
 """
 
 import math
@@ -63,7 +62,7 @@ def reference(
 ) -> Tensor:
     """The recurrence as written, in torch ops: any dtype and device, the other backends' oracle.
 
-    u, delta, z: [*G, B, L, D]; A: [*G, D, N]; B, C: [*G, B, L, N]; D: [*G, D].
+    u, delta, z: [*S, B, L, D]; A: [*S, D, N]; B, C: [*S, B, L, N]; D: [*S, D].
     """
     A = A.unsqueeze(-3)
     state = u.new_zeros(*u.shape[:-2], u.shape[-1], A.shape[-1])
@@ -100,15 +99,15 @@ class _CompiledScan(torch.autograd.Function):
 
         u, delta, A, B, C, D, z, differentiate = arguments
         length, width, size = u.shape[-2], u.shape[-1], A.shape[-1]
-        groups = math.prod(u.shape[:-3])
-        users = groups * u.shape[-3]
+        seeds = math.prod(u.shape[:-3])
+        users = seeds * u.shape[-3]
         folded = [
             u.reshape(users, length, width),
             delta.reshape(users, length, width),
-            A.reshape(groups, width, size).mT * loops_cpu.PER_LN2,
+            A.reshape(seeds, width, size).mT * loops_cpu.PER_LN2,
             B.reshape(users, length, size),
             C.reshape(users, length, size),
-            D.reshape(groups, width),
+            D.reshape(seeds, width),
             u.new_empty(0, 0, 0) if z is None else z.reshape(users, length, width),
         ]
         folded = [x.contiguous() for x in folded]
@@ -127,7 +126,7 @@ class _CompiledScan(torch.autograd.Function):
 
         *folded, carried = ctx.saved_tensors
         u, delta, A, B, C, D, z = folded
-        users, groups = u.shape[0], A.shape[0]
+        users, seeds = u.shape[0], A.shape[0]
         grads = [
             torch.empty_like(u),
             torch.empty_like(delta),
@@ -143,8 +142,8 @@ class _CompiledScan(torch.autograd.Function):
             *_arrays(*folded, carried, grad.reshape(u.shape).contiguous(), *grads),
         )
         # Each user's part of A's and D's gradient, summed in the users' order.
-        grads[2] = grads[2].reshape(groups, users // groups, *A.shape[1:]).sum(1).mT
-        grads[5] = grads[5].reshape(groups, users // groups, *D.shape[1:]).sum(1)
+        grads[2] = grads[2].reshape(seeds, users // seeds, *A.shape[1:]).sum(1).mT
+        grads[5] = grads[5].reshape(seeds, users // seeds, *D.shape[1:]).sum(1)
         shaped = zip(grads, ctx.shapes, strict=True)
         return *(None if shape is None else x.reshape(shape) for x, shape in shaped), None
 
@@ -160,6 +159,12 @@ _BACKENDS: dict[str, tuple[Scan, tuple[str, ...]]] = {
 _chosen: ContextVar[str | None] = ContextVar("scan backend", default=None)
 
 
+def scan_backends(device: torch.device | str) -> list[str]:
+    """Names of the backends that run on a device, its default first."""
+    kind = torch.device(device).type
+    return [name for name, (_, kinds) in _BACKENDS.items() if kind in kinds]
+
+
 def scan_backend(device: torch.device | str) -> str:
     """Name of the backend that `selective_scan` uses on a device.
 
@@ -167,7 +172,7 @@ def scan_backend(device: torch.device | str) -> str:
     device's default. Raises ValueError on a name that is unknown or does not run on the device.
     """
     kind = torch.device(device).type
-    fitting = [name for name, (_, kinds) in _BACKENDS.items() if kind in kinds]
+    fitting = scan_backends(device)
     name = _chosen.get() or os.environ.get("FINDREC_SCAN") or next(iter(fitting), "reference")
     if name not in fitting:
         raise ValueError(

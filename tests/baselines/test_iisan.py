@@ -12,7 +12,6 @@ from baselines.iisan import (
     InterModal,
     IntraModal,
     LayerStates,
-    State,
     kept_layers,
 )
 from findrec.recommender import Batch, Catalogue, Features, Modality
@@ -64,12 +63,6 @@ def layer_states(depth: int, width: int) -> LayerStates:
     return LayerStates(kept_layers(data, "text", 1), data.present)
 
 
-def states_of(*values: Tensor) -> list[State]:
-    """States of items that all have the modality."""
-    present = torch.ones(len(values[0]), dtype=torch.bool)
-    return [State(x, present, torch.zeros_like(x[0])) for x in values]
-
-
 def test_features_without_layer_states_are_refused() -> None:
     data = catalogue()
     assert data.image is not None
@@ -89,7 +82,7 @@ def test_layers_are_kept_from_the_last(depth: int, every: int, kept: list[int]) 
     states = LayerStates(kept_layers(data, "text", every), data.present)(slice(1, None))
     assert len(states) == len(kept)
     for state, k in zip(states, kept, strict=True):
-        assert torch.equal(state.values, data.layers[1:, k])
+        assert torch.equal(state, data.layers[1:, k])
 
 
 def test_a_closed_gate_passes_the_last_adapted_state_on() -> None:
@@ -98,13 +91,13 @@ def test_a_closed_gate_passes_the_last_adapted_state_on() -> None:
     with torch.no_grad():
         network.gates.copy_(torch.tensor([50.0, -50.0, -50.0]))
     first, *above = (torch.randn(5, 8) for _ in range(5))
-    one, other = states_of(first, *above[:2]), states_of(first, *above[2:])
+    one, other = [first, *above[:2]], [first, *above[2:]]
     assert torch.equal(network(one), network(other))
 
 
 def test_side_networks_are_the_formulas_as_written() -> None:
-    """Layer by layer with the state built in full, for layers of different depth and width and
-    items that lack a modality. Float64, its sums in another order."""
+    """Transcribed layer by layer, for layers of different depth and width and items that lack a
+    modality. Float64, its sums in another order."""
     torch.manual_seed(0)
     model = IISAN(CONFIG, catalogue(missing=0.25)).double()
     with torch.no_grad():
@@ -161,7 +154,7 @@ def test_items_with_the_same_states_have_the_same_vector() -> None:
     data = dataclasses.replace(data, text=text, image=image)
     torch.manual_seed(0)
     model = IISAN(CONFIG, data)
-    assert model.different == ITEMS  # one item fewer, and the padding
+    assert model.n_distinct == ITEMS  # one item fewer, and the padding
     table = model.item_table()
     assert torch.equal(table[5], table[6])
     assert not torch.equal(table[5], table[7])
@@ -173,9 +166,9 @@ def test_modalities_of_different_depth_and_width_are_paired_from_the_last_layer(
     v, t = image(slice(1, None)), text(slice(1, None))
     reference = network(v, t)
     assert reference.shape == (ITEMS, CONFIG.dim)
-    below = states_of(*(torch.zeros_like(state.values) for state in t[:2]))
+    below = [torch.zeros_like(state) for state in t[:2]]
     assert torch.equal(network(v, below + t[2:]), reference)
-    assert not torch.equal(network(states_of(torch.zeros_like(v[0].values)) + v[1:], t), reference)
+    assert not torch.equal(network([torch.zeros_like(v[0]), *v[1:]], t), reference)
 
 
 def test_one_modality_has_no_network_between_modalities() -> None:

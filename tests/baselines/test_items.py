@@ -13,7 +13,7 @@ def test_items_are_the_same_where_all_modalities_are() -> None:
     has_second = torch.tensor([False, True, True, True, True, True])
     distinct = DistinctItems((first, has_first), (second, has_second))
     assert distinct.ids.tolist() == [0, 1, 2, 3]
-    assert distinct.place.tolist() == [0, 1, 2, 3, 1, 3]
+    assert distinct.inverse.tolist() == [0, 1, 2, 3, 1, 3]
     assert torch.equal(distinct.select(first), first[:4])
 
 

@@ -1,6 +1,7 @@
 """Mamba4Rec keeps the contract, and starts as its config says."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ class TestMamba4RecOfOneLayer(RecommenderContract):
         return dataclasses.replace(TINY, layers=1, start="released")
 
 
-def first_steps(start: str) -> torch.Tensor:
+def first_steps(start: Any) -> torch.Tensor:
     config = dataclasses.replace(TINY, start=start)
     model = Mamba4Rec(config, catalogue(modalities=()))
     blocks = [m for m in model.modules() if isinstance(m, Mamba)]

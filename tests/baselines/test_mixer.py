@@ -1,11 +1,11 @@
-"""Perceptrons along one axis: the fused row of the last layer beside the plain computation."""
+"""Perceptrons along one axis: one output row beside the plain computation."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-import baselines.mixer
-from baselines.mixer import AxisMLP, of_items
+from baselines.mixer import AxisMLP, per_item
+from findrec.ops import perceptron
 from findrec.recommender import Batch
 
 LENGTH, DIM, USERS = 7, 4, 9
@@ -35,10 +35,10 @@ def test_one_row_equals_that_row_of_the_plain_computation(
     hidden = 3 * LENGTH * DIM * 8
     for size in features:
         hidden *= size
-    monkeypatch.setattr(baselines.mixer, "CHUNK_BYTES", 2 * hidden)
-    mlp = AxisMLP(LENGTH, 3 * LENGTH, 0.3, "site", axis=-2, bias=bias, uses=2).double()
+    monkeypatch.setattr(perceptron, "CHUNK_BYTES", 2 * hidden)
+    mlp = AxisMLP(LENGTH, 3 * LENGTH, 0.3, "mixer", axis=-2, bias=bias, uses=2).double()
     x = torch.randn(USERS, *features, LENGTH, DIM, dtype=torch.float64)
-    offset = torch.randn(DIM, dtype=torch.float64, requires_grad=True) if padded else None
+    padding = torch.randn(DIM, dtype=torch.float64, requires_grad=True) if padded else None
     index = torch.randint(LENGTH, (USERS,))
     if padded:
         shown = torch.arange(LENGTH) <= index.unsqueeze(-1)
@@ -46,10 +46,10 @@ def test_one_row_equals_that_row_of_the_plain_computation(
     x.requires_grad_()
     batch = Batch(torch.ones(USERS, LENGTH).long(), torch.arange(USERS) + 3,
                   torch.tensor([5, 8]), training)  # fmt: skip
-    y = mlp.at(index, x, batch, 1, offset)
+    y = mlp.output_at(index, x, batch, 1, padding)
 
     def plain() -> Tensor:
-        inputs = x if offset is None else x + offset
+        inputs = x if padding is None else x + padding
         h = mlp.inner_dropout[1](nn.functional.gelu(mlp._linear(mlp.first, inputs)), batch)
         out = mlp._linear(mlp.second, h)
         at = index.reshape(-1, *[1] * (x.dim() - 1)).expand(*x.shape[:-2], 1, DIM)
@@ -58,7 +58,7 @@ def test_one_row_equals_that_row_of_the_plain_computation(
     expected = plain()
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
     upstream = torch.randn_like(y)
-    leaves = [x, *mlp.parameters(), *([] if offset is None else [offset])]
+    leaves = [x, *mlp.parameters(), *([] if padding is None else [padding])]
     ours = torch.autograd.grad(y, leaves, upstream)
     theirs = torch.autograd.grad(expected, leaves, upstream)
     if padded:  # the padding of x is a constant: its gradient is none or right, as the chunk falls
@@ -77,5 +77,5 @@ def test_a_function_of_items_is_evaluated_where_that_takes_fewer_rows(users: int
         return (ids**2).unsqueeze(-1).double()
 
     items = torch.arange(4).expand(users, 4)
-    assert torch.equal(of_items(square, items, n_items), (items**2).unsqueeze(-1).double())
+    assert torch.equal(per_item(square, items, n_items), (items**2).unsqueeze(-1).double())
     assert seen == [min(items.numel(), n_items + 1)]

@@ -37,7 +37,7 @@ def test_side_information_changes_the_attention_and_not_the_values() -> None:
     """
     config = NOVAConfig(dim=8, max_length=LENGTH, heads=2)
     torch.manual_seed(0)
-    layer = NOVALayer(config, inputs=2, site="layer").double()
+    layer = NOVALayer(config, inputs=2, random_stream="layer").double()
     batch = Batch(torch.ones(1, LENGTH, dtype=torch.int64), torch.arange(1), torch.zeros(2).long())
     side, other = torch.randn(2, 1, LENGTH, 8, dtype=torch.float64)
     alike = torch.randn(1, 1, 8, dtype=torch.float64).expand(1, LENGTH, 8)

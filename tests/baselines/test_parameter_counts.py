@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.registry import get_profile, resolve
+from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from findrec.recommender import Attribute, Catalogue, Features
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"
@@ -53,7 +54,7 @@ def test_count(cell: tuple[str, str, str, int]) -> None:
     name, profile, dataset, printed = cell
     slug, items, text, image, attributes = DATASETS[dataset]
     resolved = resolve(name, slug, get_profile(profile))
-    fed = resolved.row.modalities
+    fed = resolved.method.modalities
     catalogue = Catalogue(
         items,
         features(items, text) if "text" in fed else None,
@@ -63,5 +64,5 @@ def test_count(cell: tuple[str, str, str, int]) -> None:
             for kind, size in attributes.items()
         },
     )
-    model = resolved.row.cls(resolved.config, catalogue)
+    model = resolved.method.cls(resolved.config, catalogue)
     assert sum(parameter.numel() for parameter in model.parameters()) == printed

@@ -191,14 +191,14 @@ def test_contrastive_terms_by_hand() -> None:
         for _ in range(3)
     )
     ids = torch.tensor([[1, 5], [2, 5], [3, 0], [4, 6]])
-    taps = {"states": states, "items": items, "view": view, "ids": ids}
-    terms = model.terms(taps, ids > 0, KEY)
+    aux = {"states": states, "items": items, "view": view, "ids": ids}
+    found = model.aux_losses(aux, ids > 0, KEY)
     negatives = {0: [0, 3], 1: [1, 3], 3: [0, 1, 3]}
     for name, right in (("sequence_item", items[:, 1]), ("sequence_sequence", view[:, 0])):
         losses = []
         for user, others in negatives.items():
             logits = np.array([(states[user, 0] @ right[other]).item() / 0.5 for other in others])
             losses.append(np.log(np.exp(logits).sum()) - logits[others.index(user)])
-        assert terms[name].item() == pytest.approx(np.mean(losses), rel=1e-10)  # float64
-    assert model.term_weights() == {"sequence_item": 0.5, "sequence_sequence": 0.125}
-    assert build(TINY).term_weights() == {}
+        assert found[name].item() == pytest.approx(np.mean(losses), rel=1e-10)  # float64
+    assert model.aux_loss_weights() == {"sequence_item": 0.5, "sequence_sequence": 0.125}
+    assert build(TINY).aux_loss_weights() == {}

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.identity import identity
-from benchmark.records import Environment, Hashes, Ranks, RunRecord, RunResult, Unit
+from benchmark.runs.identity import identity
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import Environment, Hashes, RunRecord, RunResult
+from benchmark.runs.spec import RunSpec
 
 HASHES = Hashes(config="config", code="code", data="data")
 ENVIRONMENT = Environment(
@@ -14,14 +16,20 @@ ENVIRONMENT = Environment(
 )
 
 
-def make_unit(model: str = "SASRec", **fields: Any) -> Unit:
+TRAINING = {"lr": 1e-3, "batch_size": 8, "steps": 10, "eval_every": 5, "patience": 2}
+
+
+def make_spec(model: str = "SASRec", **fields: Any) -> RunSpec:
     base = {
         "dataset": "toy",
         "model": model,
         "profile": "quick",
         "implementation": "findrec.recommender:Recommender",
     }
-    return Unit.model_validate(base | fields)
+    protocol = {"max_length": 50, "stride": 25} | fields.pop("protocol", {})
+    if "training" in fields:
+        fields["training"] = TRAINING | fields["training"]
+    return RunSpec.model_validate(base | fields | {"protocol": protocol})
 
 
 def make_ranks(above: np.ndarray, n_items: int = 500, top: int = 0) -> Ranks:
@@ -37,9 +45,9 @@ def draw_above(rng: np.random.Generator, users: int, quality: float = 1.0) -> np
     return np.minimum(rng.geometric(0.02 * quality, users) - 1, 499)
 
 
-def make_record(unit: Unit, seed: int, **fields: Any) -> RunRecord:
+def make_record(spec: RunSpec, seed: int, **fields: Any) -> RunRecord:
     base = {
-        "unit": unit,
+        "spec": spec,
         "seed": seed,
         "hashes": HASHES,
         "identity": identity(HASHES, seed),
@@ -52,13 +60,13 @@ def make_record(unit: Unit, seed: int, **fields: Any) -> RunRecord:
 
 
 def make_result(
-    unit: Unit, seed: int, above: np.ndarray, *, top: int = 0, **fields: Any
+    spec: RunSpec, seed: int, above: np.ndarray, *, top: int = 0, **fields: Any
 ) -> RunResult:
     """A finished run whose test and validation ranks are the same."""
     ranks = make_ranks(above, top=top)
     length = (5 + np.arange(len(above)) % 40).astype(np.int32)
-    return RunResult(make_record(unit, seed, **fields), ranks, ranks, length)
+    return RunResult(make_record(spec, seed, **fields), ranks, ranks, length)
 
 
-def failed_result(unit: Unit, seed: int, message: str = "loss is NaN at step 3") -> RunResult:
-    return RunResult(make_record(unit, seed, status="failed", message=message))
+def failed_result(spec: RunSpec, seed: int, message: str = "loss is NaN at step 3") -> RunResult:
+    return RunResult(make_record(spec, seed, status="failed", message=message))

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmark.cli import app, exhibits, main, options, results
+from benchmark.cli import app, main, options, results, tables
 from benchmark.cli.options import only_profile, parse_seeds
 from benchmark.errors import InputError
-from benchmark.plan import plan, unit_of, units
-from benchmark.registry import get_profile
-from benchmark.run import run_unit
-from benchmark.store import Store
+from benchmark.plan import plan, spec_of, specs
+from benchmark.run import run_seeds
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from tests.benchmark.results import make_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +133,7 @@ def test_several_profiles_are_not_guessed_among(tmp_path):
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     """The commands in this process, in a folder of their own."""
-    for module in (options, exhibits, results):
+    for module in (options, tables, results):
         for name, path in (("ROOT", ""), ("RUNS", "runs"), ("RESULTS", "results")):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, tmp_path / path)
@@ -149,23 +149,23 @@ def invoke(*arguments):
 
 def write_stale(store, profile):
     """A run of Popularity on beauty with ranks and hashes that nothing ever had."""
-    unit = unit_of("Popularity", "beauty", get_profile(profile))
-    made = make_result(unit, 0, np.full(943, 400))
+    spec = spec_of("Popularity", "beauty", get_profile(profile))
+    made = make_result(spec, 0, np.full(943, 400))
     store.write(made)
-    return unit, made
+    return spec, made
 
 
 def test_check_trains_anew_whatever_is_stored(work):
-    """A stored run of the same unit, worse by far and of other code, plays no part and stays."""
+    """A stored run of the same spec, worse by far and of other code, plays no part and stays."""
     store, reference = Store(work / "runs"), Store(work / "results" / "reference")
-    unit, made = write_stale(store, "ci")
-    run_unit(unit, [0, 1], reference)
+    spec, made = write_stale(store, "ci")
+    run_seeds(spec, [0, 1], reference)
     done = invoke("check", "--reference", str(reference.root), "--seeds", "1")
     assert done.exit_code == 0, done.output
     assert "passed" in done.output
-    assert store.read(unit.key, 0).record.hashes == made.record.hashes
+    assert store.read(spec.key, 0).record.hashes == made.record.hashes
     assert len(list(store.scan())) == 1
-    worse = reference.read(unit.key, 0)
+    worse = reference.read(spec.key, 0)
     for seed in (0, 1):
         better = replace(worse.test, above=worse.test.above // 2)
         record = worse.record.model_copy(update={"seed": seed})
@@ -177,19 +177,20 @@ def test_check_trains_anew_whatever_is_stored(work):
 def test_promote_refuses_stale_runs_of_its_profile_alone(work):
     store, reference = Store(work / "runs"), Store(work / "results" / "reference")
     write_stale(store, "ci")
-    run_unit(unit_of("Popularity", "beauty", get_profile("smoke")), [0], store)
+    run_seeds(spec_of("Popularity", "beauty", get_profile("smoke")), [0], store)
     done = invoke("promote", "--profile", "ci")
     assert isinstance(done.exception, InputError)
     assert "1 stale run(s)" in str(done.exception)
-    assert "made with other config and code and data" in str(done.exception)
+    for part in ("made with other settings", "other code", "other data (bundle beauty)"):
+        assert part in str(done.exception)
     assert invoke("promote", "--profile", "smoke").exit_code == 0
-    assert [run.record.unit.profile for run in reference.scan()] == ["smoke"]
+    assert [run.record.spec.profile for run in reference.scan()] == ["smoke"]
 
 
 def test_all_shows_no_stale_number_as_current(work, monkeypatch):
     """With training switched off, `all` and `verify` meet a stale run and show it nowhere."""
     write_stale(Store(work / "runs"), "smoke")
-    monkeypatch.setattr(exhibits, "ensure", plan_alone)
+    monkeypatch.setattr(tables, "ensure", plan_alone)
     small = ("--profile", "smoke", "--datasets", "beauty", "--models", "Popularity")
     done = invoke("all", *small, "--seeds", "1")
     assert done.exit_code == 0, done.output
@@ -206,8 +207,8 @@ def test_all_shows_no_stale_number_as_current(work, monkeypatch):
 
 
 def plan_alone(names, request):
-    wanted = units(names, request.profile, datasets=request.datasets, models=request.models)
-    return plan(wanted, request.seeds, request.store, data=request.data)
+    wanted = specs(names, request.profile, datasets=request.datasets, models=request.models)
+    return plan(wanted, request.seeds, request.runs, data=request.data)
 
 
 @pytest.mark.parametrize(

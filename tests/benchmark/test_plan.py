@@ -1,48 +1,49 @@
-"""From tables to units: shared, deduplicated, restricted, and compared with the store."""
+"""From tables to specs: shared, deduplicated, restricted, and compared with the store."""
 
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.plan import experiments, plan, unit_of, units
-from benchmark.registry import get_profile
-from benchmark.run import run_unit
-from benchmark.store import Store
+from benchmark.plan import experiments, plan, spec_of, specs
+from benchmark.run import run_seeds
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 
 QUICK, PAPER, SMOKE = (get_profile(name) for name in ("quick", "paper", "smoke"))
 
 
 def test_tables_share_the_base_configuration():
-    together = units(["table5", "table6", "table7", "table9", "fig3"], QUICK, datasets=["ml-100k"])
-    names = [unit.variant for unit in together]
+    together = specs(["table5", "table6", "table7", "table9", "fig3"], QUICK, datasets=["ml-100k"])
+    names = [spec.variant for spec in together]
     assert names.count("base") == 1
     assert len(names) == len(set(names)) == 1 + 3 + 3 + 3 + 3 + 3
 
 
 def test_a_swept_value_that_the_base_has_is_the_base():
     """The paper's profile aligns in 512 dimensions, which Table 8 lists too."""
-    assert PAPER.model["align_dim"] == 512
-    variants = [unit.variant for unit in units(["table8"], PAPER, datasets=["beauty"])]
+    assert spec_of("FindRec", "beauty", PAPER).config["align_dim"] == 512
+    variants = [spec.variant for spec in specs(["table8"], PAPER, datasets=["beauty"])]
     assert variants == ["base", "align_dim=128", "align_dim=256"]
 
 
 def test_table_2_has_every_row_but_the_readings():
-    names = {unit.model for unit in units(["table2"], QUICK, datasets=["beauty"])}
+    names = {spec.model for spec in specs(["table2"], QUICK, datasets=["beauty"])}
     assert {"FindRec", "SASRec", "MMMLP", "Popularity"} <= names
     assert "FindRec (released)" not in names
 
 
 def test_multimodal_rows_bring_their_feature_controls():
     variants = {
-        unit.variant for unit in units(["table2"], QUICK, datasets=["beauty"], models=["FindRec"])
+        spec.variant for spec in specs(["table2"], QUICK, datasets=["beauty"], models=["FindRec"])
     }
     assert variants == {"base", "permuted-features", "no-features"}
 
 
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="did you mean 'table2'"):
-        units(["tabl2"], QUICK)
+        specs(["tabl2"], QUICK)
     with pytest.raises(InputError, match="did you mean 'SASRec'"):
-        units(["table2"], QUICK, models=["SASRecs"])
+        specs(["table2"], QUICK, models=["SASRecs"])
 
 
 def test_every_table_of_the_paper_is_planned():
@@ -53,23 +54,23 @@ def test_every_table_of_the_paper_is_planned():
 
 def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path):
     store = Store(tmp_path)
-    unit = unit_of("Popularity", "beauty", SMOKE)
-    other = unit_of("EASE", "beauty", SMOKE)
-    run_unit(unit, [0], store)
-    done, missing = plan([unit, other], [0, 1], store)
+    spec = spec_of("Popularity", "beauty", SMOKE)
+    other = spec_of("EASE", "beauty", SMOKE)
+    run_seeds(spec, [0], store)
+    done, missing = plan([spec, other], [0, 1], RunSet(store))
     assert done.states == {0: "complete"}  # a control has one seed
     assert done.to_run() == []
     assert missing.to_run() == [0]
-    changed = unit.model_copy(update={"protocol": {**unit.protocol, "max_users": 100}})
-    (stale,) = plan([changed], [0], store)
+    changed = spec.with_protocol(max_users=100)
+    (stale,) = plan([changed], [0], RunSet(store))
     assert stale.states == {0: "stale"}
     assert stale.to_run() == [0]
     assert stale.to_run(reuse_stale=True) == []
-    (trusted,) = plan([changed], [0], store, trust=True)
-    assert trusted.states == {0: "complete"}
+    (taken,) = plan([changed], [0], RunSet(store), as_stored=True)
+    assert taken.states == {0: "complete"}
 
 
 def test_feature_controls_may_have_fewer_seeds(tmp_path):
-    unit = unit_of("FindRec", "beauty", SMOKE, "no-features")
-    (planned,) = plan([unit], [0, 1, 2], Store(tmp_path), feature_control_seeds=1)
+    spec = spec_of("FindRec", "beauty", SMOKE, "no-features")
+    (planned,) = plan([spec], [0, 1, 2], RunSet(Store(tmp_path)), feature_control_seeds=1)
     assert list(planned.states) == [0]

@@ -1,6 +1,7 @@
-"""One unit from bundle to store: what it sees, what it keeps, how it fails and how it goes on."""
+"""One spec from bundle to store: what it sees, what it keeps, how it fails and how it goes on."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -15,18 +16,24 @@ import numpy as np
 import pytest
 import torch
 
+import benchmark.core
 import benchmark.run
 from baselines.sasrec import SASRec, SASRecConfig
 from benchmark.analyse.statistics import RULES_HASH
-from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.core import apply_feature_control
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.sequences import leave_one_out
 from benchmark.errors import InputError
-from benchmark.identity import hashes, identity
-from benchmark.plan import plan, unit_of
-from benchmark.records import Ranks, RunResult, Unit
-from benchmark.registry import get_profile
-from benchmark.run import _as_fed, run_unit
-from benchmark.store import Store
+from benchmark.plan import plan, spec_of
+from benchmark.run import run_seeds
+from benchmark.runs.identity import hashes, identity
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from benchmark.train.engine import Trained
 from benchmark.train.schedule import has_plateaued
 from findrec.recommender import Attribute, Batch, Catalogue, Features, Output
@@ -36,16 +43,16 @@ ROOT = Path(__file__).resolve().parents[2]
 USERS, STEPS = 150, 12
 
 
-def smoke(model: str, dataset: str = "beauty", variant: str = "base", **training: Any) -> Unit:
-    unit = unit_of(model, dataset, SMOKE, variant)
-    return unit.model_copy(update={"training": unit.training | training})
+def smoke(model: str, dataset: str = "beauty", variant: str = "base", **training: Any) -> RunSpec:
+    spec = spec_of(model, dataset, SMOKE, variant)
+    return spec if spec.training is None else spec.with_training(**training)
 
 
-def run(unit: Unit, seeds: list[int], folder: Path, **options: Any) -> list[RunResult]:
+def run(spec: RunSpec, seeds: list[int], folder: Path, **options: Any) -> list[RunResult]:
     """What the store gives back."""
     store = Store(folder)
-    run_unit(unit, seeds, store, **options)
-    return [store.read(unit.key, seed) for seed in seeds]
+    run_seeds(spec, seeds, store, **options)
+    return [store.read(spec.key, seed) for seed in seeds]
 
 
 def equal(left: Ranks | None, right: Ranks | None) -> bool:
@@ -63,16 +70,17 @@ def equal(left: Ranks | None, right: Ranks | None) -> bool:
 
 def test_the_record_tells_how_the_run_came_to_be(tmp_path):
     before = datetime.now(UTC)
-    unit = smoke("SASRec", eval_every=4)
-    results = run(unit, [0, 4], tmp_path)
+    spec = smoke("SASRec", eval_every=4)
+    results = run(spec, [0, 4], tmp_path)
     bundle = load_bundle("beauty", root=None)
     split = leave_one_out(bundle, 20, stride=10).first_users(USERS)
-    parts = hashes(unit, bundle.meta.data_hash)
-    model = SASRec(SASRecConfig(**unit.config), Catalogue(bundle.n_items))
+    parts = hashes(spec, bundle.meta.data_hash)
+    model = SASRec(SASRecConfig(**spec.config), Catalogue(bundle.n_items))
     for seed, result in zip([0, 4], results, strict=True):
         record = result.record
-        assert (record.unit, record.seed, record.status, record.message) == (unit, seed, "ok", "")
-        assert (record.hashes, record.identity) == (parts, identity(parts, seed))
+        assert (record.spec, record.seed, record.status, record.message) == (spec, seed, "ok", "")
+        assert record.hashes == parts.model_copy(update={"spec": None})
+        assert record.identity == identity(parts, seed)
         assert record.rules == RULES_HASH
         assert record.parameters == sum(p.numel() for p in model.parameters())
         assert before <= record.started <= datetime.now(UTC)
@@ -107,8 +115,8 @@ def test_the_record_tells_how_the_run_came_to_be(tmp_path):
 
 def test_a_control_has_one_result_for_all_seeds(tmp_path):
     """Popularity by hand: of the items outside the history, those consumed more often."""
-    unit = smoke("Popularity")
-    first, second = run(unit, [0, 1], tmp_path)
+    spec = smoke("Popularity")
+    first, second = run(spec, [0, 1], tmp_path)
     split = leave_one_out(load_bundle("beauty", root=None), 20, stride=10).first_users(USERS)
     counts = np.bincount(split.validation.seen_items, minlength=2424)[1:]
     for queries, ranks in ((split.validation, first.validation), (split.test, first.test)):
@@ -146,12 +154,14 @@ def test_selection_sees_validation_alone(model, dataset, tmp_path, monkeypatch):
     real = load_bundle(dataset, root=None)
     trained: list[Trained] = []
 
+    train_as_it_is = benchmark.core.train
+
+    @functools.wraps(train_as_it_is)
     def train(*args: Any, **options: Any) -> Trained:
         trained.append(train_as_it_is(*args, **options))
         return trained[-1]
 
-    train_as_it_is = benchmark.run.train
-    monkeypatch.setattr(benchmark.run, "train", train)
+    monkeypatch.setattr(benchmark.core, "train", train)
     results = []
     for name, bundle in (("real", real), ("other", with_other_test_items(real))):
         monkeypatch.setattr(benchmark.run, "load_bundle", lambda *_, bundle=bundle, **__: bundle)
@@ -187,11 +197,11 @@ def numbered(items: int = 24) -> Catalogue:
 
 
 def fed(features: str, *modalities: str) -> Catalogue:
-    unit = Unit(
+    spec = RunSpec(
         dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
-        modalities=modalities, protocol={"features": features},
+        modalities=modalities, protocol={"max_length": 50, "stride": 25, "features": features},
     )  # fmt: skip
-    return _as_fed(numbered(), unit)
+    return apply_feature_control(numbered(), spec)
 
 
 def test_a_row_is_fed_its_own_modalities():
@@ -238,15 +248,17 @@ def test_all_seeds_are_fed_the_same_permutation(tmp_path, monkeypatch):
     """The features that the models of two calls, with other seeds, were built from."""
     seen = []
 
+    train_as_it_is = benchmark.core.train
+
+    @functools.wraps(train_as_it_is)
     def train(make: Any, *args: Any, **options: Any) -> Trained:
         seen.extend(dict(make().named_buffers()) for _ in range(2))
         return train_as_it_is(make, *args, **options)
 
-    train_as_it_is = benchmark.run.train
-    monkeypatch.setattr(benchmark.run, "train", train)
-    unit = smoke("SASRec (MM)", "ml-100k", "permuted-features", steps=1)
+    monkeypatch.setattr(benchmark.core, "train", train)
+    spec = smoke("SASRec (MM)", "ml-100k", "permuted-features", steps=1)
     for seed in (0, 5):
-        (result,) = run(unit, [seed], tmp_path)
+        (result,) = run(spec, [seed], tmp_path)
         assert result.record.status == "ok"
     real = load_bundle("ml-100k", root=None).text.values
     tables = [next(b for b in buffers.values() if b.shape == real.shape) for buffers in seen]
@@ -263,32 +275,34 @@ def test_a_model_that_cannot_be_built_is_a_failed_run(tmp_path, monkeypatch):
     """IISAN reads an encoder's layers; here are texts without them. Its next try is the whole."""
     real = load_bundle("beauty", root=None)
     bare = dataclasses.replace(real, text=dataclasses.replace(real.text, layers=None))
-    unit, store = smoke("IISAN", steps=1), Store(tmp_path)
+    spec, store = smoke("IISAN", steps=1), Store(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(benchmark.run, "load_bundle", lambda *_, **__: bare)
-        records = run_unit(unit, [0, 1], store)
+        records = run_seeds(spec, [0, 1], store)
     for seed, record in enumerate(records):
-        stored = store.status(unit.key, seed)
+        stored = store.status(spec.key, seed)
         assert stored.status == record.status == "failed"
         assert stored.problem == record.message
         assert record.message.startswith("ValueError: IISAN adapts the states of an encoder's")
-        assert record.identity == identity(hashes(unit, real.meta.data_hash), seed)
-        assert store.read(unit.key, seed).test is None
-    (planned,) = plan([unit], [0, 1], store)
+        assert record.identity == identity(hashes(spec, real.meta.data_hash), seed)
+        assert store.read(spec.key, seed).test is None
+    (planned,) = plan([spec], [0, 1], RunSet(store))
     assert planned.to_run() == [0, 1]
-    (record,) = run_unit(unit, [1], store)
+    (record,) = run_seeds(spec, [1], store)
     assert record.status == "ok"
-    (planned,) = plan([unit], [0, 1], store)
+    (planned,) = plan([spec], [0, 1], RunSet(store))
     assert planned.states == {0: "failed", 1: "complete"}
 
 
 def test_settings_that_cannot_work_are_no_failed_run(tmp_path):
-    unit = smoke("SASRec")
-    absent = unit.model_copy(update={"dataset": "beauti"})
-    window = unit.model_copy(update={"protocol": unit.protocol | {"max_length": 0}})
+    spec = smoke("SASRec")
+    absent = spec.model_copy(update={"dataset": "beauti"})
+    window = spec.model_copy(
+        update={"protocol": spec.protocol.model_copy(update={"max_length": 0})}
+    )
     for bad, message in ((absent, "did you mean 'beauty'"), (window, "max_length is 0")):
         with pytest.raises(InputError, match=message):
-            run_unit(bad, [0], Store(tmp_path))
+            run_seeds(bad, [0], Store(tmp_path))
     assert not list(Store(tmp_path).scan())
 
 
@@ -327,15 +341,15 @@ def test_nan_scores_in_either_split_are_a_failed_run(split, tmp_path):
         for name, queries in (("validation", sequences.validation), ("test", sequences.test))
     }
     item = min(ends.pop(split) - next(iter(ends.values())))
-    unit = smoke("SASRec")
-    unit = unit.model_copy(
+    spec = smoke("SASRec")
+    spec = spec.model_copy(
         update={
             "model": "Brittle",
             "implementation": f"{__name__}:Brittle",
-            "config": unit.config | {"breaks_after": item},
+            "config": spec.config | {"breaks_after": item},
         }
     )
-    results = run(unit, [0, 1], tmp_path)
+    results = run(spec, [0, 1], tmp_path)
     for result in results:
         assert result.record.status == "failed"
         assert result.validation is None
@@ -351,9 +365,9 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from benchmark.records import Unit
-from benchmark.run import run_unit
-from benchmark.store import Store
+from benchmark.runs.spec import RunSpec
+from benchmark.run import run_seeds
+from benchmark.runs.store import Store
 
 torch.set_num_threads(1)
 
@@ -361,17 +375,18 @@ def watch(progress):
     if progress.step == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-run_unit(Unit.model_validate_json(sys.stdin.read()), [0, 3], Store(Path(sys.argv[1])), watch=watch)
+spec = RunSpec.model_validate_json(sys.stdin.read())
+run_seeds(spec, [0, 3], Store(Path(sys.argv[1])), watch=watch)
 """
 
 
 def test_a_killed_run_goes_on_where_its_checkpoint_was(tmp_path):
     """A process that is killed between its first and second of three evaluations; the first writes
     a checkpoint, since there is none. To the bit, two seeds at once."""
-    unit = smoke("SASRec", eval_every=4)
+    spec = smoke("SASRec", eval_every=4)
     killed = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path / "killed"), str(KILLED_AT)],
-        input=unit.model_dump_json(),
+        input=spec.model_dump_json(),
         text=True,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -384,7 +399,7 @@ def test_a_killed_run_goes_on_where_its_checkpoint_was(tmp_path):
     (checkpoint,) = (store.root / ".checkpoints").glob("*.pt")
     steps: dict[str, list[int]] = {"killed": [], "whole": []}
     results = {
-        name: run(unit, [0, 3], tmp_path / name, watch=lambda p, at=at: at.append(p.step))
+        name: run(spec, [0, 3], tmp_path / name, watch=lambda p, at=at: at.append(p.step))
         for name, at in steps.items()
     }
     assert steps == {"killed": list(range(5, STEPS + 1)), "whole": list(range(1, STEPS + 1))}

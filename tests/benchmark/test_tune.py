@@ -9,44 +9,47 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import benchmark.run
-from benchmark import registry
-from benchmark.analyse.compare import compare_stores
-from benchmark.analyse.regression import check_stores
+import benchmark.core
+from benchmark.analyse.compare import compare_runs
+from benchmark.analyse.regression import check_runs
 from benchmark.cli import app
+from benchmark.cli.console import LiveTable
 from benchmark.errors import InputError
-from benchmark.identity import config_hash
-from benchmark.launch.console import Board
 from benchmark.launch.local import Event, Job
-from benchmark.plan import plan, unit_of
-from benchmark.records import Ranks, RunResult
-from benchmark.registry import Row, get_profile, get_row, resolve, rows
-from benchmark.render.tables import tabulated
-from benchmark.run import run_unit
-from benchmark.store import DamagedRun, Store, promote
+from benchmark.plan import plan, spec_of
+from benchmark.render.tables.build import build_table
+from benchmark.run import run_seeds
+from benchmark.runs.identity import config_hash
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import DamagedRun, Store, promote
+from benchmark.settings import registry
+from benchmark.settings.registry import Method, get_method, get_profile, methods
+from benchmark.settings.resolve import resolve
 from benchmark.tune import (
     FILE,
     choices,
     groups,
     log,
     markdown,
-    trial_units,
+    trial_specs,
     tried_pairs,
     tuned,
     tuning,
     write_log,
 )
-from tests.benchmark.results import draw_above, make_ranks, make_record, make_result, make_unit
+from tests.benchmark.results import draw_above, make_ranks, make_record, make_result, make_spec
 
 SMOKE, QUICK = get_profile("smoke"), get_profile("quick")
 GRID = tuning()
 LENGTH = np.full(50, 9, np.int32)
 
 
-def make_trial(unit, above, seed=GRID.seed, **fields):
+def make_trial(spec, above, seed=GRID.seed, **fields):
     """A finished trial made by hand."""
     ranks = make_ranks(above)
-    return RunResult(make_record(unit, seed, **fields), ranks, None, LENGTH[: len(above)])
+    return RunResult(make_record(spec, seed, **fields), ranks, None, LENGTH[: len(above)])
 
 
 class Sealed:
@@ -67,9 +70,9 @@ class Sealed:
 @pytest.fixture
 def sealed(monkeypatch):
     """Every run of this test gets sequences whose test part raises."""
-    split = benchmark.run.leave_one_out
+    split = benchmark.core.leave_one_out
     monkeypatch.setattr(
-        benchmark.run, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
+        benchmark.core, "leave_one_out", lambda *args, **options: Sealed(split(*args, **options))
     )
 
 
@@ -79,32 +82,33 @@ def sealed(monkeypatch):
 def test_every_row_has_the_same_number_of_trials_on_every_dataset():
     names, left_out = tuned()
     assert {"FindRec", "SASRec", "MMMLP", "UniSRec"} <= set(names)
-    assert set(left_out) == {name for name, row in rows().items() if row.group == "control"}
+    controls = {n for n, method in methods().items() if method.category == "control"}
+    assert set(left_out) == controls
     datasets = ["ml-100k", "beauty"]
-    units = trial_units([(d, n) for d in datasets for n in names], QUICK, GRID)
-    counts = pd.Series([(unit.dataset, unit.model) for unit in units]).value_counts()
+    specs = trial_specs([(d, n) for d in datasets for n in names], QUICK, GRID)
+    counts = pd.Series([(spec.dataset, spec.model) for spec in specs]).value_counts()
     assert len(counts) == 2 * len(names)
     assert set(counts) == {GRID.trials}
 
 
 @pytest.mark.parametrize("name", tuned()[0])
 def test_a_trial_differs_from_the_row_in_its_settings_alone(name):
-    base = unit_of(name, "beauty", QUICK)
-    assert not base.trial
-    units = trial_units([("beauty", name)], QUICK, GRID)
-    assert len({config_hash(unit) for unit in units} | {config_hash(base)}) == GRID.trials + 1
-    for unit, setting in zip(units, GRID.settings, strict=True):
-        assert unit.trial
-        assert unit.variant == setting.variant
-        assert unit.config == base.config | setting.model
-        half = {"steps": base.training["steps"] / 2}
-        assert unit.training == base.training | half | setting.training
-        assert unit.protocol == base.protocol | {"trial": True}
+    base = spec_of(name, "beauty", QUICK)
+    assert not base.protocol.trial
+    specs = trial_specs([("beauty", name)], QUICK, GRID)
+    assert len({config_hash(spec) for spec in specs} | {config_hash(base)}) == GRID.trials + 1
+    for spec, setting in zip(specs, GRID.settings, strict=True):
+        assert spec.protocol.trial
+        assert spec.variant == setting.variant
+        assert spec.config == base.config | setting.model
+        half = {"steps": math.ceil(base.training.steps / 2)}
+        assert spec.training.model_dump() == base.training.model_dump() | half | setting.training
+        assert spec.protocol == base.protocol.model_copy(update={"trial": True})
 
 
 def test_trials_have_folders_of_their_own(tmp_path):
-    units = trial_units([("beauty", "SASRec")], QUICK, GRID)
-    paths = {Store(tmp_path).path(unit.key, GRID.seed).parent for unit in units}
+    specs = trial_specs([("beauty", "SASRec")], QUICK, GRID)
+    paths = {Store(tmp_path).path(spec.key, GRID.seed).parent for spec in specs}
     assert len(paths) == GRID.trials
     assert "trial-lr=0.002-dropout=0.2" in {path.name for path in paths}
 
@@ -136,16 +140,16 @@ def test_a_field_that_a_row_lacks_is_named(tmp_path):
     path = tmp_path / "tuning.yaml"
     path.write_text("trials: 1\nseed: 9\ngrid: {model: {experts: [2]}}\n")
     grid = tuning(path)
-    assert trial_units([("beauty", "FindRec")], QUICK, grid)[0].config["experts"] == 2
+    assert trial_specs([("beauty", "FindRec")], QUICK, grid)[0].config["experts"] == 2
     with pytest.raises(InputError, match="'experts', which 'SASRec' does not have"):
-        trial_units([("beauty", "SASRec")], QUICK, grid)
+        trial_specs([("beauty", "SASRec")], QUICK, grid)
 
 
 def test_a_value_that_training_refuses_is_named(tmp_path):
     path = tmp_path / "tuning.yaml"
     path.write_text("trials: 1\nseed: 9\ngrid: {training: {lr: [-1.0]}}\n")
     with pytest.raises(InputError, match=r"'SASRec' cannot be tried with lr=-1\.0"):
-        trial_units([("beauty", "SASRec")], QUICK, tuning(path))
+        trial_specs([("beauty", "SASRec")], QUICK, tuning(path))
 
 
 # ---------------------------------------------------------------- runs
@@ -153,25 +157,25 @@ def test_a_value_that_training_refuses_is_named(tmp_path):
 
 def test_a_trial_never_touches_the_test_targets(tmp_path, sealed):
     store = Store(tmp_path)
-    unit = trial_units([("beauty", "GRU4Rec")], SMOKE, GRID)[0]
-    (record,) = run_unit(unit, [GRID.seed], store)
+    spec = trial_specs([("beauty", "GRU4Rec")], SMOKE, GRID)[0]
+    (record,) = run_seeds(spec, [GRID.seed], store)
     assert record.status == "ok", record.message
-    stored = store.read(unit.key, GRID.seed)
+    stored = store.read(spec.key, GRID.seed)
     assert stored.test is None
     assert isinstance(stored.validation, Ranks)
     assert len(stored.validation) == len(stored.length) == SMOKE.max_users
-    (planned,) = plan([unit], [GRID.seed], store)
+    (planned,) = plan([spec], [GRID.seed], RunSet(store))
     assert planned.to_run() == []  # resumed by identity
-    (other,) = run_unit(unit_of("GRU4Rec", "beauty", SMOKE), [0], store)
+    (other,) = run_seeds(spec_of("GRU4Rec", "beauty", SMOKE), [0], store)
     assert "the test targets were looked at" in other.message  # or the seal would prove nothing
 
 
 def test_runs_without_test_ranks_are_legal_for_trials_alone():
-    trial = trial_units([("beauty", "SASRec")], QUICK, GRID)[0]
+    trial = trial_specs([("beauty", "SASRec")], QUICK, GRID)[0]
     ranks = make_ranks(np.arange(50))
     make_trial(trial, np.arange(50))
     with pytest.raises(ValueError, match="ranks of both splits"):
-        RunResult(make_record(make_unit(), 0), ranks, None, LENGTH)
+        RunResult(make_record(make_spec(), 0), ranks, None, LENGTH)
     with pytest.raises(ValueError, match="a trial has no ranks of the test split"):
         RunResult(make_record(trial, 0), ranks, ranks, LENGTH)
     with pytest.raises(ValueError, match="a trial, of validation"):
@@ -181,13 +185,15 @@ def test_runs_without_test_ranks_are_legal_for_trials_alone():
 def test_an_ordinary_run_whose_test_ranks_are_gone_is_damaged(tmp_path):
     """A trial's record edited into an ordinary one, hashes and all, is still no finished run."""
     store = Store(tmp_path)
-    trial = trial_units([("beauty", "SASRec")], QUICK, GRID)[0]
+    trial = trial_specs([("beauty", "SASRec")], QUICK, GRID)[0]
     written = make_trial(trial, np.arange(50))
     path = store.write(written)
-    ordinary = trial.model_copy(update={"protocol": {}})
-    record = written.record.model_copy(update={"unit": ordinary})
+    ordinary = trial.with_protocol(trial=False)
+    record = written.record.model_copy(update={"spec": ordinary})
     digest = store.read(trial.key, GRID.seed).record.arrays_sha256
-    path.write_bytes(benchmark.store._text(record.model_copy(update={"arrays_sha256": digest})))
+    path.write_bytes(
+        benchmark.runs.store._text(record.model_copy(update={"arrays_sha256": digest}))
+    )
     with pytest.raises(DamagedRun, match="not a file of ranks"):
         store.read(trial.key, GRID.seed)
 
@@ -200,47 +206,47 @@ def mixed(tmp_path):
     """A store with an ordinary run and trials of the same row."""
     store = Store(tmp_path / "runs")
     rng = np.random.default_rng(0)
-    store.write(make_result(unit_of("SASRec", "beauty", SMOKE), 0, draw_above(rng, 50)))
-    for unit in trial_units([("beauty", "SASRec")], SMOKE, GRID):
-        store.write(make_trial(unit, draw_above(rng, 50)))
+    store.write(make_result(spec_of("SASRec", "beauty", SMOKE), 0, draw_above(rng, 50)))
+    for spec in trial_specs([("beauty", "SASRec")], SMOKE, GRID):
+        store.write(make_trial(spec, draw_above(rng, 50)))
     return store
 
 
 def test_promote_passes_over_trials(mixed, tmp_path):
     reference = Store(tmp_path / "reference")
     (path,) = promote(mixed, reference)
-    assert path == reference.path(unit_of("SASRec", "beauty", SMOKE).key, 0)
+    assert path == reference.path(spec_of("SASRec", "beauty", SMOKE).key, 0)
     assert len(list(reference.scan())) == 1
 
 
 def test_compare_and_check_leave_trials_out(mixed, tmp_path):
-    assert set(compare_stores(mixed, mixed)["variant"]) == {"base"}
-    checks = check_stores(mixed, mixed, profile="smoke")
-    assert [check.name for check in checks] == [str(unit_of("SASRec", "beauty", SMOKE).key)]
+    assert set(compare_runs(RunSet(mixed), RunSet(mixed))["variant"]) == {"base"}
+    checks = check_runs(RunSet(mixed), RunSet(mixed), profile="smoke")
+    assert [check.name for check in checks] == [str(spec_of("SASRec", "beauty", SMOKE).key)]
 
 
 def test_tables_never_show_a_trial(tmp_path):
     store = Store(tmp_path)
-    for unit in trial_units([("beauty", "SASRec")], SMOKE, GRID):
-        store.write(make_trial(unit, np.arange(50), seed=0))
-    planned = plan([unit_of("SASRec", "beauty", SMOKE)], [0], store, trust=True)
+    for spec in trial_specs([("beauty", "SASRec")], SMOKE, GRID):
+        store.write(make_trial(spec, np.arange(50), seed=0))
+    planned = plan([spec_of("SASRec", "beauty", SMOKE)], [0], RunSet(store), as_stored=True)
     assert planned[0].states == {0: "missing"}
-    cells = tabulated("table2", planned, store, SMOKE).cells
+    cells = build_table("table2", planned, SMOKE, root=store.root).cells
     assert set(cells.loc[cells["row"] == "SASRec", "n"]) == {0}
 
 
-def test_the_board_shows_validation(mixed, capsys):
+def test_the_live_table_shows_validation(mixed, capsys):
     from rich.console import Console
 
-    unit = trial_units([("beauty", "SASRec")], SMOKE, GRID)[0]
-    planned = plan([unit], [GRID.seed], mixed, trust=True)
-    job = Job(unit, (GRID.seed,), 1.0)
+    spec = trial_specs([("beauty", "SASRec")], SMOKE, GRID)[0]
+    planned = plan([spec], [GRID.seed], RunSet(mixed), as_stored=True)
+    job = Job(spec, (GRID.seed,), 1.0)
     console = Console(width=200, force_terminal=False)
-    board = Board(planned, [job], mixed, 1, console)
-    with board as watch:
+    live_table = LiveTable(planned, [job], RunSet(mixed), 1, console)
+    with live_table as watch:
         watch(Event(job, "start", 0))
         watch(Event(job, "done", 0))
-        console.print(board)
+        console.print(live_table)
     shown = capsys.readouterr().out
     assert "NDCG@10 on validation" in shown
     assert shown.count("[trial:lr=0.002,dropout=0.2]") == 2  # the line and the table
@@ -254,17 +260,20 @@ def tried(tmp_path):
     """FindRec and SASRec tried on two datasets; the fourth setting is the best by construction."""
     store = Store(tmp_path / "runs")
     pairs = [(d, m) for d in ("beauty", "ml-100k") for m in ("SASRec", "FindRec")]
-    for at, unit in enumerate(trial_units(pairs, QUICK, GRID)):
+    for at, spec in enumerate(trial_specs(pairs, QUICK, GRID)):
         above = np.full(50, 0 if at % GRID.trials == 3 else 4 + at % 2)
-        store.write(make_trial(unit, above, best_step=40, steps=120, plateau=at % 2 == 0))
+        store.write(make_trial(spec, above, best_step=40, steps=120, plateau=at % 2 == 0))
     return store
 
 
 def read_groups(store, **options):
     planned = plan(
-        trial_units(tried_pairs(store, QUICK), QUICK, GRID), [GRID.seed], store, trust=True
+        trial_specs(tried_pairs(RunSet(store), QUICK), QUICK, GRID),
+        [GRID.seed],
+        RunSet(store),
+        as_stored=True,
     )
-    return groups(planned, GRID, store, **options)
+    return groups(planned, GRID, **options)
 
 
 def test_the_best_on_validation_is_chosen(tried):
@@ -278,8 +287,8 @@ def test_the_best_on_validation_is_chosen(tried):
 
 def test_a_tie_goes_to_the_earlier_setting(tmp_path):
     store = Store(tmp_path)
-    for unit in trial_units([("beauty", "SASRec")], QUICK, GRID):
-        store.write(make_trial(unit, np.full(50, 2)))
+    for spec in trial_specs([("beauty", "SASRec")], QUICK, GRID):
+        store.write(make_trial(spec, np.full(50, 2)))
     (group,) = read_groups(store)
     assert group.chosen.setting == GRID.settings[0]
 
@@ -288,19 +297,19 @@ def test_a_tie_goes_to_the_earlier_setting(tmp_path):
 def test_what_is_within_the_tolerance_is_as_good(tmp_path, better, chosen):
     """One user of 50 at rank 2 instead of 3 is half a per cent of the mean, five are 2.6 %."""
     store = Store(tmp_path)
-    for at, unit in enumerate(trial_units([("beauty", "SASRec")], QUICK, GRID)):
+    for at, spec in enumerate(trial_specs([("beauty", "SASRec")], QUICK, GRID)):
         above = np.full(50, 2)
         if at == 3:
             above[:better] = 1
-        store.write(make_trial(unit, above))
+        store.write(make_trial(spec, above))
     (group,) = read_groups(store)
     assert group.chosen.setting == GRID.settings[chosen]
 
 
 def test_nothing_is_chosen_before_every_trial_has_ended(tried):
     other, best = (
-        unit.key
-        for at, unit in enumerate(trial_units([("beauty", "SASRec")], QUICK, GRID))
+        spec.key
+        for at, spec in enumerate(trial_specs([("beauty", "SASRec")], QUICK, GRID))
         if at in (2, 3)
     )
     tried.path(other, GRID.seed).unlink()
@@ -309,23 +318,28 @@ def test_nothing_is_chosen_before_every_trial_has_ended(tried):
     frame = log([group], GRID)
     assert "missing" in markdown(frame, GRID, QUICK)
     assert choices(frame, GRID, QUICK) == ""
-    unit = group.trials[2].unit
-    tried.write(RunResult(make_record(unit, GRID.seed, status="failed", message="loss is NaN")))
+    spec = group.trials[2].spec
+    tried.write(RunResult(make_record(spec, GRID.seed, status="failed", message="loss is NaN")))
     ended = read_groups(tried)[0]
-    assert ended.chosen.unit.key == best
+    assert ended.chosen.spec.key == best
     assert math.isnan(ended.trials[2].value)
 
 
 def test_stale_trials_are_chosen_only_when_asked(tried):
     planned = [
-        dataclasses.replace(p, states=dict.fromkeys(p.states, "stale"))
+        dataclasses.replace(
+            p, runs={k: dataclasses.replace(r, status="stale") for k, r in p.runs.items()}
+        )
         for p in plan(
-            trial_units([("beauty", "SASRec")], QUICK, GRID), [GRID.seed], tried, trust=True
+            trial_specs([("beauty", "SASRec")], QUICK, GRID),
+            [GRID.seed],
+            RunSet(tried),
+            as_stored=True,
         )
     ]
-    (group,) = groups(planned, GRID, tried)
+    (group,) = groups(planned, GRID)
     assert group.chosen is None
-    (group,) = groups(planned, GRID, tried, reuse_stale=True)
+    (group,) = groups(planned, GRID, reuse_stale=True)
     assert group.chosen.setting == GRID.settings[3]
 
 
@@ -356,9 +370,9 @@ def test_trying_one_row_again_keeps_the_lines_of_the_others(tried, tmp_path):
     paths = write_log(read_groups(tried), GRID, QUICK, tmp_path / "tuning")
     before = {suffix: path.read_text() for suffix, path in paths.items()}
     store = Store(tmp_path / "another")
-    units = trial_units([("ml-100k", "SASRec")], QUICK, GRID)
-    for at, unit in enumerate(units):
-        store.write(make_trial(unit, np.full(50, at), best_step=40, steps=120, plateau=True))
+    specs = trial_specs([("ml-100k", "SASRec")], QUICK, GRID)
+    for at, spec in enumerate(specs):
+        store.write(make_trial(spec, np.full(50, at), best_step=40, steps=120, plateau=True))
     write_log(read_groups(store), GRID, QUICK, tmp_path / "tuning")
     lines, earlier = paths["csv"].read_text().splitlines(), before["csv"].splitlines()
     changed = [line for line in lines if line not in earlier]
@@ -377,15 +391,15 @@ def test_the_printed_lines_give_the_row_what_was_chosen(tried, monkeypatch):
         "# configs/models/sasrec.yaml",
         "# configs/models/findrec.yaml",
     ]
-    row = get_row("SASRec")
+    method = get_method("SASRec")
     profiles = yaml.safe_load(parts[0])["profiles"]
-    pasted = Row.model_validate(row.model_dump(by_alias=True) | {"profiles": profiles})
-    before = trial_units([("beauty", "SASRec")], QUICK, GRID)
-    monkeypatch.setitem(rows(), "SASRec", pasted)
+    pasted = Method.model_validate(method.model_dump(by_alias=True) | {"profiles": profiles})
+    before = trial_specs([("beauty", "SASRec")], QUICK, GRID)
+    monkeypatch.setitem(methods(), "SASRec", pasted)
     for dataset in ("beauty", "ml-100k"):
         resolved = resolve("SASRec", dataset, QUICK)
         assert (resolved.training.lr, resolved.config.dropout) == (0.005, 0.4)
-    assert trial_units([("beauty", "SASRec")], QUICK, GRID) == before  # no trial becomes stale
+    assert trial_specs([("beauty", "SASRec")], QUICK, GRID) == before  # no trial becomes stale
 
 
 # ---------------------------------------------------------------- the command

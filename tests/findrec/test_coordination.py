@@ -1,6 +1,7 @@
 """IICM against closed forms: scores and entropies of Gaussians, kernels worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from findrec.config import FindRecConfig
 from findrec.coordination import (
-    coordination_terms,
+    coordination_losses,
     coordination_weights,
     entropy_surrogate,
     kl_to_standard_normal,
@@ -171,7 +172,7 @@ class TestSampling:
     VALID = torch.arange(9) < torch.tensor([3, 9, 1, 5, 2]).unsqueeze(1)
 
     def test_every_user_gives_one_before_any_gives_two(self) -> None:
-        index, mask = sample_positions(self.VALID, 8, KEY, site="test")
+        index, mask = sample_positions(self.VALID, 8, KEY, random_stream="test")
         assert index.shape == mask.shape == (8,)
         assert mask.all()
         assert sorted((index[:5] // 9).tolist()) == [0, 1, 2, 3, 4]
@@ -180,28 +181,32 @@ class TestSampling:
         assert self.VALID.flatten()[index].all()
 
     def test_shape_is_static_and_surplus_masked(self) -> None:
-        index, mask = sample_positions(self.VALID, 40, KEY, site="test")
+        index, mask = sample_positions(self.VALID, 40, KEY, random_stream="test")
         assert mask.sum() == self.VALID.sum() == 20
         assert len(index) == 40
-        assert len(sample_positions(self.VALID, 100, KEY, site="test")[0]) == 45
+        assert len(sample_positions(self.VALID, 100, KEY, random_stream="test")[0]) == 45
 
     def test_padding_changes_no_draw(self) -> None:
         padded = torch.cat([self.VALID, torch.zeros(5, 4, dtype=torch.bool)], 1)
-        index, _ = sample_positions(self.VALID, 10, KEY, site="test")
-        wider, _ = sample_positions(padded, 10, KEY, site="test")
+        index, _ = sample_positions(self.VALID, 10, KEY, random_stream="test")
+        wider, _ = sample_positions(padded, 10, KEY, random_stream="test")
         assert torch.equal(index // 9, wider // 13)
         assert torch.equal(index % 9, wider % 13)
 
     def test_keyed(self) -> None:
-        first = sample_positions(self.VALID, 8, KEY, site="test")[0]
-        assert torch.equal(first, sample_positions(self.VALID, 8, KEY, site="test")[0])
-        assert not torch.equal(first, sample_positions(self.VALID, 8, KEY + 1, site="test")[0])
+        first = sample_positions(self.VALID, 8, KEY, random_stream="test")[0]
+        assert torch.equal(first, sample_positions(self.VALID, 8, KEY, random_stream="test")[0])
+        assert not torch.equal(
+            first, sample_positions(self.VALID, 8, KEY + 1, random_stream="test")[0]
+        )
 
     def test_positions_of_a_user_are_drawn_evenly(self) -> None:
         """User 1 has nine positions; over 900 steps each comes first 100 times, sd 9.4."""
         counts = torch.zeros(9)
         for step in range(900):
-            index, _ = sample_positions(self.VALID, 5, torch.tensor([0, step]), site="test")
+            index, _ = sample_positions(
+                self.VALID, 5, torch.tensor([0, step]), random_stream="test"
+            )
             counts[index[index // 9 == 1] % 9] += 1
         assert counts.sum() == 900
         assert (counts - 100).abs().max() < 40
@@ -213,7 +218,7 @@ class TestSampling:
 
 
 class TestTerms:
-    def taps(self, seed: int = 0) -> dict[str, Tensor]:
+    def aux(self, seed: int = 0) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         z = {name: torch.randn(4, 6, 5, generator=generator) for name in ("text", "image", "id")}
         return z | {
@@ -223,60 +228,62 @@ class TestTerms:
 
     VALID = torch.arange(6) < torch.tensor([6, 2, 4, 5]).unsqueeze(1)
 
-    def terms(self, taps: dict[str, Tensor] | None = None, **switches: object) -> dict[str, Tensor]:
-        config = FindRecConfig(**switches)  # type: ignore[arg-type]
-        return coordination_terms(config, taps or self.taps(), self.VALID, KEY)
+    def losses(self, aux: dict[str, Tensor] | None = None, **switches: Any) -> dict[str, Tensor]:
+        config = FindRecConfig(**switches)
+        return coordination_losses(config, aux or self.aux(), self.VALID, KEY)
 
     def test_sign(self) -> None:
-        text = self.terms(iicm_sign="text")["alignment"]
-        equation = self.terms(iicm_sign="equation")["alignment"]
+        text = self.losses(iicm_sign="text")["alignment"]
+        equation = self.losses(iicm_sign="equation")["alignment"]
         assert -1 < text < 0
         assert text == -equation
 
     def test_names_and_weights_agree(self) -> None:
-        for switches in ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"}):
-            config = FindRecConfig(**switches)  # type: ignore[arg-type]
-            assert set(self.terms(**switches)) == set(coordination_weights(config))
+        cases: tuple[dict[str, Any], ...]
+        cases = ({}, {"iicm_entropy": 0.0}, {"iicm_kl": 0.5}, {"iicm_align": "id"})
+        for switches in cases:
+            config = FindRecConfig(**switches)
+            assert set(self.losses(**switches)) == set(coordination_weights(config))
         weights = coordination_weights(
             FindRecConfig(iicm_weight=0.1, iicm_entropy=0.5, iicm_kl=2.0)
         )
         assert weights == pytest.approx({"alignment": 0.1, "entropy": 0.05, "kl": 0.2})
 
     def test_positions_without_both_modalities_take_no_part(self) -> None:
-        taps = self.taps()
-        outside = ~(self.VALID & taps["has_text"] & taps["has_image"]).unsqueeze(-1)
+        aux = self.aux()
+        outside = ~(self.VALID & aux["has_text"] & aux["has_image"]).unsqueeze(-1)
         assert outside.any()
         noisy = {
-            name: torch.where(outside, 7.0, taps[name]) if name in ("text", "image") else taps[name]
-            for name in taps
+            name: torch.where(outside, 7.0, aux[name]) if name in ("text", "image") else aux[name]
+            for name in aux
         }
-        for name, value in self.terms().items():
-            torch.testing.assert_close(self.terms(noisy)[name], value)
+        for name, value in self.losses().items():
+            torch.testing.assert_close(self.losses(noisy)[name], value)
 
     def test_no_position_with_both_is_finite_and_flat(self) -> None:
-        taps = self.taps() | {"has_image": torch.zeros(4, 6, dtype=torch.bool)}
+        aux = self.aux() | {"has_image": torch.zeros(4, 6, dtype=torch.bool)}
         for name in ("text", "image"):
-            taps[name].requires_grad_()
-        total = torch.stack(list(self.terms(taps, iicm_kl=1.0).values())).sum()
+            aux[name].requires_grad_()
+        total = torch.stack(list(self.losses(aux, iicm_kl=1.0).values())).sum()
         total.backward()
         assert total.isfinite()
         for name in ("text", "image"):
-            assert not taps[name].grad.any()  # type: ignore[union-attr]
+            assert not aux[name].grad.any()
 
     def test_last_positions_alone(self) -> None:
         """Only the last position of every user that has both modalities gets a gradient."""
-        taps = self.taps()
-        taps["text"].requires_grad_()
-        self.terms(taps, iicm_positions="last")["alignment"].backward()
-        eligible = last_only(self.VALID & taps["has_text"] & taps["has_image"])
-        assert torch.equal(taps["text"].grad.any(-1), eligible)  # type: ignore[union-attr]
+        aux = self.aux()
+        aux["text"].requires_grad_()
+        self.losses(aux, iicm_positions="last")["alignment"].backward()
+        eligible = last_only(self.VALID & aux["has_text"] & aux["has_image"])
+        assert torch.equal(aux["text"].grad.any(-1), eligible)
 
     def test_aligning_with_the_id_stream(self) -> None:
         """Two pairs, text with ID and image with ID; one of them if a modality is left out."""
-        taps = self.taps()
-        both = self.terms(taps, iicm_align="id")["alignment"]
+        aux = self.aux()
+        both = self.losses(aux, iicm_align="id")["alignment"]
         single = [
-            self.terms({"id": taps["id"], name: taps[name], f"has_{name}": taps[f"has_{name}"]},
+            self.losses({"id": aux["id"], name: aux[name], f"has_{name}": aux[f"has_{name}"]},
                        iicm_align="id")["alignment"]
             for name in ("text", "image")
         ]  # fmt: skip
@@ -284,18 +291,18 @@ class TestTerms:
 
     def test_descent_aligns_and_spreads(self) -> None:
         """Free states: E[K] rises above 0.95, and the samples of a stream stay apart."""
-        taps = self.taps()
+        aux = self.aux()
         for name in ("text", "image"):
-            taps[name].requires_grad_()
-        optimiser = torch.optim.Adam([taps["text"], taps["image"]], lr=0.05)
+            aux[name].requires_grad_()
+        optimiser = torch.optim.Adam([aux["text"], aux["image"]], lr=0.05)
         for _ in range(120):
-            terms = self.terms(taps)
-            loss = terms["alignment"] + 0.01 * terms["entropy"]
+            losses = self.losses(aux)
+            loss = losses["alignment"] + 0.01 * losses["entropy"]
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        assert self.terms(taps)["alignment"] < -0.95
-        spread = torch.nn.functional.layer_norm(taps["text"].detach(), (5,))[self.VALID].var(0)
+        assert self.losses(aux)["alignment"] < -0.95
+        spread = torch.nn.functional.layer_norm(aux["text"].detach(), (5,))[self.VALID].var(0)
         assert spread.mean() > 0.5  # of at most 1 after LayerNorm
 
 

@@ -16,7 +16,7 @@ def test_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["scores"].shape == (32, names["N"])
     assert names["scores"].isfinite().all()
     assert all(parameter.grad is not None for parameter in names["model"].parameters())
-    assert set(names["weights"]) == {"alignment", "entropy"} <= set(names["terms"])
+    assert set(names["weights"]) == {"alignment", "entropy"} <= set(names["aux_losses"])
     assert capsys.readouterr().out.startswith("loss ")
     torch.testing.assert_close(names["loss"].item(), 6.2, rtol=0, atol=0.3)  # near log 500
 

@@ -1,6 +1,7 @@
 """Mamba layers against a step-by-step recurrence, conv1d, and the initialisation they promise."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_convolution_is_conv1d(width: int) -> None:
         conv.zero_grad()
         conv(x).backward(probe)
         expected.backward(probe)
-        close = {"rtol": 1e-12, "atol": 1e-12}
+        close: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
         torch.testing.assert_close(conv(x), expected, **close)
         torch.testing.assert_close(x.grad, other.grad, **close)
         assert kernel.grad is not None

@@ -19,7 +19,7 @@ def config(**changes: object) -> FindRecConfig:
         "dim": 24, "align_dim": 24, "max_length": 7, "dropout": 0.2, "layers": 1, "d_state": 3,
         "heads": 2, "experts": 3, "iicm_samples": 16,
     }  # fmt: skip
-    # A weight at which an error in a term shows in the gradients of the whole loss.
+    # A weight at which an error in an auxiliary loss shows in the gradients of the whole loss.
     return FindRecConfig(**({"iicm_weight": 0.5} | sizes | changes))  # type: ignore[arg-type]
 
 
@@ -136,7 +136,7 @@ class TestMissingModalities:
     def test_single_modality_is_routed_alone(self) -> None:
         """O is the other modality's stream; nothing is attended to or aligned."""
         model = build(catalogue(modalities=("text",)))
-        assert not model.term_weights()
+        assert not model.aux_loss_weights()
         seen = []
         model.routing.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         model.streams["text"].register_forward_hook(lambda _, __, output: seen.append(output))
@@ -147,8 +147,8 @@ class TestMissingModalities:
     def test_single_modality_can_align_with_the_id_stream(self) -> None:
         model = build(catalogue(modalities=("text",)), iicm_align="id")
         batch = Batch(sequences(5, 7), torch.arange(5), torch.tensor([0, 0]), training=True)
-        terms = model.terms(model(batch).taps, batch.valid, batch.key)
-        assert set(model.term_weights()) == {"alignment", "entropy"} <= set(terms)
+        losses = model.aux_losses(model(batch).aux, batch.valid, batch.key)
+        assert set(model.aux_loss_weights()) == {"alignment", "entropy"} <= set(losses)
 
 
 class TestAblations:
@@ -168,9 +168,9 @@ class TestAblations:
         assert torch.equal(routed, first + second)
 
     def test_without_iicm(self) -> None:
-        """Lambda at 0: the same parameters and states, and no term in the loss."""
+        """Lambda at 0: the same parameters and states, and no auxiliary loss."""
         model = build(catalogue(missing=0.25), iicm_weight=0.0)
-        assert not model.term_weights()
+        assert not model.aux_loss_weights()
         model.load_state_dict(self.full.state_dict())
         assert torch.equal(states(model, training=True), states(self.full, training=True))
 

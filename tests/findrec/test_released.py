@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from findrec.mamba import Mamba
 from findrec.released import ReleasedFindRec, ReleasedFindRecConfig, stein_like_kernel
 from tests.catalogues import catalogue, sequences
 from tests.contract import RecommenderContract
@@ -49,8 +50,12 @@ def test_noise_at_evaluation() -> None:
 def test_released_initialisation_undoes_mambas_step_size() -> None:
     """With its bias at zero and weights near it, every channel's step size starts at log 2."""
     torch.manual_seed(0)
-    released = ReleasedFindRec(config(init="released"), catalogue()).id_stream[0].mamba
-    standard = ReleasedFindRec(config(init="standard"), catalogue()).id_stream[0].mamba
+    released, standard = (
+        ReleasedFindRec(config(init=init), catalogue()).id_stream[0].get_submodule("mamba")
+        for init in ("released", "standard")
+    )
+    assert isinstance(released, Mamba)
+    assert isinstance(standard, Mamba)
     assert not released.dt_proj.bias.any()
     step = torch.nn.functional.softplus(standard.dt_proj.bias)
     assert step.min() >= 1e-3 - 1e-6

@@ -36,8 +36,8 @@ def test_every_column_is_read(tmp_path: Path) -> None:
     assert first.protocol == Protocol(((1, 0.75), (2, 0.25)), 101)
     assert (first.rounding, first.users, first.runs) == (Rounding.TWICE, 1000, 5)
     ndcg, hr = first.cells[Metric("NDCG", 5)], first.cells[Metric("HR", 10)]
-    assert (ndcg.value, ndcg.unit, ndcg.marks) == (0.0843, 1e-4, {"bold", "star"})
-    assert (hr.value, hr.unit, hr.marks) == (0.095, 1e-3, {"underline"})
+    assert (ndcg.value, ndcg.unit, ndcg.marks) == (0.0843, 1e-4, frozenset({"bold", "star"}))
+    assert (hr.value, hr.unit, hr.marks) == (0.095, 1e-3, frozenset({"underline"}))
     assert set(second.cells) == {Metric("HR", 10), Metric("MRR", None)}
     assert second.cells[Metric("HR", 10)].value == pytest.approx(0.0825)
     assert second.protocol == Protocol(None)

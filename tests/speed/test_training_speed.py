@@ -9,8 +9,9 @@ import torch
 
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import leave_one_out
-from benchmark.evaluate.ranks import rank_targets
-from benchmark.registry import get_profile, resolve
+from benchmark.evaluate.ranking import rank_targets
+from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from benchmark.train.engine import TrainingRun
 
 CPU = torch.device("cpu")
@@ -25,7 +26,7 @@ def _run(bundle, model, seeds, groups=None):
     resolved = resolve(model, bundle.name, get_profile("quick"))
     sequences = leave_one_out(bundle, resolved.config.max_length)
     run = TrainingRun(
-        lambda: resolved.row.cls(resolved.config, bundle.catalogue()),
+        lambda: resolved.method.cls(resolved.config, bundle.catalogue()),
         resolved.training,
         sequences.train,
         sequences.validation,

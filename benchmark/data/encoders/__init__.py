@@ -13,8 +13,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from benchmark.data.config import Modality
 from benchmark.errors import InputError
-from findrec.recommender import Modality
 
 
 @dataclass(frozen=True)

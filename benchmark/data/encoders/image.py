@@ -9,9 +9,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from benchmark.data.config import Modality
 from benchmark.data.encoders import Encoded, check_loaded, hub_error
 from benchmark.errors import InputError
-from findrec.recommender import Modality
 
 
 def load_pictures(

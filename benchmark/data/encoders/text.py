@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
+from benchmark.data.config import Modality
 from benchmark.data.encoders import Encoded, check_loaded, hub_error
-from findrec.recommender import Modality
 
 
 class _Transformer:

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analyse.cells import COLUMNS, CellSpec, tabulate
+from benchmark.analyse.cells import COLUMNS, CellSpec, derive_cells
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.analyse.verify import to_csv, verify
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
-from benchmark.records import RunResult
-from benchmark.store import Store
-from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_unit
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import Store, Stored
+from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_spec
 
 QUICK = replace(RULES, resamples=400)
 SEEDS = tuple(range(6))
@@ -25,13 +26,15 @@ def fill(store: Store, model: str, quality: float, *, seeds=SEEDS, users=400, **
     rng = np.random.default_rng(round(1000 * quality))
     for seed in seeds:
         above = draw_above(rng, users, quality)
-        store.write(make_result(make_unit(model), seed, above, **fields))
+        store.write(make_result(make_spec(model), seed, above, **fields))
 
 
-def spec(model: str, **fields) -> CellSpec:
-    return CellSpec(
-        **{"row": model, "unit": make_unit(model), "seeds": SEEDS, "grade": "A"} | fields
-    )
+def cell_spec(model: str, *, seeds=SEEDS, **fields) -> CellSpec:
+    """A cell whose runs `make_table` looks up."""
+    spec = fields.pop("spec", make_spec(model))
+    runs = dict.fromkeys(seeds, Stored(Path(), "missing"))
+    base = {"row": model, "run_key": spec.key, "runs": runs, "grade": "A", "spec": spec}
+    return CellSpec(**base | fields)
 
 
 @pytest.fixture
@@ -43,11 +46,18 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def make_table(store: Store, specs: list[CellSpec], **fields):
-    return tabulate("2", specs, store, metrics=METRICS, rules=QUICK, **fields)
+def make_table(
+    store: Store, cell_specs: list[CellSpec], *, table="2", hashes=lambda spec: None, **fields
+):
+    runs = RunSet(store)
+    filled = [
+        replace(c, runs={k: runs.status(c.run_key, k, hashes(c.spec)) for k in c.runs})
+        for c in cell_specs
+    ]
+    return derive_cells(table, filled, metrics=METRICS, rules=QUICK, **fields)
 
 
-ROWS = [spec("Poor"), spec("Good"), spec("Fair")]
+ROWS = [cell_spec("Poor"), cell_spec("Good"), cell_spec("Fair")]
 
 
 def cell(table, row: str, metric: str = "NDCG@10") -> pd.Series:
@@ -61,7 +71,7 @@ def test_numbers_are_those_of_the_ranks(store):
     assert tuple(table.cells.columns) == COLUMNS
     assert table.cells["row"].tolist() == ["Poor", "Poor", "Good", "Good", "Fair", "Fair"]
     by_seed = [
-        per_user(store.read(make_unit("Good").key, seed).test, "MRR@5").mean() for seed in SEEDS
+        per_user(store.read(make_spec("Good").key, seed).test, "MRR@5").mean() for seed in SEEDS
     ]
     good = cell(table, "Good", "MRR@5")
     assert good["mean"] == pytest.approx(np.mean(by_seed), rel=1e-12)
@@ -84,8 +94,8 @@ def test_every_row_meets_the_best_other(store):
     assert len(table.comparisons) == 6, "Holm ran over the whole table"
 
 
-def test_one_unit_has_one_interval_in_every_table(store):
-    alone = cell(make_table(store, [spec("Good")]), "Good")
+def test_one_spec_has_one_interval_in_every_table(store):
+    alone = cell(make_table(store, [cell_spec("Good")]), "Good")
     among = cell(make_table(store, ROWS), "Good")
     assert (alone["ci_low"], alone["ci_high"]) == pytest.approx(
         (among["ci_low"], among["ci_high"]), rel=1e-9
@@ -103,35 +113,31 @@ def test_paper_values_stand_beside_the_cells_that_they_belong_to(store):
         ],
         columns=["table", "row", "group", "dataset", "metric", "value"],
     )
-    table = make_table(store, [*ROWS[:2], spec("Fair", paper_row="Ours")], paper_cells=paper)
+    table = make_table(store, [*ROWS[:2], cell_spec("Fair", paper_row="Ours")], paper_cells=paper)
     assert cell(table, "Good")["paper"] == 0.5
     assert cell(table, "Fair")["paper"] == 0.6
     assert np.isnan(cell(table, "Poor")["paper"])
-    bucket = tabulate(
-        "3",
-        [spec("Good", bucket=RULES.buckets[2])],
-        store,
-        paper_cells=paper,
-        metrics=METRICS,
-        rules=QUICK,
-    )
+    third = [cell_spec("Good", bucket=RULES.buckets[2])]
+    bucket = make_table(store, third, table="3", paper_cells=paper)
     assert bucket.cells.loc[0, ["column", "paper"]].tolist() == [">30", 0.7]
 
 
 def test_buckets_average_back_to_the_whole(store):
     """Means over buckets, weighed by users, are the mean over all: 1e-12."""
-    length = store.read(make_unit("Good").key, 0).length
-    buckets = make_table(store, [spec("Good", bucket=bucket) for bucket in RULES.buckets]).cells
+    length = store.read(make_spec("Good").key, 0).length
+    buckets = make_table(
+        store, [cell_spec("Good", bucket=bucket) for bucket in RULES.buckets]
+    ).cells
     weights = [bucket.holds(length).mean() for bucket in RULES.buckets]
     assert sum(weights) == 1.0
     means = buckets[buckets["metric"] == "NDCG@10"]["mean"]
-    whole = cell(make_table(store, [spec("Good")]), "Good")["mean"]
+    whole = cell(make_table(store, [cell_spec("Good")]), "Good")["mean"]
     assert np.dot(weights, means) == pytest.approx(whole, rel=1e-12)
 
 
-def test_buckets_are_contests_of_their_own(store):
-    specs = [spec(m, bucket=b) for b in RULES.buckets for m in ("Good", "Poor")]
-    lines = make_table(store, specs).comparisons
+def test_buckets_are_comparison_families_of_their_own(store):
+    cell_specs = [cell_spec(m, bucket=b) for b in RULES.buckets for m in ("Good", "Poor")]
+    lines = make_table(store, cell_specs).comparisons
     assert len(lines) == 12
     assert set(lines["versus"]) == {
         f"{m} {b.label}" for m in ("Good", "Poor") for b in RULES.buckets
@@ -140,20 +146,20 @@ def test_buckets_are_contests_of_their_own(store):
 
 def test_bucket_without_users_is_empty_and_harmless(store):
     nobody = Bucket(1_000, None)
-    table = make_table(store, [spec(m, bucket=nobody) for m in ("Good", "Poor")])
+    table = make_table(store, [cell_spec(m, bucket=nobody) for m in ("Good", "Poor")])
     assert table.cells[["mean", "ci_low", "p"]].isna().all(axis=None)
 
 
 def test_sweep_compares_values_of_one_row(tmp_path):
     store = Store(tmp_path)
-    specs = []
+    cell_specs = []
     for value, quality in (("1", 1.0), ("2", 2.0)):
-        unit = make_unit("FindRec", variant=f"layers={value}")
+        spec = make_spec("FindRec", variant=f"layers={value}")
         rng = np.random.default_rng(int(value))
         for seed in SEEDS:
-            store.write(make_result(unit, seed, draw_above(rng, 300, quality)))
-        specs.append(CellSpec("FindRec", unit, SEEDS, "A", column=value, paper_row=value))
-    lines = make_table(store, specs).comparisons.query("metric == 'NDCG@10'")
+            store.write(make_result(spec, seed, draw_above(rng, 300, quality)))
+        cell_specs.append(cell_spec("FindRec", spec=spec, column=value, paper_row=value))
+    lines = make_table(store, cell_specs).comparisons.query("metric == 'NDCG@10'")
     assert lines["versus"].tolist() == ["FindRec 2", "FindRec 1"]
     assert lines["bold"].tolist() == [False, True]
 
@@ -162,9 +168,9 @@ def test_statuses(store):
     fill(store, "Capped", 1.0, plateau=False)
     fill(store, "Partial", 1.0, seeds=(0, 1))
     fill(store, "Broken", 9.0, seeds=SEEDS[:-1])
-    store.write(failed_result(make_unit("Broken"), 5))
+    store.write(failed_result(make_spec("Broken"), 5))
     models = ("Good", "Poor", "Capped", "Partial", "Broken", "Absent")
-    table = make_table(store, [spec(model) for model in models])
+    table = make_table(store, [cell_spec(model) for model in models])
     found = {model: (cell(table, model)["status"], cell(table, model)["n"]) for model in models}
     assert found == {
         "Good": ("ok", 6),
@@ -181,29 +187,29 @@ def test_statuses(store):
 
 
 def test_controls_are_shown_and_not_judged(store):
-    table = make_table(store, [*ROWS, spec("Good", row="Control", compared=False)])
+    table = make_table(store, [*ROWS, cell_spec("Good", row="Control", compared=False)])
     assert cell(table, "Control")["mean"] == cell(table, "Good")["mean"]
     assert np.isnan(cell(table, "Control")["p"])
 
 
 def test_stale_runs_are_used_only_when_asked(store):
     current = HASHES.model_copy(update={"code": "edited"})
-    ignored = make_table(store, ROWS, hashes=lambda unit: current)
+    ignored = make_table(store, ROWS, hashes=lambda spec: current)
     assert set(ignored.cells["status"]) == {"stale"}
     assert ignored.cells["n"].sum() == 0
     assert "made with other code" in ignored.problems[0]
-    reused = make_table(store, ROWS, hashes=lambda unit: current, reuse_stale=True)
+    reused = make_table(store, ROWS, hashes=lambda spec: current, reuse_stale=True)
     assert set(reused.cells["status"]) == {"stale"}
     assert set(reused.cells["n"]) == {6}
-    fresh = make_table(store, ROWS, hashes=lambda unit: HASHES)
+    fresh = make_table(store, ROWS, hashes=lambda spec: HASHES)
     assert set(fresh.cells["status"]) == {"ok"}
 
 
 def test_stale_runs_take_part_in_comparisons_only_when_asked(store):
     edited = HASHES.model_copy(update={"code": "edited"})
 
-    def current(unit):
-        return edited if unit.model == "Good" else HASHES
+    def current(spec):
+        return edited if spec.model == "Good" else HASHES
 
     ignored = make_table(store, ROWS, hashes=current)
     assert set(ignored.cells.query("row == 'Good'")["status"]) == {"stale"}
@@ -214,22 +220,22 @@ def test_stale_runs_take_part_in_comparisons_only_when_asked(store):
 
 def test_stale_runs_that_the_budget_ended_are_not_compared(store):
     for seed in SEEDS:
-        run = store.read(make_unit("Good").key, seed)
+        run = store.read(make_spec("Good").key, seed)
         store.write(replace(run, record=run.record.model_copy(update={"plateau": False})))
     current = HASHES.model_copy(update={"code": "edited"})
-    table = make_table(store, ROWS, hashes=lambda unit: current, reuse_stale=True)
+    table = make_table(store, ROWS, hashes=lambda spec: current, reuse_stale=True)
     assert "Good" not in set(table.comparisons["row"])
 
 
 def test_failed_runs_stay_failed_when_they_are_stale_too(store):
-    store.write(failed_result(make_unit("Good"), 0))
+    store.write(failed_result(make_spec("Good"), 0))
     current = HASHES.model_copy(update={"code": "edited"})
-    table = make_table(store, ROWS, hashes=lambda unit: current, reuse_stale=True)
+    table = make_table(store, ROWS, hashes=lambda spec: current, reuse_stale=True)
     assert (cell(table, "Good")["status"], cell(table, "Good")["n"]) == ("failed", 5)
 
 
 def test_damaged_run_is_missing_and_named(store):
-    path = store.path(make_unit("Good").key, 3).with_suffix(".npz")
+    path = store.path(make_spec("Good").key, 3).with_suffix(".npz")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
@@ -239,7 +245,7 @@ def test_damaged_run_is_missing_and_named(store):
 
 
 def test_three_seeds_get_no_p(store):
-    table = make_table(store, [spec(model, seeds=(0, 1, 2)) for model in ("Good", "Poor")])
+    table = make_table(store, [cell_spec(model, seeds=(0, 1, 2)) for model in ("Good", "Poor")])
     assert table.cells["p"].isna().all()
     assert not table.comparisons["star"].any()
     assert set(table.comparisons["verdict"]) == {"inconclusive"}
@@ -249,11 +255,11 @@ def test_validation_and_masking_reach_the_numbers(tmp_path):
     store = Store(tmp_path)
     above = np.arange(60) % 20
     for seed in SEEDS:
-        made = make_result(make_unit(), seed, above)
+        made = make_result(make_spec(), seed, above)
         better = replace(made.test, above=made.test.above // 2, above_masked=made.test.above // 4)
         store.write(RunResult(made.record, better, made.test, made.length))
-    test = cell(make_table(store, [spec("SASRec")]), "SASRec")["mean"]
-    validation = spec("SASRec", split="validation")
+    test = cell(make_table(store, [cell_spec("SASRec")]), "SASRec")["mean"]
+    validation = cell_spec("SASRec", split="validation")
     unmasked = cell(make_table(store, [validation]), "SASRec")["mean"]
     masked = cell(make_table(store, [validation], masked=True), "SASRec")["mean"]
     assert test < unmasked < masked
@@ -262,7 +268,7 @@ def test_validation_and_masking_reach_the_numbers(tmp_path):
 def test_runs_on_other_users_are_refused(store):
     fill(store, "Other", 1.0, users=399)
     with pytest.raises(InputError, match=r"runs on toy .* \[399, 400\]; .*versions of the data"):
-        make_table(store, [*ROWS, spec("Other")])
+        make_table(store, [*ROWS, cell_spec("Other")])
 
 
 # ---------------------------------------------------------------- verify

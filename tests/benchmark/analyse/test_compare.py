@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.analyse.compare import COLUMNS, compare_stores
+from benchmark.analyse.compare import COLUMNS, compare_runs
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
-from benchmark.store import Store
-from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_unit
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_spec
 
 QUICK = replace(RULES, resamples=400)
 
@@ -18,7 +19,7 @@ QUICK = replace(RULES, resamples=400)
 def fill(store: Store, model: str, quality: float, start: int, **fields) -> None:
     for seed in range(6):
         rng = np.random.default_rng(start + seed)
-        store.write(make_result(make_unit(model), seed, draw_above(rng, 300, quality), **fields))
+        store.write(make_result(make_spec(model), seed, draw_above(rng, 300, quality), **fields))
 
 
 @pytest.fixture
@@ -32,12 +33,12 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
     fill(b, "New", 1.0, 0)
     fill(a, "Moved", 1.0, 0)
     fill(b, "Moved", 1.0, 0, hashes=HASHES.model_copy(update={"data": "other"}))
-    a.write(failed_result(make_unit("Same"), 6))
+    a.write(failed_result(make_spec("Same"), 6))
     return a, b
 
 
 def test_differences_and_their_reasons(stores):
-    frame = compare_stores(*stores, metrics=["NDCG@10"], rules=QUICK)
+    frame = compare_runs(*map(RunSet, stores), metrics=["NDCG@10"], rules=QUICK)
     assert tuple(frame.columns) == COLUMNS
     frame = frame.set_index("model")
     same, better = frame.loc["Same"], frame.loc["Better"]
@@ -55,4 +56,4 @@ def test_differences_and_their_reasons(stores):
 
 def test_nothing_to_compare(tmp_path):
     with pytest.raises(InputError, match="neither"):
-        compare_stores(Store(tmp_path / "a"), Store(tmp_path / "b"))
+        compare_runs(RunSet(Store(tmp_path / "a")), RunSet(Store(tmp_path / "b")))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmark.analyse.marks import Marks, corrected_marks, paper_marks
+from benchmark.analyse.significance_marks import SignificanceMarks, corrected_marks, paper_marks
 
 
 def over_seeds(mean: float, spread: float = 0.001) -> np.ndarray:
@@ -13,7 +13,7 @@ def over_seeds(mean: float, spread: float = 0.001) -> np.ndarray:
 
 def test_papers_rule():
     rows = {"a": over_seeds(0.10), "b": over_seeds(0.12), "c": over_seeds(0.08)}
-    assert paper_marks(rows) == Marks(frozenset("b"), frozenset("a"), frozenset("b"))
+    assert paper_marks(rows) == SignificanceMarks(frozenset("b"), frozenset("a"), frozenset("b"))
 
 
 def test_papers_rule_without_significance():
@@ -29,23 +29,25 @@ def test_rows_that_print_alike_are_marked_alike():
 
 
 def test_one_row_or_none():
-    assert paper_marks({"a": over_seeds(0.1)}) == Marks(bold=frozenset("a"))
-    assert paper_marks({}) == corrected_marks({}, {}) == Marks()
+    assert paper_marks({"a": over_seeds(0.1)}) == SignificanceMarks(bold=frozenset("a"))
+    assert paper_marks({}) == corrected_marks({}, {}) == SignificanceMarks()
 
 
 def test_corrected_rule_bolds_what_cannot_be_told_from_the_best():
     means = {"best": 0.12, "close": 0.119, "far": 0.10, "worst": 0.05}
     marks = corrected_marks(means, {"best": 0.6, "close": 0.6, "far": 0.001, "worst": 0.001})
-    assert marks == Marks(frozenset({"best", "close"}), frozenset({"far"}))
+    assert marks == SignificanceMarks(frozenset({"best", "close"}), frozenset({"far"}))
 
 
 def test_corrected_star_needs_the_best_of_the_others():
     means = {"best": 0.12, "second": 0.10}
     marks = corrected_marks(means, {"best": 0.01, "second": 0.01})
-    assert marks == Marks(frozenset({"best"}), frozenset({"second"}), frozenset({"best"}))
+    assert marks == SignificanceMarks(
+        frozenset({"best"}), frozenset({"second"}), frozenset({"best"})
+    )
 
 
 def test_too_few_seeds_mark_the_best_and_star_nothing():
     nan = float("nan")
     marks = corrected_marks({"a": 0.2, "b": 0.1}, {"a": nan, "b": nan})
-    assert marks == Marks(frozenset({"a"}), frozenset({"b"}))
+    assert marks == SignificanceMarks(frozenset({"a"}), frozenset({"b"}))

@@ -8,24 +8,25 @@ import pytest
 
 from benchmark.analyse.regression import (
     check_means,
-    check_stores,
+    check_runs,
     detectable_drop,
     write_junit,
 )
 from benchmark.errors import InputError
-from benchmark.store import Store
-from tests.benchmark.results import draw_above, failed_result, make_result, make_unit
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from tests.benchmark.results import draw_above, failed_result, make_result, make_spec
 
 SOUND = np.random.default_rng(0).normal(0.1, 0.002, 10)
 
 
 def outcome(fresh, reference=SOUND, alpha=0.01):
-    (check,) = check_means({"unit": fresh}, {"unit": reference}, alpha=alpha)
+    (check,) = check_means({"spec": fresh}, {"spec": reference}, alpha=alpha)
     return check
 
 
 def test_sound_code_fails_a_whole_check_as_often_as_stated():
-    """alpha = 5 % over eight units, 800 checks: tolerance 3 binomial sd (2.3 %)."""
+    """alpha = 5 % over eight specs, 800 checks: tolerance 3 binomial sd (2.3 %)."""
     rng = np.random.default_rng(1)
     wrong = 0
     for _ in range(800):
@@ -35,20 +36,20 @@ def test_sound_code_fails_a_whole_check_as_often_as_stated():
     assert wrong / 800 == pytest.approx(0.049, abs=0.023)
 
 
-@pytest.mark.parametrize(("seeds", "fresh", "units"), [(10, 2, 4), (10, 3, 1), (5, 2, 1)])
-def test_detectable_drop_is_found_with_its_power(seeds, fresh, units):
+@pytest.mark.parametrize(("seeds", "fresh", "specs"), [(10, 2, 4), (10, 3, 1), (5, 2, 1)])
+def test_detectable_drop_is_found_with_its_power(seeds, fresh, specs):
     """90 % of 1,000 checks, tolerance 3 binomial sd (2.9 %)."""
     rng = np.random.default_rng(2)
-    drop = detectable_drop(seeds, fresh, units=units)
+    drop = detectable_drop(seeds, fresh, specs=specs)
     found = 0
     for _ in range(1_000):
         reference, now = rng.normal(0, 1, seeds) + 50, rng.normal(-drop, 1, fresh) + 50
-        found += outcome(now, reference, alpha=0.01 / units).outcome == "failed"
+        found += outcome(now, reference, alpha=0.01 / specs).outcome == "failed"
     assert found / 1_000 == pytest.approx(0.9, abs=0.029)
 
 
 def test_more_references_find_smaller_drops():
-    drops = [detectable_drop(seeds, 2, units=4) for seeds in (3, 5, 10, 30)]
+    drops = [detectable_drop(seeds, 2, specs=4) for seeds in (3, 5, 10, 30)]
     assert drops == sorted(drops, reverse=True)
     assert drops[2] < 5.0, "ten references and two fresh seeds see a drop of five sds"
 
@@ -87,40 +88,44 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
     for model, quality in (("Sound", 1.0), ("Worse", 0.3)):
         for seed in range(10):
             rng = np.random.default_rng(seed)
-            unit = make_unit(model, profile="ci")
-            reference.write(make_result(unit, seed, draw_above(rng, 500, 1.0)))
+            spec = make_spec(model, profile="ci")
+            reference.write(make_result(spec, seed, draw_above(rng, 500, 1.0)))
             if seed < 2:
                 rng = np.random.default_rng(100 + seed)
-                fresh.write(make_result(unit, seed, draw_above(rng, 500, quality)))
-    other = make_unit("Sound", profile="paper")
+                fresh.write(make_result(spec, seed, draw_above(rng, 500, quality)))
+    other = make_spec("Sound", profile="paper")
     reference.write(make_result(other, 0, draw_above(np.random.default_rng(0), 500)))
     return fresh, reference
 
 
 def test_stores_are_checked_unit_by_unit(stores):
-    outcomes = {check.name: check.outcome for check in check_stores(*stores, profile="ci")}
+    outcomes = {
+        check.name: check.outcome for check in check_runs(*map(RunSet, stores), profile="ci")
+    }
     assert outcomes == {"Sound on toy (ci)": "passed", "Worse on toy (ci)": "failed"}
 
 
 def test_failed_fresh_run_is_no_pass(stores):
     fresh, _ = stores
-    fresh.write(failed_result(make_unit("Sound", profile="ci"), 1))
-    outcomes = {check.name: check.outcome for check in check_stores(*stores, profile="ci")}
+    fresh.write(failed_result(make_spec("Sound", profile="ci"), 1))
+    outcomes = {
+        check.name: check.outcome for check in check_runs(*map(RunSet, stores), profile="ci")
+    }
     assert outcomes["Sound on toy (ci)"] == "missing"
 
 
 def test_damage_and_absence_are_errors(stores):
     fresh, reference = stores
     with pytest.raises(InputError, match="no finished run of the profile 'smoke'"):
-        check_stores(fresh, reference, profile="smoke")
-    path = reference.path(make_unit("Sound", profile="ci").key, 0).with_suffix(".npz")
+        check_runs(RunSet(fresh), RunSet(reference), profile="smoke")
+    path = reference.path(make_spec("Sound", profile="ci").key, 0).with_suffix(".npz")
     path.write_bytes(b"")
     with pytest.raises(InputError, match=str(path)):
-        check_stores(fresh, reference, profile="ci")
+        check_runs(RunSet(fresh), RunSet(reference), profile="ci")
 
 
 def test_junit(stores, tmp_path):
-    checks = [*check_stores(*stores, profile="ci"), outcome([]), outcome([0.15, 0.15])]
+    checks = [*check_runs(*map(RunSet, stores), profile="ci"), outcome([]), outcome([0.15, 0.15])]
     write_junit(tmp_path / "out" / "junit.xml", checks)
     suite = ET.parse(tmp_path / "out" / "junit.xml").getroot()
     assert {k: suite.get(k) for k in ("tests", "failures", "errors")} == {

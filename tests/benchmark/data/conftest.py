@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.bundle import Bundle, default_root, load_bundle
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
+from benchmark.data.meta import default_root
 from benchmark.errors import InputError
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data.bundle import Bundle, load_bundle
-from benchmark.data.files import atomic_file, atomic_folder
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.own import import_dataset
 from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sequences import leave_one_out
 from benchmark.errors import InputError
+from benchmark.files import atomic_file, atomic_folder
 
 GOOD = "user,item,timestamp\n" + "".join(
     f"{u},{i},{10 * u + i}\n" for u in range(4) for i in range(4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmark.data.bundle import Bundle
+from benchmark.data.content import Bundle
 from benchmark.data.encode import build_features
 from benchmark.data.encoders import load_encoder
 from benchmark.data.own import import_dataset

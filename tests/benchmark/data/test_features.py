@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.bundle import Bundle, build_bundle, load_bundle
+from benchmark.data.bundle import build_bundle, load_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.encode import BATCH, build_features, encode
 from benchmark.data.encoders import Encoded
 from benchmark.data.features import (
@@ -178,7 +179,7 @@ def test_provenance_on_file_is_that_of_the_shipped_features() -> None:
     import json
 
     from benchmark.data.config import SHIPPED, dataset_config
-    from benchmark.data.files import sha256
+    from benchmark.files import sha256
 
     for name in ("ml-100k", "beauty"):
         record = json.loads((SHIPPED / name / "provenance.json").read_text())

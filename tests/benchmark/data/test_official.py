@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.data import bundle, official
-from benchmark.data.bundle import Bundle, load_bundle
+from benchmark.data.bundle import load_bundle
 from benchmark.data.config import DatasetConfig, dataset_config
+from benchmark.data.content import Bundle
 from benchmark.errors import InputError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.bundle import Bundle
+from benchmark.data.content import Bundle
 from benchmark.data.sequences import Sequences, Windows, leave_one_out
 from benchmark.errors import InputError
 
@@ -69,7 +69,7 @@ def test_targets_have_half_a_window_of_context(lengths: list[int], L: int) -> No
     """At least L - L // 2 items before a target, or all that there are."""
     windows = split(*lengths, L=L).train
     _, offsets = Lengths(*lengths).sequences()
-    for items, first, user in zip(windows.items, windows.first, windows.user, strict=True):
+    for items, first, user in zip(windows.items, windows.first_target, windows.user, strict=True):
         start = items[0] - 1 - offsets[user]  # item ids are consecutive: the window's first place
         assert first >= min(L - L // 2, start + first)
         filled = items[items > 0]
@@ -81,7 +81,7 @@ def test_windows_by_hand() -> None:
     windows = split(12, L=4).train
     expected = [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [5, 6, 7, 8, 9], [6, 7, 8, 9, 10]]
     assert windows.items.tolist() == expected
-    assert windows.first.tolist() == [0, 2, 2, 3]
+    assert windows.first_target.tolist() == [0, 2, 2, 3]
 
 
 def test_short_users_are_padded_at_the_right() -> None:
@@ -99,7 +99,7 @@ def test_short_users_are_padded_at_the_right() -> None:
 def test_prefixes_are_the_last_items_before_each_target() -> None:
     windows = split(7, L=3, prefixes=True).train
     assert windows.items.tolist() == [[1, 2, 0, 0], [1, 2, 3, 0], [1, 2, 3, 4], [2, 3, 4, 5]]
-    assert windows.first.tolist() == [0, 1, 2, 2]
+    assert windows.first_target.tolist() == [0, 1, 2, 2]
 
 
 @settings(max_examples=50, deadline=None)

@@ -14,8 +14,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.data.bundle import Bundle, build_bundle, default_root
+from benchmark.data.bundle import build_bundle
+from benchmark.data.content import Bundle
 from benchmark.data.filter import k_core
+from benchmark.data.meta import default_root
 from benchmark.data.sequences import leave_one_out
 from benchmark.data.ties import shuffled_ties, tie_facts
 

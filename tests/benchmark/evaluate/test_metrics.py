@@ -15,9 +15,9 @@ from scipy.stats import hypergeom
 
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import METRICS, gains, per_user
-from benchmark.evaluate.ranks import rank_targets
+from benchmark.evaluate.ranking import rank_targets
 from benchmark.evaluate.trec import write_qrels, write_run
-from benchmark.records import Ranks
+from benchmark.runs.ranks import Ranks
 from tests.benchmark.evaluate.queries import draw_queries
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmark.plan import Planned
-from benchmark.registry import Profile, get_profile
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile, get_profile
 from tests.benchmark.render.synthetic import fill
 
 MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")

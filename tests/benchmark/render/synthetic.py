@@ -5,31 +5,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.plan import Planned, plan, units
-from benchmark.records import Curves, RunResult, Timings, Unit
-from benchmark.registry import Profile
-from benchmark.store import Store
+from benchmark.plan import Planned, plan, specs
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import Curves, RunResult, Timings
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
+from benchmark.settings.registry import Profile
 from tests.benchmark.results import draw_above, make_ranks, make_record
 
 QUALITY = {"SASRec": 1.2, "Mamba4Rec": 1.35, "MMMLP": 1.5, "FindRec": 1.6}
 """Of the order of 1; other rows have 1."""
 
 
-def synthetic_run(unit: Unit, seed: int, users: int) -> RunResult:
-    rng = np.random.default_rng([seed, *f"{unit.dataset} {unit.model} {unit.variant}".encode()])
-    quality = QUALITY.get(unit.model, 1.0) * rng.normal(1.0, 0.03)
-    if unit.variant != "base":
+def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
+    rng = np.random.default_rng([seed, *f"{spec.dataset} {spec.model} {spec.variant}".encode()])
+    quality = QUALITY.get(spec.model, 1.0) * rng.normal(1.0, 0.03)
+    if spec.variant != "base":
         quality *= 0.93
     steps = list(range(20, 220, 20))
     rising = np.linspace(0.2, 1.0, len(steps)) ** 0.5 * 0.1 * quality
     losses = {"recommendation": list(np.linspace(7.0, 5.5, len(steps)))}
-    if unit.model == "FindRec":
+    if spec.model == "FindRec":
         shares = np.linspace(0.25, 0.4, len(steps))
         losses |= {"expert_1": list(shares), "expert_2": list(0.5 - shares)}
         losses |= {"expert_3": [0.25] * len(steps), "expert_4": [0.25] * len(steps)}
         losses |= {"alignment": list(np.linspace(-0.6, -0.75, len(steps)))}
     record = make_record(
-        unit,
+        spec,
         seed,
         steps=steps[-1],
         best_step=120,
@@ -56,9 +58,9 @@ def fill(
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
 ) -> list[Planned]:
-    """Write a run for every unit and seed that the named tables and figures need."""
-    wanted = units(names, profile, datasets=datasets, models=models)
-    for unit in wanted:
-        for seed in range(1 if unit.protocol["control"] else seeds):
-            store.write(synthetic_run(unit, seed, users))
-    return plan(wanted, range(seeds), store, trust=True)
+    """Write a run for every spec and seed that the named tables and figures need."""
+    wanted = specs(names, profile, datasets=datasets, models=models)
+    for spec in wanted:
+        for seed in range(1 if spec.protocol.control else seeds):
+            store.write(synthetic_run(spec, seed, users))
+    return plan(wanted, range(seeds), RunSet(store), as_stored=True)

@@ -10,9 +10,8 @@ import torch
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
-from benchmark.registry import get_profile
 from benchmark.render import render
-from benchmark.render.alignment import (
+from benchmark.render.figures.alignment import (
     Snapshot,
     States,
     draw_alignment,
@@ -20,11 +19,13 @@ from benchmark.render.alignment import (
     look_at,
     principal_plane,
 )
-from benchmark.render.architecture import draw_architecture, parts
+from benchmark.render.figures.architecture import draw_architecture, parts
+from benchmark.render.figures.per_user import improvement
+from benchmark.render.figures.style import FORMATS, LOOKS, look, save, styled
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.render.standings import improvement
-from benchmark.render.style import FORMATS, LOOKS, look, save, styled
-from benchmark.store import Store
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from findrec.config import FindRecConfig
 from findrec.coordination import mean_kernel
 from findrec.model import FindRec
@@ -132,16 +133,16 @@ def test_files_are_fit_for_print(tmp_path):
 
 def test_curves_and_figure_3(synthetic, profile, tmp_path):
     store, planned = synthetic
-    own = [p for p in planned if p.unit.variant == "base" or "=" in p.unit.variant]
+    own = [p for p in planned if p.spec.variant == "base" or "=" in p.spec.variant]
     asked = Selection(seeds=(0, 1, 2))
-    rendered = render("curves", own, store, profile, tmp_path, asked)
+    rendered = render("curves", own, RunSet(store), profile, tmp_path, asked)
     names = {path.stem for path in rendered.paths}
     assert names == {
         "curves",
         *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
     }
-    experts = [p for p in own if p.unit.model == "FindRec" and "lambda" not in p.unit.variant]
-    rendered = render("fig3", experts, store, profile, tmp_path, asked)
+    experts = [p for p in own if p.spec.model == "FindRec" and "lambda" not in p.spec.variant]
+    rendered = render("fig3", experts, RunSet(store), profile, tmp_path, asked)
     assert {p.name for p in rendered.paths} >= {"fig3.csv", "fig3.svg", "fig3.pdf", "fig3.png"}
 
 
@@ -156,10 +157,15 @@ def test_figures_1_and_2_are_of_the_datasets_asked_for(name, profile, tmp_path):
     both = profile.model_copy(update={"run_on": ("ml-100k",)})
     asked = Selection(seeds=(0,), datasets=("beauty",))
     with pytest.raises(NotDrawn, match="none of the datasets beauty"):
-        render(name, [], Store(tmp_path), both, tmp_path, asked)
+        render(name, [], RunSet(Store(tmp_path)), both, tmp_path, asked)
     with pytest.raises(InputError, match="did you mean 'beauty'"):
         render(
-            name, [], Store(tmp_path), both, tmp_path, Selection(seeds=(0,), datasets=("beuty",))
+            name,
+            [],
+            RunSet(Store(tmp_path)),
+            both,
+            tmp_path,
+            Selection(seeds=(0,), datasets=("beuty",)),
         )
 
 
@@ -191,12 +197,12 @@ def test_figure_2_of_results_from_elsewhere_trains_nothing(tmp_path, with_both):
     data, profile = with_both
     elsewhere = Selection(seeds=(0,), datasets=("own",), data=data, source=tmp_path)
     with pytest.raises(NotDrawn, match="trains nothing"):
-        render("fig2", [], Store(tmp_path), profile, tmp_path, elsewhere)
+        render("fig2", [], RunSet(Store(tmp_path)), profile, tmp_path, elsewhere)
     assert not (tmp_path / "figures").exists()
     here = elsewhere.model_copy(update={"source": None})
-    render("fig2", [], Store(tmp_path), profile, tmp_path, here)
+    render("fig2", [], RunSet(Store(tmp_path)), profile, tmp_path, here)
     picture = tmp_path / "figures" / "fig2.svg"
     drawn = picture.read_bytes()
     picture.unlink()
-    render("fig2", [], Store(tmp_path), profile, tmp_path, elsewhere)
+    render("fig2", [], RunSet(Store(tmp_path)), profile, tmp_path, elsewhere)
     assert picture.read_bytes() == drawn

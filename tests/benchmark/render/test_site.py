@@ -8,15 +8,16 @@ import pytest
 
 from benchmark.evaluate.metrics import per_user
 from benchmark.render import render
+from benchmark.render.document import number
+from benchmark.render.report.page import write_report
 from benchmark.render.selection import Selection
-from benchmark.render.sheet import number
-from benchmark.render.site import write_report
+from benchmark.runs.runset import RunSet
 
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store, trust=True)
+    return write_report(profile, tmp_path_factory.mktemp("results"), RunSet(store), as_stored=True)
 
 
 class Elements(html.parser.HTMLParser):
@@ -81,12 +82,12 @@ def test_provenance_repeats_the_stored_ranks(report, synthetic):
     store, planned = synthetic
     known = data(report)
     cell = known["cells"]["2|FindRec||beauty|MRR@5"]
-    unit = next(p.unit for p in planned if p.unit.model == "FindRec" and p.unit.variant == "base")
+    spec = next(p.spec for p in planned if p.spec.model == "FindRec" and p.spec.variant == "base")
     expected = [
-        number(per_user(store.read(unit.key, seed).test, "MRR@5").mean()) for seed in range(3)
+        number(per_user(store.read(spec.key, seed).test, "MRR@5").mean()) for seed in range(3)
     ]
     assert cell["values"] == expected
-    made = known["units"][cell["unit"]]["made"]
+    made = known["specs"][cell["spec"]]["made"]
     assert (made["device"], made["code hash"]) == ("cpu", "code")
     assert known["cells"]["2|MMMLP|no-features|beauty|MRR@5"]["status"] == "ok"
     assert known["cells"]["2|NOVA||beauty|MRR@5"]["status"] == "missing"
@@ -104,7 +105,7 @@ def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
     found = audit_paper()
     write_audit(found, tmp_path / "audit", TITLES)
     store, _ = synthetic
-    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", trust=True)
+    again = write_report(profile, tmp_path, RunSet(store), audit=tmp_path / "audit", as_stored=True)
     text = (again.parent / "audit.html").read_text(encoding="utf-8")
     assert text.count('<article class="finding') == len(found.findings)
 
@@ -113,9 +114,9 @@ def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp
     """Made-up hashes are stale. A table that was rendered with them keeps its rows and seeds."""
     store, planned = synthetic
     asked = Selection(seeds=(0, 1), models=("SASRec",), reuse_stale=True)
-    shown = [p for p in planned if p.unit.model == "SASRec"]
-    render("table2", shown, store, profile, tmp_path, asked)
-    cells = data(write_report(profile, tmp_path, store))["cells"]
+    shown = [p for p in planned if p.spec.model == "SASRec"]
+    render("table2", shown, RunSet(store), profile, tmp_path, asked)
+    cells = data(write_report(profile, tmp_path, RunSet(store)))["cells"]
     assert len(cells["2|SASRec||beauty|MRR@5"]["values"]) == 2
     assert "2|FindRec||beauty|MRR@5" not in cells
     other = cells["6|FindRec|0.01|beauty|MRR@5"]

@@ -16,17 +16,18 @@ from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
-from benchmark.identity import hashes
 from benchmark.paper import load_cells
-from benchmark.plan import experiments, plan, units
-from benchmark.registry import get_profile
+from benchmark.plan import experiments, plan, specs
 from benchmark.render import render
+from benchmark.render.document import change, count, number, percent, signed, size
 from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
 from benchmark.render.selection import Selection, read_selection
-from benchmark.render.sheet import change, count, number, percent, signed, size
-from benchmark.render.tables import TABLES, tabulated
-from benchmark.render.writers import to_latex, to_markdown, to_terminal
-from benchmark.store import Store
+from benchmark.render.tables.build import TABLES, build_table
+from benchmark.render.tables.writers import to_latex, to_markdown, to_terminal
+from benchmark.runs.identity import hashes
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from tests.benchmark.render.synthetic import fill, synthetic_run
 from tests.benchmark.results import failed_result
 
@@ -34,12 +35,12 @@ MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 
 
 def planned(store, profile, name="table2", seeds=3, models=MODELS):
-    return plan(units([name], profile, models=models), range(seeds), store, trust=True)
+    return plan(specs([name], profile, models=models), range(seeds), RunSet(store), as_stored=True)
 
 
 def entries(table, label, block=0):
-    (line,) = [l for l in table.sheet.blocks[block].lines if l.label == label]
-    return line.entries
+    (row,) = [l for l in table.document.blocks[block].rows if l.label == label]
+    return row.entries
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_formats_of_missing_and_signs():
 
 def test_cells_show_ours_beside_the_printed(synthetic, profile):
     store, _ = synthetic
-    table = tabulated("table2", planned(store, profile), store, profile)
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
     entry = entries(table, "SASRec")[1]
     cell = table.cells.query("row == 'SASRec' and metric == 'NDCG@10'").iloc[0]
     printed = load_cells().query(
@@ -80,13 +81,13 @@ def test_cells_show_ours_beside_the_printed(synthetic, profile):
 
 def test_controls_stand_apart(synthetic, profile):
     store, _ = synthetic
-    table = tabulated("table2", planned(store, profile), store, profile)
-    lines = table.sheet.blocks[0].lines
-    start = next(at for at, line in enumerate(lines) if line.heading.startswith("Controls"))
-    controls = lines[start:]
-    assert {line.label for line in controls} >= {"Popularity", "FindRec, features permuted"}
-    for line in controls:
-        for entry in line.entries:
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
+    rows = table.document.blocks[0].rows
+    start = next(at for at, row in enumerate(rows) if row.heading.startswith("Controls"))
+    controls = rows[start:]
+    assert {row.label for row in controls} >= {"Popularity", "FindRec, features permuted"}
+    for row in controls:
+        for entry in row.entries:
             assert (entry.paper, entry.difference, entry.bold, entry.underline) == (
                 "",
                 "",
@@ -97,12 +98,12 @@ def test_controls_stand_apart(synthetic, profile):
 
 def test_three_seeds_carry_no_star(synthetic, profile):
     store, _ = synthetic
-    table = tabulated("table2", planned(store, profile), store, profile)
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
     signs = {
-        s for b in table.sheet.blocks for line in b.lines for e in line.entries for s in e.signs
+        s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.signs
     }
     assert not signs & {"star", "apart", "best", "next"}
-    assert any("Inconclusive (n = 3)" in note for note in table.sheet.notes)
+    assert any("Inconclusive (n = 3)" in note for note in table.document.notes)
     best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
     assert entries(table, best)[1].bold
 
@@ -110,41 +111,44 @@ def test_three_seeds_carry_no_star(synthetic, profile):
 def test_six_seeds_carry_marks(tmp_path, profile):
     store = Store(tmp_path)
     fill(store, ["table2"], profile, seeds=6, users=400, models=("SASRec", "MMMLP"))
-    table = tabulated(
-        "table2", planned(store, profile, seeds=6, models=("SASRec", "MMMLP")), store, profile
+    table = build_table(
+        "table2",
+        planned(store, profile, seeds=6, models=("SASRec", "MMMLP")),
+        profile,
+        root=store.root,
     )
-    lines = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
+    rows = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
     for model in ("SASRec", "MMMLP"):
         signs = entries(table, model)[1].signs
-        assert ("star" in signs) == lines.loc[model, "paper_star"]
-        assert ("apart" in signs) == lines.loc[model, "star"]
-    assert not any("Inconclusive" in note for note in table.sheet.notes)
+        assert ("star" in signs) == rows.loc[model, "paper_star"]
+        assert ("apart" in signs) == rows.loc[model, "star"]
+    assert not any("Inconclusive" in note for note in table.document.notes)
 
 
 def test_missing_failed_budget_and_partial(tmp_path, profile):
     store = Store(tmp_path)
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
-    unit = {p.unit.model: p.unit for p in plans if p.unit.variant == "base"}
+    spec = {p.spec.model: p.spec for p in plans if p.spec.variant == "base"}
     for seed in range(3):
-        store.write(failed_result(unit["Mamba4Rec"], seed))
-        run = synthetic_run(unit["GRU4Rec"], seed, 80)
+        store.write(failed_result(spec["Mamba4Rec"], seed))
+        run = synthetic_run(spec["GRU4Rec"], seed, 80)
         record = run.record.model_copy(update={"plateau": seed > 0})
         store.write(type(run)(record, run.validation, run.test, run.length))
-    store.write(synthetic_run(unit["MMMLP"], 0, 80))
+    store.write(synthetic_run(spec["MMMLP"], 0, 80))
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
-    table = tabulated("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     assert entries(table, "SASRec")[0].text == "no runs"
     assert entries(table, "Mamba4Rec")[0].text == "failed"
     assert entries(table, "GRU4Rec")[0].signs == ("budget",)
     assert not entries(table, "GRU4Rec")[0].bold
     assert entries(table, "MMMLP")[0].signs == ("partial",)
-    assert any("loss is NaN at step 3" in problem for problem in table.sheet.problems)
-    assert str(tmp_path) not in to_markdown(table.sheet)
+    assert any("loss is NaN at step 3" in problem for problem in table.document.problems)
+    assert str(tmp_path) not in to_markdown(table.document)
 
 
 def test_csv_is_the_long_form(synthetic, profile):
     store, _ = synthetic
-    table = tabulated("table6", planned(store, profile, "table6"), store, profile)
+    table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
     rows = list(csv.DictReader(io.StringIO(table.texts()["csv"])))
     assert tuple(rows[0]) == COLUMNS
     assert {r["table"] for r in rows} == {"6", "6-validation"}
@@ -155,11 +159,11 @@ def test_csv_is_the_long_form(synthetic, profile):
 
 def test_sweep_is_chosen_on_validation(synthetic, profile):
     store, _ = synthetic
-    table = tabulated("table6", planned(store, profile, "table6"), store, profile)
+    table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
     cells = table.cells.query("metric == 'NDCG@10'")
     validation = cells[cells["table"] == "6-validation"].set_index("column")["mean"]
     test = cells[cells["table"] == "6"].set_index("column")["mean"]
-    (note, *_) = table.sheet.blocks[0].notes
+    (note, *_) = table.document.blocks[0].notes
     assert f"λ = {validation.idxmax()}" in note.split(".")[0] + note
     if test.idxmax() != validation.idxmax():
         assert change(test.max(), test[validation.idxmax()]) in note
@@ -167,10 +171,10 @@ def test_sweep_is_chosen_on_validation(synthetic, profile):
 
 def test_every_number_of_the_texts_is_in_the_csv(synthetic, profile):
     store, _ = synthetic
-    table = tabulated("table2", planned(store, profile), store, profile)
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
     frame = table.cells
     known = {number(v) for c in ("mean", "sd", "paper") for v in frame[c] if not math.isnan(v)}
-    grid = to_markdown(table.sheet).split("<details>")[0]
+    grid = to_markdown(table.document).split("<details>")[0]
     shown = set(re.findall(r"(?<![\d.−+])0\.\d{4}(?!\d)", grid))
     assert shown
     assert shown <= known
@@ -179,7 +183,7 @@ def test_every_number_of_the_texts_is_in_the_csv(synthetic, profile):
 def test_texts_are_the_same_every_time(synthetic, profile):
     store, _ = synthetic
     again = [
-        tabulated("table6", planned(store, profile, "table6"), store, profile).texts()
+        build_table("table6", planned(store, profile, "table6"), profile, root=store.root).texts()
         for _ in range(2)
     ]
     assert again[0] == again[1]
@@ -189,7 +193,9 @@ def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
     smoke = get_profile("smoke").model_copy(update={"run_on": ("beauty",)})
     store = Store(tmp_path)
     fill(store, ["table2"], smoke, seeds=2, users=60, models=("SASRec",))
-    table = tabulated("table2", planned(store, smoke, seeds=2, models=("SASRec",)), store, smoke)
+    table = build_table(
+        "table2", planned(store, smoke, seeds=2, models=("SASRec",)), smoke, root=store.root
+    )
     assert set(table.cells["grade"]) == {"C"}
     assert entries(table, "SASRec")[0].paper
     assert not entries(table, "SASRec")[0].difference
@@ -198,21 +204,25 @@ def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
 def test_latex_escapes_and_balances(synthetic, profile):
     store, _ = synthetic
     for name in ("table2", "table6"):
-        text = to_latex(tabulated(name, planned(store, profile, name), store, profile).sheet)
+        text = to_latex(
+            build_table(name, planned(store, profile, name), profile, root=store.root).document
+        )
         assert text.isascii(), set(filter(lambda c: not c.isascii(), text))
         assert text.count("{") == text.count("}")
         for number_of_columns, body in re.findall(
             r"begin\{tabular\}\{(l[r]*)\}(.*?)end\{tabular\}", text, re.S
         ):
-            for line in body.splitlines():
-                if line.endswith(r"\\") and "multicolumn" not in line:
-                    assert len(re.findall(r"(?<!\\)&", line)) == len(number_of_columns) - 1
+            for row in body.splitlines():
+                if row.endswith(r"\\") and "multicolumn" not in row:
+                    assert len(re.findall(r"(?<!\\)&", row)) == len(number_of_columns) - 1
 
 
 def test_render_writes_three_files(synthetic, profile, tmp_path):
     store, _ = synthetic
     asked = Selection(seeds=(0, 1, 2), datasets=("beauty",), source=Path("elsewhere"))
-    rendered = render("table6", planned(store, profile, "table6"), store, profile, tmp_path, asked)
+    rendered = render(
+        "table6", planned(store, profile, "table6"), RunSet(store), profile, tmp_path, asked
+    )
     assert [p.relative_to(tmp_path).as_posix() for p in rendered.paths] == [
         "tables/table6.md",
         "tables/table6.csv",
@@ -226,11 +236,13 @@ def test_render_writes_three_files(synthetic, profile, tmp_path):
 
 def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
     store, _ = synthetic
-    sheet = tabulated("table2", planned(store, profile, "table2"), store, profile).sheet
+    document = build_table(
+        "table2", planned(store, profile, "table2"), profile, root=store.root
+    ).document
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(to_terminal(sheet))
+    console.print(to_terminal(document))
     text = console.export_text()
-    spreads = [e.spread for b in sheet.blocks for line in b.lines for e in line.entries if e.spread]
+    spreads = [e.spread for b in document.blocks for row in b.rows for e in row.entries if e.spread]
     assert spreads
     assert all(f"±{spread.removeprefix('0')}" in text for spread in spreads)
     assert "…" not in text
@@ -239,24 +251,24 @@ def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
 def test_unknown_name(synthetic, profile, tmp_path):
     store, _ = synthetic
     with pytest.raises(InputError, match="table2"):
-        render("tabel2", [], store, profile, tmp_path, Selection(seeds=(0,)))
+        render("tabel2", [], RunSet(store), profile, tmp_path, Selection(seeds=(0,)))
 
 
 def test_every_experiment_is_drawn():
-    from benchmark.render.figures import FIGURES
+    from benchmark.render.figures.draw import FIGURES
 
     assert set(experiments()) == {*TABLES, *FIGURES}
 
 
 def test_counts_of_beauty(profile):
     """Table 1 to the digit once decoded, Table 4 in part (shipped data, built on first use)."""
-    first = tabulated("table1", [], Store(Path("nowhere")), profile)
-    agrees = [line.entries[-1].text for line in first.sheet.blocks[0].lines]
+    first = build_table("table1", [], profile, root=Path("runs"))
+    agrees = [row.entries[-1].text for row in first.document.blocks[0].rows]
     assert agrees == ["yes"] * 5
-    fourth = tabulated("table4", [], Store(Path("nowhere")), profile)
+    fourth = build_table("table4", [], profile, root=Path("runs"))
     verdicts = {
-        line.label: [entry.difference for entry in line.entries]
-        for line in fourth.sheet.blocks[0].lines
+        row.label: [entry.difference for entry in row.entries]
+        for row in fourth.document.blocks[0].rows
     }
     assert list(verdicts) == [*(b.label for b in RULES.buckets), "Total"]
     assert verdicts["10-30"][:3] == ["padded", "padded", "agrees"]
@@ -267,57 +279,58 @@ def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
     """On a dataset with one modality lambda weighs nothing, and all its values rank alike."""
     store = Store(tmp_path)
     plans = planned(store, profile, "table6")
-    base = next(p.unit for p in plans if p.unit.variant == "base")
+    base = next(p.spec for p in plans if p.spec.variant == "base")
     for p in plans:
         for seed in p.states:
             run = synthetic_run(base, seed, 60)
-            record = run.record.model_copy(update={"unit": p.unit})
+            record = run.record.model_copy(update={"spec": p.spec})
             store.write(type(run)(record, run.validation, run.test, run.length))
-    table = tabulated("table6", plans, store, profile)
-    assert table.sheet.blocks[0].notes[0].startswith("Every setting gives the same numbers")
+    plans = planned(store, profile, "table6")
+    table = build_table("table6", plans, profile, root=store.root)
+    assert table.document.blocks[0].notes[0].startswith("Every setting gives the same numbers")
 
 
 def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     """Synthetic runs carry made-up hashes: stale, to a plan that does not take them as they are."""
     store, _ = synthetic
     models = ("SASRec", "MMMLP")
-    plans = plan(units(["table2"], profile, models=models), range(3), store)
+    plans = plan(specs(["table2"], profile, models=models), range(3), RunSet(store))
     assert {state for p in plans for state in p.states.values()} == {"stale"}
-    table = tabulated("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     assert (set(table.cells["status"]), table.cells["n"].sum()) == ({"stale"}, 0)
     assert table.comparisons.empty
     assert entries(table, "SASRec")[0].text == "no current run"
     assert set(table.shown.values()) == {()}
-    assert not table.sheet.blocks[-1].lines
-    reused = tabulated("table2", plans, store, profile, reuse_stale=True)
+    assert not table.document.blocks[-1].rows
+    reused = build_table("table2", plans, profile, root=Path("runs"), reuse_stale=True)
     assert set(reused.cells["status"]) == {"stale"}
     assert entries(reused, "SASRec")[0].signs[-1] == "stale"
-    assert len(reused.sheet.blocks[-1].lines) == len(plans)
+    assert len(reused.document.blocks[-1].rows) == len(plans)
 
 
 def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
     store = Store(tmp_path)
-    plans = plan(units(["table2"], profile, models=("SASRec",)), range(3), store)
-    current = hashes(plans[0].unit, load_bundle("beauty").meta.data_hash)
+    plans = plan(specs(["table2"], profile, models=("SASRec",)), range(3), RunSet(store))
+    current = hashes(plans[0].spec, load_bundle("beauty").meta.data_hash)
     for seed in range(3):
-        run = synthetic_run(plans[0].unit, seed, 60)
+        run = synthetic_run(plans[0].spec, seed, 60)
         own = run.record.model_copy(update={"hashes": current} if seed else {})
         store.write(type(run)(own, run.validation, run.test, run.length))
-    plans = plan([plans[0].unit], range(3), store)
+    plans = plan([plans[0].spec], range(3), RunSet(store))
     assert plans[0].states == {0: "stale", 1: "complete", 2: "complete"}
-    table = tabulated("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     assert set(table.cells["n"]) == {2}
     assert entries(table, "SASRec")[0].signs == ("partial",)
-    assert table.shown[plans[0].unit.key] == (1, 2)
+    assert [run.record.seed for run in table.shown[plans[0].key]] == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["table1", "table4"])
 def test_counts_of_the_datasets_asked_for(profile, name):
     both = profile.model_copy(update={"run_on": ("ml-100k", "microlens")})
-    table = tabulated(name, [], Store(Path("nowhere")), both, datasets=["beauty"])
+    table = build_table(name, [], both, root=Path("runs"), datasets=["beauty"])
     assert set(table.cells["dataset"]) == {"beauty"}
     with pytest.raises(InputError, match="did you mean 'beauty'"):
-        tabulated(name, [], Store(Path("nowhere")), profile, datasets=["beuty"])
+        build_table(name, [], profile, root=Path("runs"), datasets=["beuty"])
 
 
 def test_features_are_the_bundle_s(tmp_path, profile):
@@ -345,21 +358,23 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
     plans = planned(store, profile, models=("SASRec", "Popularity"))
     for p in plans:
         for seed in p.states:
-            run = synthetic_run(p.unit, seed, 60)
-            peak = (300 + seed) * 2**20 if p.unit.model == "SASRec" else None
+            run = synthetic_run(p.spec, seed, 60)
+            peak = (300 + seed) * 2**20 if p.spec.model == "SASRec" else None
             record = run.record.model_copy(update={"peak_memory": peak})
             store.write(type(run)(record, run.validation, run.test, run.length))
     plans = planned(store, profile, models=("SASRec", "Popularity"))
-    table = tabulated("table2", plans, store, profile)
-    block = table.sheet.blocks[-1]
+    table = build_table("table2", plans, profile, root=Path("runs"))
+    block = table.document.blocks[-1]
     at = block.headings.index("peak memory")
-    assert {line.label: line.entries[at].text for line in block.lines} == {
+    assert {row.label: row.entries[at].text for row in block.rows} == {
         "SASRec": "302 MiB",
         "Popularity": "",
     }
-    assert UNEQUAL_TERMS in table.sheet.notes
-    alone = [p for p in plans if p.unit.model == "SASRec"]
-    assert UNEQUAL_TERMS not in tabulated("table2", alone, store, profile).sheet.notes
+    assert UNEQUAL_TERMS in table.document.notes
+    alone = [p for p in plans if p.spec.model == "SASRec"]
+    assert (
+        UNEQUAL_TERMS not in build_table("table2", alone, profile, root=Path("runs")).document.notes
+    )
     assert size(3 * 2**29) == "1.5 GiB"
 
 

@@ -10,10 +10,11 @@ import torch
 from baselines.gru4rec import GRU4Rec
 from baselines.sasrec import SASRec
 from benchmark.data.sequences import Windows
+from benchmark.runs.checkpoint import CheckpointFile
+from benchmark.runs.spec import Training
 from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
-from benchmark.train.order import Order
-from benchmark.train.schedule import Training
+from benchmark.train.order import BatchOrder
 from benchmark.train.stack import Stack
 from benchmark.train.step import losses
 from findrec.recommender import Batch, Catalogue
@@ -80,8 +81,11 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     windows, _ = sequences()
     make = lambda: build()().double()  # noqa: E731
     stack = Stack(make, [4, 5, 6], CPU)
-    index = np.stack([Order(len(windows.items), s).batch(0, 16) for s in stack.seeds])
-    items, first = torch.from_numpy(windows.items[index]), torch.from_numpy(windows.first[index])
+    index = np.stack([BatchOrder(len(windows.items), s).batch(0, 16) for s in stack.seeds])
+    items, first = (
+        torch.from_numpy(windows.items[index]),
+        torch.from_numpy(windows.first_target[index]),
+    )
     keys = torch.tensor([[s, 0] for s in stack.seeds])
     task = make_task(stack.model, items, first, keys)
     rows = torch.arange(16)
@@ -176,20 +180,20 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path):
         if progress.step == 17:
             raise Stop
 
-    file = tmp_path / "run.checkpoint"
+    file = CheckpointFile(tmp_path / "run.checkpoint")
     with pytest.raises(Stop):
         run([0, 1], watch=interrupt, checkpoint=file)
-    assert file.exists()
+    assert file.path.exists()
     continued, whole = run([0, 1], checkpoint=file), run([0, 1])
-    assert not file.exists()
+    assert not file.path.exists()
     for name, value in whole.parameters.items():
         assert torch.equal(value, continued.parameters[name]), name
     assert continued.curves == whole.curves
 
 
 def test_a_damaged_checkpoint_starts_afresh(tmp_path):
-    file = tmp_path / "run.checkpoint"
-    file.write_bytes(b"half a file")
+    file = CheckpointFile(tmp_path / "run.checkpoint")
+    file.path.write_bytes(b"half a file")
     assert run([0], checkpoint=file).curves == run([0]).curves
 
 
@@ -203,11 +207,11 @@ def test_selection_sees_validation_alone():
 
 
 def test_order_visits_every_window_once_an_epoch():
-    order = Order(windows=10, seed=0)
+    order = BatchOrder(windows=10, seed=0)
     drawn = np.concatenate([order.batch(step, 4) for step in range(5)])
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert list(drawn[:10]) != list(drawn[10:])
-    assert list(Order(10, 0).batch(3, 4)) == list(drawn[12:16])
+    assert list(BatchOrder(10, 0).batch(3, 4)) == list(drawn[12:16])
 
 
 def test_query_of_a_cloze_model_ends_in_the_mask():
@@ -239,10 +243,11 @@ def test_prefix_training_gets_the_same_targets_as_the_causal_objective():
     for at, (prefix, _) in enumerate(prefixes):
         items[at, : len(prefix)] = prefix
     first = np.array([len(prefix) - 2 for prefix, _ in prefixes])
-    every = Windows(items, first, np.array([user for _, user in prefixes]))
-    settings = SETTINGS.model_copy(update={"prefixes": True})
+    every = Windows(items, first, np.array([user for _, user in prefixes]), prefixes=True)
     fields = ([0], CPU, False, lambda _: None, None)
     causal = TrainingRun(build(), SETTINGS, windows, queries, *fields)
-    literal = TrainingRun(build(), settings, every, queries, *fields)
-    seen = [run.budget.steps * run.targets_per_step for run in (causal, literal)]
-    assert seen[1] == pytest.approx(seen[0], rel=0.05)  # a budget is a whole number of steps
+    literal = TrainingRun(build(), SETTINGS, every, queries, *fields)
+    assert literal.targets_per_step == SETTINGS.batch_size
+    # in one pass over the data, whose steps are the rows over the batch size
+    passes = [run.targets_per_step * len(run.items) for run in (causal, literal)]
+    assert passes[1] == pytest.approx(passes[0], rel=1e-12)  # float64 sums of whole numbers

@@ -1,37 +1,32 @@
-"""Budgets, rates and the plateau rule, against cases worked by hand."""
+"""Rates and the plateau rule, against cases worked by hand."""
 
 import pytest
 import torch
 
-from benchmark.train.schedule import Training, budget_in_steps, has_plateaued, learning_rates
+from benchmark.runs.spec import Training
+from benchmark.train.schedule import has_plateaued, learning_rates
+
+
+def training(**settings):
+    return Training(**{"batch_size": 1, "eval_every": 1, "patience": 1} | settings)
 
 
 def test_warmup_rises_linearly_then_stays():
-    rates = learning_rates(Training(lr=1.0, warmup_steps=4), steps=8)
+    rates = learning_rates(training(lr=1.0, warmup_steps=4, steps=8))
     assert rates.tolist() == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_warmup_share_is_of_the_budget():
-    rates = learning_rates(Training(lr=1.0, warmup=0.5), steps=8)
+    rates = learning_rates(training(lr=1.0, warmup=0.5, steps=8))
     assert rates.tolist() == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_cosine_falls_from_the_full_rate_towards_zero():
-    rates = learning_rates(Training(lr=2.0, schedule="cosine", warmup_steps=2), steps=6)
+    rates = learning_rates(training(lr=2.0, schedule="cosine", warmup_steps=2, steps=6))
     progress = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=torch.float64)
     expected = 1 + torch.cos(torch.pi * progress)
     torch.testing.assert_close(rates[2:], expected)
     assert rates[0] == 1.0
-
-
-def test_an_objective_with_fewer_targets_gets_more_steps_up_to_a_bound():
-    training = Training(steps=100, eval_every=10, min_steps=30)
-    assert budget_in_steps(training, 1000, 1000).steps == 100
-    assert budget_in_steps(training, 1000, 250).steps == 400
-    assert budget_in_steps(training, 1000, 250).eval_every == 40
-    assert budget_in_steps(training, 1000, 250).min_steps == 120
-    assert budget_in_steps(training, 1000, 1).steps == 800
-    assert budget_in_steps(training, 250, 1000).steps == 100
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Ops are tested with vmap's fallback off: a missing batching rule fails instead of looping."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ import torch
 
 @pytest.fixture(autouse=True)
 def no_vmap_fallback() -> Iterator[None]:
-    before = torch._C._functorch._is_vmap_fallback_enabled()
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    functorch: Any = torch._C._functorch  # its stubs lack these two
+    before = functorch._is_vmap_fallback_enabled()
+    functorch._set_vmap_fallback_enabled(False)
     yield
-    torch._C._functorch._set_vmap_fallback_enabled(before)
+    functorch._set_vmap_fallback_enabled(before)
 
 
 @pytest.fixture

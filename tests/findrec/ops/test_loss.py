@@ -28,7 +28,7 @@ def oracle(states: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> T
     return (weights * F.cross_entropy(states @ table.T, targets, reduction="none")).sum()
 
 
-def run(function, states, table, targets, weights):  # type: ignore[no-untyped-def]
+def run(function, states, table, targets, weights):
     states, table = states.clone().requires_grad_(), table.clone().requires_grad_()
     value = function(states, table, targets, weights)
     (3 * value).backward()

@@ -4,13 +4,15 @@ Statistical tests draw from fixed keys, so they either always pass or always fai
 about four standard errors of what ideal draws would give.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 
 from findrec.ops import dropout, normal, uniform
-from findrec.ops.random import hash_bits, site_code
+from findrec.ops.random import hash_bits, stream_code
 
 SIZES = [(), (1,), (7,), (5, 64), (2, 50, 50), (3, 2, 4, 5)]
 
@@ -23,7 +25,7 @@ def key(seed: int = 3, step: int = 11) -> Tensor:
 @pytest.mark.parametrize("seed", [0, 1, 2**31, 2**40 + 5, -1])
 def test_compiled_loop_equals_torch_ops_bit_for_bit(sizes: tuple[int, ...], seed: int) -> None:
     rows = torch.tensor([0, 5, 2**31 + 3, 17])
-    expected = (hash_bits(key(seed), site_code("a"), rows, list(sizes)).float() + 0.5) * 2.0**-23
+    expected = (hash_bits(key(seed), stream_code("a"), rows, list(sizes)).float() + 0.5) * 2.0**-23
     assert torch.equal(uniform(key(seed), "a", rows, *sizes), expected)
 
 
@@ -55,8 +57,8 @@ def test_draw_depends_on_coordinates_alone(rows: tuple[int, ...], sizes: tuple[i
     order = torch.randperm(rows[0], generator=torch.Generator().manual_seed(0))[: rows[0] // 2]
     short = tuple(max(1, size - 3) for size in sizes)
     part = uniform(key(), "a", whole_rows[order], *short)
-    window = (order, *(slice(None) for _ in rows[1:]), *(slice(size) for size in short))
-    assert torch.equal(part, whole[window])
+    window: tuple[Any, ...] = (order, *(slice(None) for _ in rows[1:]))
+    assert torch.equal(part, whole[*window, *(slice(size) for size in short)])
 
 
 def test_every_coordinate_matters() -> None:
@@ -98,7 +100,7 @@ def test_neighbouring_keys_are_uncorrelated(which: str) -> None:
     """Also bit by bit: each of the 23 bits differs between neighbouring keys half of the time."""
     rows = torch.arange(500)
     n = 500 * 100
-    code = site_code("a")
+    code = stream_code("a")
     for i in range(10):
         one = hash_bits(key(i, 0) if which == "seed" else key(0, i), code, rows, [100])
         two = hash_bits(key(i + 1, 0) if which == "seed" else key(0, i + 1), code, rows, [100])
@@ -204,7 +206,7 @@ def test_shared_input_under_vmap() -> None:
 
 def test_site_code_is_fixed() -> None:
     """A literal, because Python's own hash of a string differs from process to process."""
-    assert site_code("encoder.0.attention") == 3424077786
+    assert stream_code("encoder.0.attention") == 3424077786
 
 
 def test_errors() -> None:

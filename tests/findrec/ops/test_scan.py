@@ -1,6 +1,7 @@
 """Selective scan: reference against definition, compiled loops against reference."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_compiled_equals_reference_in_float64(shape: tuple[int, ...], gated: boo
     expected = output_and_gradients(reference, values)
     found = output_and_gradients(compiled_loops, values)
     for name, a, b in zip(["y", *NAMES], found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, msg=partial("{}: {}".format, name))
 
 
 @pytest.mark.parametrize("gated", [True, False])

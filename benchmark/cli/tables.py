@@ -1,0 +1,162 @@
+"""Commands that show results: every table and figure, all of them, the report; and bare runs."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from benchmark import plan as planning
+from benchmark.cli.options import (
+    AUDIT,
+    ROOT,
+    DataOption,
+    DatasetsOption,
+    DeviceOption,
+    DryRunOption,
+    FromOption,
+    LauncherOption,
+    ModelsOption,
+    ProfileOption,
+    Request,
+    SeedsOption,
+    StaleOption,
+    console,
+    resolve_request,
+)
+from benchmark.cli.results import show_audit
+from benchmark.cli.training import ensure, train
+
+app = typer.Typer()
+
+
+def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
+    """A command with the options of all tables and figures; acts on what they resolve to."""
+
+    def command(
+        profile: ProfileOption = None,
+        datasets: DatasetsOption = None,
+        models: ModelsOption = None,
+        seeds: SeedsOption = None,
+        device: DeviceOption = None,
+        launcher: LauncherOption = "local",
+        source: FromOption = None,
+        dry_run: DryRunOption = False,
+        data: DataOption = None,
+        reuse_stale: StaleOption = False,
+    ) -> None:
+        request = resolve_request(
+            profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
+        )
+        action(request)
+
+    return command
+
+
+def _table_or_figure(name: str) -> Callable[[Request], None]:
+    return lambda request: _show(name, ensure([name], request), request)
+
+
+def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
+    """Render one table or figure and print where it went."""
+    from benchmark.render import render
+    from benchmark.render.selection import Selection
+
+    selection = Selection(
+        datasets=tuple(request.datasets) if request.datasets else None,
+        models=tuple(request.models) if request.models else None,
+        seeds=tuple(request.seeds),
+        reuse_stale=request.reuse_stale,
+        source=request.runs.root if request.render_only else None,
+        data=request.data,
+    )
+    rendered = render(name, planned, request.runs, request.profile, request.out, selection)
+    if rendered.terminal is not None:
+        console.print(rendered.terminal)
+    for path in rendered.paths:
+        console.print(f"wrote {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+
+
+def _everything(request: Request) -> None:
+    from benchmark.render.selection import NotDrawn
+
+    names = list(planning.experiments())
+    planned = ensure(names, request)
+    for name in names:
+        try:
+            _show(name, _own(name, planned, request), request)
+        except NotDrawn as reason:
+            console.print(f"{name} is left out: {reason}", highlight=False, soft_wrap=True)
+    show_audit(None, AUDIT)
+    _report(request)
+
+
+def _own(name: str, planned: list[planning.Planned], request: Request) -> list[planning.Planned]:
+    """What one experiment needs, of the plan of all."""
+    if request.render_only:  # planned anew from the run set, which has read everything
+        return ensure([name], request)
+    by_key = {p.key: p for p in planned}
+    wanted = planning.specs(
+        [name], request.profile, datasets=request.datasets, models=request.models
+    )
+    return [by_key[spec.key] for spec in wanted]
+
+
+for _name, _experiment in planning.experiments().items():
+    app.command(_name, help=_experiment.title)(_with_options(_table_or_figure(_name)))
+app.command("all", help="Every table and figure, the audit, and the report.")(
+    _with_options(_everything)
+)
+
+
+@app.command()
+def report(
+    profile: ProfileOption = None,
+    source: FromOption = None,
+    device: DeviceOption = None,
+    data: DataOption = None,
+    reuse_stale: StaleOption = False,
+) -> None:
+    """One self-contained HTML folder of what has been rendered so far, and of the audit."""
+    request = resolve_request(
+        profile, None, None, None, device, "local", source, False, data, reuse_stale
+    )
+    _report(request)
+
+
+@app.command()
+def run(
+    models: Annotated[str, typer.Option(help="Comma-separated rows.")],
+    variant: Annotated[str, typer.Option(help="base, or a variant of the rows.")] = "base",
+    profile: ProfileOption = None,
+    datasets: DatasetsOption = None,
+    seeds: SeedsOption = None,
+    device: DeviceOption = None,
+    dry_run: DryRunOption = False,
+    data: DataOption = None,
+) -> None:
+    """Train and store some rows, whatever table they belong to."""
+    request = resolve_request(
+        profile, datasets, models, seeds, device, "local", None, dry_run, data, False
+    )
+    wanted = [
+        planning.spec_of(name, dataset, request.profile, variant)
+        for dataset in request.datasets or request.profile.run_on
+        for name in request.models or ()
+    ]
+    for p in train(wanted, request):
+        console.print(f"{p.key}: {', '.join(f'{k} {v}' for k, v in p.states.items())}")
+
+
+def _report(request: Request) -> None:
+    from benchmark.render.report.page import write_report
+
+    path = write_report(
+        request.profile,
+        request.out,
+        request.runs,
+        audit=AUDIT,
+        data=request.data,
+        as_stored=request.render_only,
+        reuse_stale=request.reuse_stale,
+    )
+    console.print(f"wrote {path}")

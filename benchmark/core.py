@@ -1,0 +1,204 @@
+"""From a loaded bundle to ranks: everything that decides a number, and what the code hash covers.
+
+What is fed (modalities, permuted features) -> split -> training, or the fit of a control -> ranks
+of the held-out items. Loading data, storing, records, inference and rendering stand above this file
+and cannot change a rank. `benchmark/runs/code.py` hashes what is imported from here, so nothing is
+imported here that has no part in a number.
+"""
+
+import dataclasses
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.data.content import Bundle
+from benchmark.data.sequences import Sequences, leave_one_out
+from benchmark.errors import InputError
+from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
+from benchmark.runs.ranks import IntArray, Ranks
+from benchmark.runs.spec import Protocol, RunSpec
+from benchmark.train.engine import Checkpoint, Progress, SeedCurve, Trained, train
+from findrec.recommender import Attribute, Catalogue, Features
+
+PERMUTATION_SEED = 20250803
+"""Of the one permutation of items under which the control with permuted features is trained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of one seed."""
+
+    seed: int
+    validation: Ranks | None
+    test: Ranks | None
+    """None of a trial, which is never ranked on test, and of a seed that failed."""
+    length: IntArray
+    """[U] int32: the users' full sequence lengths."""
+    training_seconds: float
+    evaluation_seconds: float
+    curve: SeedCurve | None = None
+    """How training went; None of a control."""
+    targets_per_step: float = 0.0
+    parameters: int = 0
+    """Trainable numbers of one seed's model."""
+    peak_memory: int | None = None
+    """Bytes."""
+    failure: str | None = None
+    """Why there are no ranks."""
+
+
+def compute(
+    spec: RunSpec,
+    bundle: Bundle,
+    seeds: Sequence[int],
+    *,
+    device: torch.device,
+    watch: Callable[[Progress], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
+) -> list[Outcome]:
+    """Train and rank the given seeds of a spec, one outcome a seed; a control is fitted once.
+
+    Raises InputError for settings or data that cannot work, torch.OutOfMemoryError where the seeds
+    do not fit the device together.
+    """
+    sequences = split(bundle, spec.protocol)
+    catalogue = apply_feature_control(bundle.catalogue(), spec)
+    build = builder(spec, catalogue)
+    if spec.training is None:
+        return _fit_control(build(), catalogue, sequences, seeds)
+    trained = train(
+        build,
+        spec.training,
+        sequences.train,
+        sequences.validation,
+        seeds,
+        device=device,
+        watch=watch,
+        checkpoint=checkpoint,
+    )
+    return _rank(trained, spec, sequences, device)
+
+
+def split(bundle: Bundle, protocol: Protocol) -> Sequences:
+    """Training windows, validation and test queries. Raises InputError where it is impossible."""
+    sequences = leave_one_out(
+        bundle, protocol.max_length, stride=protocol.stride, prefixes=protocol.prefixes
+    )
+    if protocol.max_users is not None:
+        sequences = sequences.first_users(protocol.max_users)
+    return sequences
+
+
+def load_class(path: str) -> Any:
+    """The class that `module:Class` names. Raises InputError where there is none."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"cannot load class {path!r} ({error}); write it as module:Class in configs/models"
+        ) from error
+
+
+def builder(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
+    """Builds the model, or the control, that the spec names."""
+    cls = load_class(spec.implementation)
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.config.items()}
+    if spec.protocol.control:
+        return lambda: cls(**fields)
+    config = cls.Config(**fields)
+    return lambda: cls(config, catalogue)
+
+
+def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
+    """The catalogue that the method is fed: its modalities, as they are, permuted or not at all."""
+    use = spec.protocol.features
+    if use == "none":
+        return Catalogue(catalogue.items)
+    fed = dataclasses.replace(
+        catalogue,
+        text=catalogue.text if "text" in spec.modalities else None,
+        image=catalogue.image if "image" in spec.modalities else None,
+    )
+    if use == "real":
+        return fed
+    generator = torch.Generator().manual_seed(PERMUTATION_SEED)
+    order = torch.cat(
+        [torch.zeros(1, dtype=torch.int64), torch.randperm(fed.items, generator=generator) + 1]
+    )
+
+    def permuted(features: Features | None) -> Features | None:
+        if features is None:
+            return None
+        layers = features.layers[order] if features.layers is not None else None
+        return Features(features.values[order], features.present[order], layers)
+
+    return Catalogue(
+        fed.items,
+        permuted(fed.text),
+        permuted(fed.image),
+        {name: Attribute(a.values[order], a.size) for name, a in fed.attributes.items()},
+    )
+
+
+def _rank(
+    trained: Trained, spec: RunSpec, sequences: Sequences, device: torch.device
+) -> list[Outcome]:
+    started = time.perf_counter()
+    score = trained.scorer()
+    seeds = len(trained.curves)
+    validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
+    test: list[Ranks | NanScores] | list[None] = (
+        [None] * seeds
+        if spec.protocol.trial
+        else rank_targets_stacked(score, sequences.test, device=device)
+    )
+    ranking_seconds = time.perf_counter() - started
+    return [
+        Outcome(
+            curve.seed,
+            **_ranks_or_failure(curve, validation[at], test[at]),
+            length=sequences.validation.length.astype(np.int32),
+            training_seconds=trained.training_seconds / seeds,
+            evaluation_seconds=(trained.evaluation_seconds + ranking_seconds) / seeds,
+            curve=curve,
+            targets_per_step=trained.targets_per_step,
+            parameters=trained.stack.parameters_per_seed,
+            peak_memory=trained.peak_memory_bytes,
+        )
+        for at, curve in enumerate(trained.curves)
+    ]
+
+
+def _ranks_or_failure(
+    curve: SeedCurve, validation: Ranks | NanScores, test: Ranks | NanScores | None
+) -> dict[str, Any]:
+    failure = curve.failure
+    for ranks in (validation, test):
+        if isinstance(ranks, NanScores):
+            failure = failure or str(ranks)
+    if failure:
+        return {"validation": None, "test": None, "failure": failure}
+    return {"validation": validation, "test": test}
+
+
+def _fit_control(
+    control: Any, catalogue: Catalogue, sequences: Sequences, seeds: Sequence[int]
+) -> list[Outcome]:
+    """A control has no seeds of its own; each asked for gets the same ranks."""
+    started = time.perf_counter()
+    control.fit(sequences.validation.seen_items, sequences.validation.seen_offsets, catalogue)
+    fitting = time.perf_counter() - started
+
+    def score(history: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(control.score(history))
+
+    validation = rank_targets(score, sequences.validation, top=0)
+    test = rank_targets(score, sequences.test)
+    length = sequences.test.length.astype(np.int32)
+    ranking = time.perf_counter() - started - fitting
+    return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]

@@ -1,0 +1,183 @@
+"""What is known of a dataset without loading it: bundle.json, its files' checksums, its features.
+
+Needs neither torch nor the features themselves, so that plans, tables and reports are made from the
+metadata alone.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.data.config import (
+    SHIPPED,
+    Counts,
+    DatasetConfig,
+    Grade,
+    Modality,
+    TieOrder,
+    dataset_config,
+    dataset_names,
+)
+from benchmark.errors import InputError
+from benchmark.files import sha256
+
+VERSION = 1
+"""Of the format of bundles."""
+
+
+class Provenance(BaseModel):
+    """How a feature file came to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: str
+    """Registry name of the encoder, or the name of the user's own file."""
+    model: str
+    """The model and how its states were pooled."""
+    packages: dict[str, str] = {}
+    """Name -> version of what computed it."""
+    inputs: str = ""
+    """SHA-256 over the ids and the texts or pictures that were encoded."""
+    layers: list[str] = []
+    """What the K kept layers are."""
+    created: date
+    licence: str = ""
+    """Of the inputs and of the encoder's weights."""
+
+
+class BundleMeta(BaseModel):
+    """bundle.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int
+    """Of this format."""
+    name: str
+    title: str
+    source: str
+    """Where the interactions came from."""
+    inputs: dict[str, str]
+    """File -> SHA-256 of what the bundle was built from."""
+    outputs: dict[str, str]
+    """File -> SHA-256 of what the bundle consists of."""
+    filter: str
+    order: TieOrder
+    counts: Counts
+    encoders: dict[Modality, str | None]
+    """Encoder of each modality's features, None where the dataset lacks the modality."""
+    provenance: dict[Modality, Provenance]
+    grade: Grade
+    licence: str
+    notes: str
+    data_hash: str
+    """SHA-256 over all that a model can see: sequences, features, attributes. Equal data have equal
+    hashes wherever and whenever they were built."""
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a table says of a dataset."""
+
+    name: str
+    title: str
+    grade: Grade
+    encoders: Mapping[str, str]
+    """Modality -> encoder, of the modalities that it has."""
+
+
+def default_root() -> Path:
+    """Where bundles are kept: environment variable FINDREC_DATA, or data/ in the working folder."""
+    return Path(os.environ.get("FINDREC_DATA") or Path.cwd() / "data")
+
+
+def default_raw() -> Path | None:
+    """The user's folder of raw files: environment variable FINDREC_RAW, or none."""
+    folder = os.environ.get("FINDREC_RAW")
+    return Path(folder) if folder else None
+
+
+def bundle_meta(name: str, *, root: Path | None = None) -> BundleMeta:
+    """The metadata of root/name; the bundle is built where it is not there or not current.
+
+    Raises InputError for an unknown name, a damaged bundle.json, and where the build fails.
+    """
+    root = root or default_root()
+    if is_current(root / name, name):
+        return read_meta(root / name)
+    from benchmark.data.bundle import load_bundle  # building handles features, which needs torch
+
+    return load_bundle(name, root=root).meta
+
+
+def dataset_facts(name: str, *, root: Path | None = None) -> DatasetFacts:
+    """From the dataset's bundle; before that is built, from its configuration, with the features
+    that come with this package. Raises InputError for an unknown dataset or a damaged bundle."""
+    path = (root or default_root()) / name
+    if not (path / "bundle.json").is_file():
+        config = dataset_config(name)
+        shipped: dict[str, str] = {m: f.encoder for m, f in config.features.items() if f.shipped}
+        return DatasetFacts(name, config.title, config.grade, shipped)
+    meta = read_meta(path)
+    encoders: dict[str, str] = {m: e for m, e in meta.encoders.items() if e is not None}
+    return DatasetFacts(name, meta.title, meta.grade, encoders)
+
+
+def is_current(path: Path, name: str) -> bool:
+    """Whether the bundle is there, and this package would not now build another: other recipe or
+    other shipped features. A damaged one counts as current: the reader names the damage."""
+    if not (path / "bundle.json").is_file():
+        return False
+    if name not in dataset_names():
+        return True
+    try:
+        built = json.loads((path / "bundle.json").read_bytes())
+    except json.JSONDecodeError:
+        return True
+    config = dataset_config(name)
+    recipe = {"version": VERSION, "filter": filter_name(config), "order": config.order}
+    if any(built.get(key) != value for key, value in recipe.items()):
+        return False
+    files = [f.shipped for f in config.features.values() if f.shipped is not None]
+    return all(built["inputs"].get(file) == sha256(SHIPPED / file) for file in files)
+
+
+def read_meta(path: Path) -> BundleMeta:
+    """`path`/bundle.json. Raises InputError where it is damaged or of another version."""
+    try:
+        return BundleMeta.model_validate_json((path / "bundle.json").read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{path / 'bundle.json'}: damaged or of another version; {_rebuild(path)}"
+        ) from error
+
+
+def check_file(path: Path, meta: BundleMeta, name: str) -> None:
+    """Raise InputError unless the file `name` of the bundle in `path` is as it was written."""
+    if not (path / name).is_file() or sha256(path / name) != meta.outputs.get(name):
+        raise InputError(f"{path / name}: missing or damaged (SHA-256 differs); {_rebuild(path)}")
+
+
+def read_frame(path: Path, name: str) -> pd.DataFrame:
+    """A Parquet file of the bundle in `path`. Raises InputError where it cannot be read."""
+    try:
+        return pd.read_parquet(path / name)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(
+            f"{path}: a Parquet file cannot be read ({error}); {_rebuild(path)}"
+        ) from error
+
+
+def filter_name(config: DatasetConfig) -> str:
+    """The dataset's filter, as bundle.json records it."""
+    return f"iterative {config.core}-core" if config.core is not None else "none"
+
+
+def _rebuild(path: Path) -> str:
+    return f"delete the folder {path}, and the next command builds it again"

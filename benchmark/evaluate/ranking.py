@@ -1,0 +1,203 @@
+"""Scores -> ranks. The only place where a held-out item meets a model's scores.
+
+The target's score is read from the same row of the same matrix as its competitors', so that a tie
+is a tie in float32 and no rounding of a second computation can make or break one. Infinite scores
+are ordered as IEEE 754 orders them (several infinities tie); a NaN has no order and is an error.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.sequences import Queries
+from benchmark.runs.ranks import Ranks
+
+__all__ = ["NanScores", "Ranks", "rank_targets", "rank_targets_stacked"]
+
+
+class NanScores(FloatingPointError):
+    """A model scored NaN. The message names the seed's place in the stack and the first user."""
+
+    def __init__(self, users: list[int], place: int | None = None) -> None:
+        self.users = users
+        who = "the model" if place is None else f"model {place} of the stack"
+        super().__init__(
+            f"{who} scores NaN for {len(users)} user(s), the first in row {users[0]} of the "
+            "queries: training has diverged; lower the learning rate or clip gradients"
+        )
+
+
+def rank_targets(
+    score: Callable[[Tensor], Tensor],
+    queries: Queries,
+    *,
+    top: int = 50,
+    batch_size: int = 512,
+    device: torch.device | str = "cpu",
+) -> Ranks:
+    """Ranks of every query's target under one model.
+
+    score: histories [B, L] int64 -> scores [B, N], where column i - 1 belongs to item i.
+    top: length of the stored top lists (less where N is smaller); 0 keeps none.
+    Raises NanScores (a FloatingPointError) where any score is NaN, ValueError for scores of a wrong
+    shape or a target outside 1..N.
+    """
+    (ranks,) = rank_targets_stacked(
+        lambda history: score(history)[None], queries, top=top, batch_size=batch_size, device=device
+    )
+    if isinstance(ranks, NanScores):
+        raise NanScores(ranks.users)
+    return ranks
+
+
+@torch.no_grad()
+def rank_targets_stacked(
+    score: Callable[[Tensor], Tensor],
+    queries: Queries,
+    *,
+    top: int = 50,
+    batch_size: int = 512,
+    device: torch.device | str = "cpu",
+) -> list[Ranks | NanScores]:
+    """Ranks of every query's target under each model of a stack.
+
+    score: histories [B, L] int64 -> scores [S, B, N]. Returns S entries in the order of the stack;
+    a model that scores NaN gets its NanScores in place of ranks, the others are not touched by it.
+    Raises ValueError as `rank_targets` does.
+    """
+    if not len(queries.target):
+        raise ValueError("there are no queries to rank: the split is empty")
+    rows, items = _history(queries)
+    parts = [
+        _count(score(batch.history), batch, top)
+        for batch in _batches(queries, rows, items, batch_size, device)
+    ]
+    counts = torch.cat([part.counts for part in parts], dim=-1).cpu().numpy()
+    nan = torch.cat([part.nan for part in parts], dim=-1).cpu().numpy()
+    best = torch.cat([part.top for part in parts], dim=1).cpu().numpy()
+    n_items = parts[0].n_items
+    candidates = (n_items - np.bincount(rows, minlength=len(queries.target))).astype(np.int32)
+
+    def ranks(place: int) -> Ranks | NanScores:
+        if nan[place].any():
+            return NanScores(np.flatnonzero(nan[place]).tolist(), place)
+        above, equal, above_masked, equal_masked = counts[:, place]
+        return Ranks(
+            above=above,
+            equal=equal,
+            above_masked=above_masked,
+            equal_masked=equal_masked,
+            n_candidates_masked=candidates,
+            n_items=n_items,
+            top=best[place] if best.shape[-1] else None,
+        )
+
+    return [ranks(place) for place in range(len(nan))]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    history: Tensor
+    """[B, L]"""
+    target: Tensor
+    """[B], column of each target."""
+    span: tuple[int, int]
+    """Smallest and largest column among them, on the host."""
+    seen_rows: Tensor
+    """[M], row in the batch of each (user, item) met before, without repeats or targets."""
+    seen_items: Tensor
+    """[M], its column."""
+
+
+@dataclass(frozen=True)
+class _Counts:
+    counts: Tensor
+    """[4, S, B] int32: above, equal, above masked, equal masked."""
+    nan: Tensor
+    """[S, B] bool"""
+    top: Tensor
+    """[S, B, K] int32"""
+    n_items: int
+
+
+def _history(queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    """(row, item) of everything that masking removes: each item once, and never the target."""
+    rows = np.repeat(np.arange(len(queries.target)), np.diff(queries.seen_offsets))
+    items = np.asarray(queries.seen_items)
+    base = int(items.max(initial=0)) + 1
+    pairs = np.unique(rows * base + items)
+    rows, items = np.divmod(pairs, base)
+    kept = items != np.asarray(queries.target)[rows]
+    return rows[kept], items[kept]
+
+
+def _batches(
+    queries: Queries,
+    rows: np.ndarray,
+    items: np.ndarray,
+    size: int,
+    device: torch.device | str,
+) -> Iterator[_Batch]:
+    """Batches of queries on the device, in order."""
+    for start in range(0, len(queries.target), size):
+        part = slice(start, start + size)
+        target = queries.target[part] - 1
+        seen = slice(*np.searchsorted(rows, [start, start + size]))
+        yield _Batch(
+            history=torch.as_tensor(queries.history[part], device=device),
+            target=torch.as_tensor(target, device=device),
+            span=(int(target.min()), int(target.max())),
+            seen_rows=torch.as_tensor(rows[seen] - start, device=device),
+            seen_items=torch.as_tensor(items[seen] - 1, device=device),
+        )
+
+
+def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
+    """Counts of one batch, scores [S, B, N]. Waits for the device only to see if a tie crosses the
+    end of a top list."""
+    if scores.ndim != 3 or scores.shape[1] != len(batch.target):
+        raise ValueError(
+            f"scores have shape {list(scores.shape)}, expected [models, {len(batch.target)}, items]"
+        )
+    seeds, users, n_items = scores.shape
+    if batch.span[0] < 0 or batch.span[1] >= n_items:
+        raise ValueError(f"a target lies outside the items 1..{n_items} that are scored")
+    target = scores.gather(2, batch.target.expand(seeds, users)[..., None])
+    above = torch.count_nonzero(scores > target, dim=2)
+    equal = torch.count_nonzero(scores == target, dim=2) - 1
+
+    seen = scores[:, batch.seen_rows, batch.seen_items]
+    reference = target[:, batch.seen_rows, 0]
+    zeros = torch.zeros_like(above)
+    seen_above = zeros.index_add(1, batch.seen_rows, (seen > reference).long())
+    seen_equal = zeros.index_add(1, batch.seen_rows, (seen == reference).long())
+    return _Counts(
+        counts=torch.stack([above, equal, above - seen_above, equal - seen_equal]).int(),
+        nan=torch.isnan(scores).any(dim=2),
+        top=_top(scores, min(top, n_items)),
+        n_items=n_items,
+    )
+
+
+def _top(scores: Tensor, k: int) -> Tensor:
+    """Ids of the k best items of every row, [S, B, k] int32: by score, ties by smaller id.
+
+    `torch.topk` promises no order among ties. Rows where a tie crosses the end of the list are
+    sorted whole; elsewhere putting the list itself in order is enough.
+    """
+    n_items = scores.shape[-1]
+    if k == 0:
+        return scores.new_empty((*scores.shape[:-1], 0), dtype=torch.int32)
+    values, columns = scores.topk(min(k + 1, n_items), dim=-1)
+    by_id = columns[..., :k].sort(dim=-1).values
+    order = scores.gather(-1, by_id).sort(dim=-1, descending=True, stable=True).indices
+    best = by_id.gather(-1, order)
+    if k < n_items:
+        crossing = values[..., k - 1] == values[..., k]
+        if bool(crossing.any()):
+            whole = scores[crossing].sort(dim=-1, descending=True, stable=True).indices
+            best[crossing] = whole[:, :k]
+    return (best + 1).int()

@@ -1,0 +1,69 @@
+"""Files: checksums, locks, and writes that a crash cannot leave half done.
+
+The one place where the harness writes, locks and replaces files; single files are written by
+`rankaudit.files`, which works alone.
+"""
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+
+import rankaudit.files
+from rankaudit.files import sync
+
+_ADVICE = "choose another folder (for datasets, option --data or environment variable FINDREC_DATA)"
+writing = partial(rankaudit.files.writing, advice=_ADVICE)
+atomic_file = partial(rankaudit.files.atomic_file, advice=_ADVICE)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or none. Raises InputError where the folder is read-only or full."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place, whole, when the block ends."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            fresh, old = Path(scratch) / "new", Path(scratch) / "old"
+            fresh.mkdir()
+            yield fresh
+            for file in fresh.iterdir():
+                sync(file)
+            if path.exists():
+                path.rename(old)
+            fresh.rename(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` alone, among processes and threads; it stays when the lock is let
+    go, which the system does for a process that dies.
+
+    A file system that refuses locks, as some network ones do, is used without: every write is
+    atomic, so what two writers at once can cost is work done twice. Raises InputError where the
+    folder cannot be written.
+    """
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    lock = FileLock(path, poll_interval=0.01, is_singleton=False)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(lock)
+        yield

@@ -1,0 +1,199 @@
+"""A table ready to print: text and marks in places, and nothing left to compute.
+
+`tables.py` makes sheets from cells; `writers.py` and `site.py` put them on paper, terminal and
+screen. Every number in every format comes through `number` or `change`.
+
+Glossary
+    document   one table: blocks, and notes under it
+    block   one grid of it, usually a dataset's
+    row     a row of a block
+    entry   one place: our number, the printed one, their difference, and the marks
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Sign = Literal["star", "apart", "best", "next", "budget", "partial", "stale"]
+
+SIGNS: dict[Sign, str] = {
+    "star": "*",
+    "apart": "★",
+    "best": "◆",
+    "next": "◇",
+    "budget": "†",
+    "partial": "‡",
+    "stale": "§",
+}
+
+MEANING: dict[Sign, str] = {
+    "star": "by the paper's rule: differs from the best other row, paired t-test over seeds, "
+    "p < 0.05.",
+    "apart": "corrected rule: best, and told from every other row by the crossed bootstrap over "
+    "users and seeds, after Holm within the table.",
+    "best": "corrected rule: best, or not to be told from the best.",
+    "next": "corrected rule: best of the rest.",
+    "budget": "budget: ended by its budget, not by a plateau, in at least one seed; takes no part "
+    "in bold, order or stars.",
+    "partial": "fewer seeds than asked for are finished; takes no part in bold, order or stars.",
+    "stale": "stale: made with other code, settings or data than the present ones.",
+}
+
+
+class ValueKey(NamedTuple):
+    """Names of a cell in the long CSV."""
+
+    table: str
+    row: str
+    column: str
+    dataset: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of a table."""
+
+    text: str
+    spread: str = ""
+    """sd over seeds"""
+    paper: str = ""
+    difference: str = ""
+    """Relative, ours against the printed number; empty where the grade allows none."""
+    bold: bool = False
+    underline: bool = False
+    """Both by the paper's rule."""
+    signs: tuple[Sign, ...] = ()
+    key: ValueKey | None = None
+
+    @property
+    def marks(self) -> str:
+        return "".join(SIGNS[sign] for sign in self.signs)
+
+    @property
+    def ours(self) -> str:
+        """Our number with its spread, without marks."""
+        return f"{self.text} ± {self.spread}" if self.spread else self.text
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a block."""
+
+    label: str
+    entries: tuple[Entry, ...]
+    heading: str = ""
+    """Of the group that begins with this line."""
+    rule: bool = False
+    """Whether a rule stands above it."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One grid; `headings` are those of the entries, `row_heading` that of the labels."""
+
+    title: str
+    row_heading: str
+    headings: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...] = ()
+    detail: bool = False
+    """Whether it is background that a reader may skip (folded away where that is possible)."""
+
+    def has_paper(self, column: int) -> bool:
+        return any(row.entries[column].paper for row in self.rows)
+
+    def has_difference(self, column: int) -> bool:
+        return any(row.entries[column].difference for row in self.rows)
+
+    def has_spread(self, column: int) -> bool:
+        return any(row.entries[column].spread for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A table."""
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Runs that are missing, failed, stale or damaged."""
+
+    def signs(self) -> tuple[Sign, ...]:
+        """Those that occur, in the order of the legend."""
+        seen = {
+            sign
+            for block in self.blocks
+            for row in block.rows
+            for entry in row.entries
+            for sign in entry.signs
+        }
+        return tuple(sign for sign in SIGNS if sign in seen)
+
+    def legend(self) -> list[tuple[str, str]]:
+        """(mark, meaning) of every mark that occurs."""
+        rows = [(SIGNS[sign], MEANING[sign]) for sign in self.signs()]
+        entries = [e for block in self.blocks for row in block.rows for e in row.entries]
+        if any(entry.bold for entry in entries):
+            meaning = "best and second best by mean (the paper's rule); controls take no part."
+            rows.insert(0, ("bold, underline", meaning))
+        return rows
+
+
+def number(value: float, digits: int = 4) -> str:
+    """As the long CSV holds it (six significant digits), rounded to `digits` decimals; "" for NaN.
+
+    Rounding what the CSV holds, and not what it was rounded from, makes every printed number a
+    function of the CSV.
+    """
+    return "" if math.isnan(value) else signed(f"{float(f'{value:.6g}'):.{digits}f}")
+
+
+def change(ours: float, other: float, digits: int = 1) -> str:
+    """Relative difference in per cent, "+1.2 %"; "" where either is NaN or the other zero."""
+    ours, other = float(f"{ours:.6g}"), float(f"{other:.6g}")
+    if math.isnan(ours) or math.isnan(other) or other == 0:
+        return ""
+    return percent(ours / other - 1, digits)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A signed fraction in per cent, "−3.4 %"; "" for NaN."""
+    return "" if math.isnan(value) else signed(f"{100 * value:+.{digits}f}\u00a0%")
+
+
+def p_value(value: float) -> str:
+    """ "0.032", "< 0.001"; "" for NaN."""
+    if math.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separated by a thin space."""
+    return f"{value:,.0f}".replace(",", "\u2009")
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def size(count: int | None) -> str:
+    """Bytes for people: 312 MiB, 1.4 GiB; "" where unknown."""
+    if count is None:
+        return ""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def signed(text: str) -> str:
+    """With a true minus sign, and without one before a zero."""
+    if text.startswith("-") and not text.strip("-0.%\u00a0"):
+        return text[1:]
+    return text.replace("-", "−", 1) if text.startswith("-") else text

@@ -1,0 +1,288 @@
+"""Figure 2: what the alignment does to real states, before and after training.
+
+The paper's figure 2 is a drawing. Here FindRec is trained for some hundred steps on a dataset that
+has both modalities; shown are the states of its text and its image stream at the same positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch.nn.functional import layer_norm
+
+from benchmark.data.bundle import load_bundle
+from benchmark.data.content import Bundle
+from benchmark.data.sequences import Queries, leave_one_out
+from benchmark.files import atomic_file
+from benchmark.plan import OWN_MODEL, spec_of
+from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
+from benchmark.runs.identity import hashes
+from benchmark.settings.registry import Profile
+from benchmark.settings.resolve import resolve
+from benchmark.train.engine import Progress, train
+from findrec.model import FindRec
+from findrec.recommender import Batch
+
+FloatArray = npt.NDArray[np.float64]
+
+STEPS = 150
+"""At most; the figure shows the direction, not the plateau."""
+POSITIONS = 400
+LINKS = 12
+"""Pairs that the figure joins by a line."""
+
+
+@dataclass(frozen=True)
+class States:
+    """States of both streams at the same n positions, after LayerNorm without affine, as IICM
+    compares them (section 2.2)."""
+
+    text: FloatArray
+    """[n, D]"""
+    image: FloatArray
+    """[n, D]"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One model before and after training."""
+
+    before: States
+    after: States
+    gates: FloatArray
+    """[H, K]: mean gate of every expert in every head after training; each row sums to 1."""
+    steps: int
+
+
+def kept(
+    dataset: str, profile: Profile, cache: Path, *, data: Path | None = None
+) -> Snapshot | None:
+    """What an earlier call of `snapshot` left in `cache` (an npz), if it was made with the present
+    settings, code and data."""
+    if not cache.is_file():
+        return None
+    return _read(cache, _made_with(dataset, profile, load_bundle(dataset, root=data)))
+
+
+def snapshot(
+    dataset: str,
+    profile: Profile,
+    cache: Path,
+    *,
+    data: Path | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Snapshot:
+    """Train FindRec (seed 0) and look at it, or read what is `kept` in `cache`.
+
+    Raises ValueError for a dataset that lacks a modality.
+    """
+    found = kept(dataset, profile, cache, data=data)
+    if found is not None:
+        return found
+    bundle = load_bundle(dataset, root=data)
+    resolved = resolve(OWN_MODEL, dataset, profile)
+    catalogue = bundle.catalogue()
+    if catalogue.text is None or catalogue.image is None:
+        raise ValueError(f"{dataset} has not both modalities; figure 2 needs text and image")
+    sequences = leave_one_out(bundle, resolved.config.max_length)
+    if profile.max_users is not None:
+        sequences = sequences.first_users(profile.max_users)
+
+    def build() -> FindRec:
+        return FindRec(resolved.config, catalogue)
+
+    settings = resolved.training
+    assert settings is not None
+    steps = min(settings.steps, STEPS)
+    trained = train(
+        build,
+        settings.model_copy(update={"steps": steps}),
+        sequences.train,
+        sequences.validation,
+        [0],
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        watch=watch,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # as the engine initialises seed 0
+        model = build().eval()
+    before, _ = look_at(model, sequences.validation)
+    own = {name.removeprefix("model."): p[0].cpu() for name, p in trained.parameters.items()}
+    model.load_state_dict(own, strict=False)
+    after, gates = look_at(model, sequences.validation)
+    seen = Snapshot(before, after, gates, trained.curves[0].best_step)
+    _write(cache, seen, _made_with(dataset, profile, bundle))
+    return seen
+
+
+@torch.no_grad()
+def look_at(model: FindRec, queries: Queries) -> tuple[States, FloatArray]:
+    """The streams' states at the last position of the first users whose item there has both
+    modalities, at most `POSITIONS`; and the mean gates [H, K] over all valid positions."""
+    items = torch.as_tensor(queries.history[:POSITIONS])
+    batch = Batch(items, torch.arange(len(items)), torch.zeros(2, dtype=torch.int64))
+    last = (items > 0).sum(1) - 1
+    row = torch.arange(len(items))
+    present = torch.ones(len(items), dtype=torch.bool)
+    states = {}
+    streams = {}
+    for name in ("text", "image"):
+        project = model.features[name]
+        streams[name] = model.streams[name](project(items), batch)
+        z = streams[name][row, last]
+        present &= project.has(items)[row, last]  # type: ignore[operator]
+        states[name] = layer_norm(z, z.shape[-1:]).double()
+    routed = model.attention(streams["image"], streams["text"], batch)
+    _, gates = model.routing(routed, batch)
+    use = gates[items > 0].mean(0) if gates is not None else torch.ones(model.config.heads, 1)
+    text, image = (states[name][present].numpy() for name in ("text", "image"))
+    return States(text, image), use.double().numpy()
+
+
+# ---------------------------------------------------------------- kernel
+
+
+def squared_distances(x: FloatArray, y: FloatArray) -> FloatArray:
+    """[n, m] from x [n, D] and y [m, D]"""
+    gap = (x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T
+    return np.asarray(np.maximum(gap, 0.0))
+
+
+def kernel_values(states: States) -> tuple[FloatArray, FloatArray]:
+    """(paired [n], unpaired [n * (n - 1)]) values of K of eq. 1, sigma^2 the median of the squared
+    distances over the unpaired text and image states, as FindRec has it."""
+    squared = squared_distances(states.image, states.text)
+    off = ~np.eye(len(squared), dtype=bool)
+    kernel = np.exp(-squared / (2 * np.median(squared[off])))
+    return np.diag(kernel).copy(), kernel[off]
+
+
+def principal_plane(states: States) -> tuple[FloatArray, FloatArray, float]:
+    """(text [n, 2], image [n, 2], share of variance) in the first two principal components of both
+    modalities together. Signs are fixed: each component's largest loading is positive."""
+    both = np.concatenate([states.text, states.image])
+    centred = both - both.mean(0)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2] * np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(1)])[:, None]
+    share = float((singular[:2] ** 2).sum() / (singular**2).sum())
+    flat = centred @ axes.T
+    return flat[: len(states.text)], flat[len(states.text) :], share
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def draw_alignment(seen: Snapshot, dataset: str) -> Figure:
+    """Left and middle: both streams in their principal plane, with kernel contours of either.
+    Right: the kernel over pairs of one position against pairs of different ones."""
+    drawn = figure(TWO_COLUMNS, 2.75)
+    axes = drawn.subplots(1, 3, gridspec_kw={"width_ratios": [1, 1, 0.95]})
+    _plane(axes[0], seen.before, f"{dataset}, before training")
+    _plane(axes[1], seen.after, f"after {seen.steps} steps")
+    legend = drawn.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=7
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    _distributions(axes[2], seen)
+    return drawn
+
+
+def _plane(axes: Axes, states: States, title: str) -> None:
+    text, image, share = principal_plane(states)
+    both = np.concatenate([text, image])
+    low, high = both.min(0), both.max(0)
+    margin = 0.18 * (high - low)
+    x = np.linspace(low[0] - margin[0], high[0] + margin[0], 90)
+    y = np.linspace(low[1] - margin[1], high[1] + margin[1], 90)
+    grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    for points, colour, marker, line, label in (
+        (text, TEXT_COLOUR, "o", "solid", "text states"),
+        (image, IMAGE_COLOUR, "^", "dashed", "image states"),
+    ):
+        squared = squared_distances(points, points)
+        h = np.median(squared[squared > 0]) / np.log(len(points) + 1)
+        field = np.exp(-squared_distances(grid, points) / h).mean(1).reshape(90, 90)
+        levels = field.max() * np.array([0.15, 0.4, 0.7])
+        axes.contour(x, y, field, levels, colors=colour, linewidths=0.8, linestyles=line)
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=6,
+            marker=marker,
+            color=colour,
+            alpha=0.35,
+            lw=0,
+            label=label,
+        )
+    for at in np.linspace(0, len(text) - 1, LINKS).astype(int):
+        pair = np.stack([text[at], image[at]])
+        joined = "the two states of one position" if at == 0 else None
+        axes.plot(*pair.T, color=QUIET, lw=0.6, alpha=0.8, label=joined)
+    axes.set_title(title)
+    axes.set(xticks=[], yticks=[], xlabel=f"2 components, {100 * share:.0f} % of variance")
+    axes.grid(False)
+
+
+def _distributions(axes: Axes, seen: Snapshot) -> None:
+    edges = np.linspace(0, 1, 26)
+    for at, (states, label) in enumerate([(seen.before, "before"), (seen.after, "after")]):
+        paired, unpaired = kernel_values(states)
+        colour = (QUIET, "#AA4499")[at]
+        style: dict[str, Any] = {
+            "bins": edges,
+            "density": True,
+            "histtype": "step",
+            "color": colour,
+        }
+        axes.hist(paired, **style, lw=1.4, label=f"{label}, one position: {paired.mean():.2f}")
+        axes.hist(
+            unpaired,
+            **style,
+            lw=0.9,
+            ls=(0, (3, 1.5)),
+            label=f"{label}, others: {unpaired.mean():.2f}",
+        )
+    axes.set_title("Kernel K and its mean")
+    axes.set(xlabel="K(image, text), eq. 1", ylabel="density")
+    top = axes.get_ylim()[1]
+    axes.set_ylim(0, 1.55 * top)
+    axes.legend(loc="upper left", fontsize=6.5)
+
+
+# ---------------------------------------------------------------- cache
+
+
+def _made_with(dataset: str, profile: Profile, bundle: Bundle) -> str:
+    spec = spec_of(OWN_MODEL, dataset, profile)
+    return repr((hashes(spec, bundle.meta.data_hash), STEPS, POSITIONS))
+
+
+def _read(cache: Path, made_with: str) -> Snapshot | None:
+    with np.load(cache, allow_pickle=False) as stored:
+        if str(stored["made_with"]) != made_with:
+            return None
+        before = States(stored["before_text"], stored["before_image"])
+        after = States(stored["after_text"], stored["after_image"])
+        return Snapshot(before, after, stored["gates"], int(stored["steps"]))
+
+
+def _write(cache: Path, seen: Snapshot, made_with: str) -> None:
+    with atomic_file(cache) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(
+            handle,
+            before_text=seen.before.text,
+            before_image=seen.before.image,
+            after_text=seen.after.text,
+            after_image=seen.after.image,
+            gates=seen.gates,
+            steps=np.asarray(seen.steps),
+            made_with=np.asarray(made_with),
+        )

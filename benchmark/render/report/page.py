@@ -1,0 +1,249 @@
+"""The report: one folder of HTML that works from file:// without a network.
+
+report/index.html     summary
+report/tables.html    every table; a click on a number shows where it comes from
+report/figures.html   every figure
+report/audit.html     findings of the audit, where there is one
+report/claims.html    the paper's statements
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from benchmark.analyse.statistics import RULES
+from benchmark.files import atomic_folder
+from benchmark.paper import load_claims
+from benchmark.plan import OWN_MODEL, experiments
+from benchmark.render.document import ValueKey, number, percent
+from benchmark.render.figures.style import look
+from benchmark.render.notes import GRADES, DatasetNote, dataset_note
+from benchmark.render.report.provenance import Provenance, cell_id
+from benchmark.render.selection import Selection, read_selection
+from benchmark.render.tables.build import TABLES, BuiltTable, build_table
+from benchmark.render.tables.definitions import category
+from benchmark.runs.runset import RunSet
+from benchmark.settings.registry import Profile
+from rankaudit.findings import AuditReport
+
+ASSETS = Path(__file__).parent / "assets"
+
+CAPTIONS = {
+    "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
+    "fig2": "Text and image states of one model before and after training, with kernel contours.",
+    "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
+    "curves": "Every hyperparameter; bands are 95 % intervals, open points the paper's numbers.",
+    "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
+    "curves-terms": "How experts are used and how the alignment goes while FindRec trains.",
+    "curves-experts": "Mean gate of every expert in every head, after training (figure 2's model).",
+    "curves-users": "Who gains and who loses against the best other method.",
+    "curves-cost": "Quality against the time of training; bars span the seeds.",
+    "curves-improvement": "Chance that FindRec serves a random user better than another method.",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One method in the summary's picture of NDCG@10; lengths are shares of the widest."""
+
+    method: str
+    text: str
+    share: float
+    low: float
+    high: float
+    paper: float
+    colour: str
+    control: bool
+    cell: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One dataset in the summary."""
+
+    note: DatasetNote
+    bars: tuple[Bar, ...]
+    sentence: str
+
+
+def write_report(
+    profile: Profile,
+    out: Path,
+    runs: RunSet,
+    *,
+    audit: Path | None = None,
+    data: Path | None = None,
+    as_stored: bool = False,
+    reuse_stale: bool = False,
+) -> Path:
+    """Write `out`/report from `runs`, the figures already drawn under `out`, and the
+    audit in the folder `audit`; returns the path of its first page.
+
+    A table that was rendered under `out` shows the datasets, rows and seeds that it was rendered
+    with; others the profile's. as_stored: take runs as they are, whatever made them (results
+    from elsewhere); otherwise stale ones are shown only in tables that were rendered with them, or
+    in all where `reuse_stale` asks for it.
+    Raises InputError where `out` cannot be written.
+    """
+    whole = Selection(seeds=tuple(range(profile.seeds)), data=data, reuse_stale=reuse_stale)
+    provenance = Provenance()
+    tables = []
+    for name in TABLES:
+        rendered = out / "tables" / f"{name}.json"
+        selection = read_selection(rendered) if rendered.is_file() else whole
+        selection = selection.model_copy(
+            update={
+                "data": data or selection.data,
+                "reuse_stale": reuse_stale or selection.reuse_stale,
+            }
+        )
+        table = build_table(
+            name,
+            selection.planned([name], profile, runs, as_stored=as_stored),
+            profile,
+            root=runs.root,
+            datasets=selection.datasets,
+            reuse_stale=selection.reuse_stale,
+            data=selection.data,
+        )
+        provenance.add(table)
+        tables.append(table)
+    figures = _figures(out / "figures")
+    findings = None
+    if audit is not None and (audit / "audit.json").is_file():
+        text = (audit / "audit.json").read_text(encoding="utf-8")
+        findings = AuditReport.model_validate_json(text)
+    performance = next(table for table in tables if table.document.name == "table2")
+    context: dict[str, Any] = {
+        "profile": profile,
+        "tables": tables,
+        "figures": figures,
+        "audit": findings,
+        "claims": load_claims().claims,
+        "standings": _standings(performance, profile, data),
+        "runs": _count_runs(whole, profile, runs, as_stored),
+        "rules": RULES,
+        "captions": CAPTIONS,
+    }
+    pages = ["index", "tables", "figures", *(["audit"] if findings is not None else []), "claims"]
+    report = out / "report"
+    with atomic_folder(report) as folder:
+        for page in pages:
+            template = _environment().get_template(f"{page}.html")
+            html = template.render(
+                **context, page=page, pages=pages, provenance=_json(provenance.data())
+            )
+            (folder / f"{page}.html").write_text(html, encoding="utf-8")
+        shutil.copyfile(ASSETS / "report.css", folder / "report.css")
+        shutil.copyfile(ASSETS / "report.js", folder / "report.js")
+        for name in figures:
+            for suffix in ("svg", "pdf"):
+                shutil.copyfile(out / "figures" / f"{name}.{suffix}", folder / f"{name}.{suffix}")
+    return report / "index.html"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("benchmark.render.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell_id"] = cell_id
+    environment.filters["sortable"] = _sortable
+    return environment
+
+
+def _figures(folder: Path) -> list[str]:
+    """Names of the pictures that are there, in the order of the captions."""
+    return [name for name in CAPTIONS if (folder / f"{name}.svg").is_file()]
+
+
+def _count_runs(
+    whole: Selection, profile: Profile, runs: RunSet, as_stored: bool
+) -> tuple[int, int]:
+    """(finished, planned) over all tables and figures; stale runs are not finished ones."""
+    planned = whole.planned(list(experiments()), profile, runs, as_stored=as_stored)
+    states = [state for p in planned for state in p.states.values()]
+    return states.count("complete"), len(states)
+
+
+def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[Standing]:
+    """NDCG@10 of every row of Table 2, and how FindRec stands."""
+    metric = RULES.metric
+    cells = {
+        ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
+        for r in table.cells.to_dict("records")
+    }
+    lines = {
+        r["dataset"]: r
+        for r in table.comparisons.to_dict("records")
+        if r["row"] == OWN_MODEL and not r["column"] and r["metric"] == metric
+    }
+    found = []
+    for dataset in dict.fromkeys(cell_spec.run_key.dataset for cell_spec in table.cell_specs):
+        shown = []
+        for cell_spec in table.cell_specs:
+            if cell_spec.run_key.dataset == dataset and cell_spec.run_key.variant == "base":
+                key = ValueKey("2", *cell_spec.key, metric)
+                shown.append((cell_spec, key, cells[key]))
+        values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
+        widest = max((v for v in values if v == v), default=1.0) * 1.02
+        bars = [
+            Bar(
+                method=cell_spec.row,
+                text=number(c["mean"]) or "no runs",
+                share=_share(c["mean"], widest),
+                low=_share(c["ci_low"], widest),
+                high=_share(c["ci_high"], widest),
+                paper=_share(c["paper"], widest),
+                colour=look(cell_spec.row).colour,
+                control=category(cell_spec.run_key) == "control",
+                cell=cell_id(key),
+            )
+            for cell_spec, key, c in shown
+        ]
+        note = dataset_note(dataset, profile, data)
+        found.append(Standing(note, tuple(bars), _sentence(lines.get(dataset), note)))
+    return found
+
+
+def _sentence(line: dict[Any, Any] | None, note: DatasetNote) -> str:
+    if line is None:
+        return (
+            f"{OWN_MODEL} cannot be compared here yet: its runs, or all others', are missing or "
+            "were ended by their budget."
+        )
+    interval = ""
+    if line["low"] == line["low"]:
+        interval = f" (95 % interval {percent(line['low'])} to {percent(line['high'])})"
+    text = (
+        f"{OWN_MODEL} against the best other row, {line['versus']}: "
+        f"{percent(line['difference'])} in {RULES.metric}{interval}."
+    )
+    if line["note"]:
+        return f"{text} Inconclusive: {line['note']}."
+    return f"{text} Claim of superiority: {line['verdict']} ({GRADES[note.grade]})."
+
+
+def _share(value: float, widest: float) -> float:
+    return round(100 * value / widest, 2) if value == value else 0.0
+
+
+def _sortable(text: str) -> str:
+    """What the script sorts a cell by: its number, else its text."""
+    plain = text.replace("−", "-").replace("\u2009", "").removesuffix("%").strip()
+    try:
+        return repr(float(plain))
+    except ValueError:
+        return text
+
+
+def _json(value: Any) -> str:
+    """JSON that may stand in a script element: no "</" can end it early."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")

@@ -1,0 +1,136 @@
+"""Where each number of the report comes from: its runs, seed by seed, and what they were made with.
+
+Plain data for the report's script: `cells` by the id that a table's cell carries, `specs` by the
+spec's key, so that settings stand once however many cells they are behind.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.analyse.cells import CellSpec
+from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.render.document import ValueKey, number
+from benchmark.render.tables.build import BuiltTable
+from benchmark.runs.schema import RunResult
+
+
+def cell_id(key: ValueKey) -> str:
+    """The id of a cell on the page."""
+    return "|".join(key)
+
+
+class Provenance:
+    """Collects cells and specs from tables."""
+
+    def __init__(self) -> None:
+        self.cells: dict[str, dict[str, Any]] = {}
+        self.specs: dict[str, dict[str, Any]] = {}
+
+    def add(self, table: BuiltTable) -> None:
+        """Every cell of a table; those without runs say so."""
+        by_key = {cell_spec.key: cell_spec for cell_spec in table.cell_specs}
+        for r in table.cells.to_dict("records"):
+            key = ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
+            cell: dict[str, Any] = {
+                "title": " · ".join(part for part in (key.row, key.column) if part),
+                "where": f"{key.metric} on {key.dataset}",
+                "mean": number(r["mean"]) or "no value",
+                "sd": number(r["sd"]),
+                "interval": _interval(r["ci_low"], r["ci_high"]),
+                "paper": number(r["paper"]),
+                "grade": r["grade"],
+                "status": r["status"],
+            }
+            cell_spec = next((s for p, s in by_key.items() if p == key[1:4]), None)
+            if cell_spec is None:
+                cell["source"] = "counted from the bundle"
+            else:
+                split = "validation" if key.table.endswith("-validation") else "test"
+                shown = table.shown[cell_spec.run_key]
+                cell["spec"] = self._spec(cell_spec, shown)
+                cell["split"] = split
+                cell["values"] = _values(cell_spec, shown, key.metric, split)
+            self.cells[cell_id(key)] = cell
+
+    def _spec(self, cell_spec: CellSpec, shown: Sequence[RunResult]) -> str:
+        """The name under which the settings and seeds stand; added where they are new."""
+        name = _name(cell_spec, shown)
+        if name not in self.specs:
+            record = shown[0].record if shown else None
+            spec = record.spec if record is not None else cell_spec.spec
+            made = {}
+            if record is not None:
+                environment = record.environment
+                made = {
+                    "device": environment.device,
+                    "scan backend": environment.scan_backend,
+                    "threads": environment.threads,
+                    "python": environment.python,
+                    "packages": ", ".join(f"{k} {v}" for k, v in environment.packages.items()),
+                    "code hash": record.hashes.code,
+                    "config hash": record.hashes.config,
+                    "data hash": record.hashes.data,
+                    "started": record.started.isoformat(timespec="seconds"),
+                }
+            training = spec.training if spec is not None else None
+            self.specs[name] = {
+                "implementation": spec.implementation if spec is not None else "not known",
+                "made": made,
+                "config": _flat(spec.config if spec is not None else {}),
+                "training": _flat(training.model_dump() if training is not None else {}),
+                "protocol": _flat(spec.protocol.model_dump() if spec is not None else {}),
+                "seeds": [
+                    {
+                        "seed": run.record.seed,
+                        "steps": run.record.steps,
+                        "best": run.record.best_step,
+                        "end": "plateau" if run.record.plateau else "budget",
+                        "seconds": round(run.record.timings.training, 1),
+                    }
+                    for run in shown
+                ],
+            }
+        return name
+
+    def data(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"metrics": list(PAPER_METRICS), "cells": self.cells, "specs": self.specs}
+
+
+def _values(cell_spec: CellSpec, shown: Sequence[RunResult], metric: str, split: str) -> list[str]:
+    """The metric of every seed that is shown."""
+    found = []
+    for run in shown:
+        ranks = run.test if split == "test" else run.validation
+        assert ranks is not None
+        assert run.length is not None
+        values = per_user(ranks, metric)
+        if cell_spec.bucket is not None:
+            values = values[cell_spec.bucket.holds(run.length)]
+        found.append(number(float(np.mean(values))) if len(values) else "no users")
+    return found
+
+
+def _name(cell_spec: CellSpec, shown: Sequence[RunResult]) -> str:
+    """Tables may show other seeds of one spec."""
+    seeds = ", ".join(str(run.record.seed) for run in shown) or "none"
+    return f"{cell_spec.run_key}, seeds {seeds}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{number(low)} to {number(high)}"
+
+
+def _flat(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, _text(value)) for name, value in settings.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(map(_text, value))
+    return "yes" if value is True else "no" if value is False else str(value)

@@ -1,0 +1,232 @@
+"""Sheets as Markdown, LaTeX and on the terminal."""
+
+import re
+from collections.abc import Iterable
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from benchmark.render.document import Block, Document, Entry, TableRow
+
+# ---------------------------------------------------------------- Markdown
+
+
+def to_markdown(document: Document) -> str:
+    """GitHub's Markdown; background blocks are folded."""
+    parts = [f"# {document.title}", ""]
+    for block in document.blocks:
+        if block.detail:
+            parts += ["<details>", f"<summary>{block.title}</summary>", ""]
+        elif block.title:
+            parts += [f"## {block.title}", ""]
+        parts += [*_markdown_grid(block), ""]
+        parts += [f"{_escaped(note)}\n" for note in block.notes]
+        if block.detail:
+            parts += ["</details>", ""]
+    parts += [f"- {mark}: {_escaped(meaning)}" for mark, meaning in document.legend()]
+    parts += [f"- {_escaped(note)}" for note in document.notes]
+    if document.problems:
+        parts += ["", "Runs that are not in the numbers, or only with a mark:", ""]
+        parts += [f"- {_escaped(problem)}" for problem in document.problems]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _markdown_grid(block: Block) -> list[str]:
+    headings, align = [block.row_heading], [":--"]
+    for at, heading in enumerate(block.headings):
+        extra = ["paper"] * block.has_paper(at) + ["Δ"] * block.has_difference(at)
+        headings += [heading, *extra]
+        align += ["--:"] * (1 + len(extra))
+    rows = [headings, align]
+    width = len(headings)
+    for row in block.rows:
+        if row.heading:
+            rows.append([f"*{row.heading}*", *[""] * (width - 1)])
+        cells = [_escaped(row.label)]
+        for at, entry in enumerate(row.entries):
+            cells.append(_markdown_entry(entry))
+            cells += [entry.paper] * block.has_paper(at)
+            cells += [entry.difference] * block.has_difference(at)
+        rows.append(cells)
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _markdown_entry(entry: Entry) -> str:
+    text = _escaped(entry.text)
+    if entry.bold:
+        text = f"**{text}**"
+    if entry.underline:
+        text = f"<u>{text}</u>"
+    spread = f" ± {entry.spread}" if entry.spread else ""
+    return f"{text}{spread}{entry.marks.replace('*', chr(92) + '*')}"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([|*<_])", r"\\\1", text)
+
+
+# ---------------------------------------------------------------- LaTeX
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": "$-$",
+    "–": "--",
+    "±": r"$\pm$",
+    "λ": r"$\lambda$",
+    "Δ": r"$\Delta$",
+    "×": r"$\times$",
+    "\u2009": r"\,",
+    "\u00a0": r"\,",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "§": r"$^\S$",
+    "*": r"$^{*}$",
+    "★": r"$^\bigstar$",
+    "◆": r"$^\blacklozenge$",
+    "◇": r"$^\lozenge$",
+}
+
+
+def to_latex(document: Document) -> str:
+    """One `table*` a block, with booktabs and amssymb; notes in the caption's own paragraph."""
+    parts = ["% \\usepackage{booktabs,amssymb}"]
+    for block in document.blocks:
+        columns, headings = "l", [_latex(block.row_heading)]
+        for at, heading in enumerate(block.headings):
+            extra = ["paper"] * block.has_paper(at) + [r"$\Delta$"] * block.has_difference(at)
+            columns += "r" * (1 + len(extra))
+            headings += [_latex(heading), *extra]
+        title = f"{document.title}. {block.title}" if block.title else document.title
+        parts += [
+            r"\begin{table*}",
+            r"\centering\small",
+            f"\\caption{{{_latex(title)}}}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(headings) + r" \\",
+            r"\midrule",
+            *_latex_lines(block, len(columns)),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(f"\\par {_latex(note)}" for note in block.notes),
+            r"\end{table*}",
+            "",
+        ]
+    notes = [f"{mark}: {meaning}" for mark, meaning in document.legend()]
+    notes += [*document.notes, *document.problems]
+    parts += [r"\begin{itemize}\small"] * bool(notes)
+    parts += [f"\\item {_latex(note)}" for note in notes]
+    parts += [r"\end{itemize}"] * bool(notes)
+    return "\n".join(parts) + "\n"
+
+
+def _latex_lines(block: Block, width: int) -> Iterable[str]:
+    for index, row in enumerate(block.rows):
+        if index and (row.rule or row.heading):
+            yield r"\midrule"
+        if row.heading:
+            yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{_latex(row.heading)}}}}} \\\\"
+        cells = [_latex(row.label)]
+        for at, entry in enumerate(row.entries):
+            cells.append(_latex_entry(entry))
+            cells += [_latex(entry.paper)] * block.has_paper(at)
+            cells += [_latex(entry.difference)] * block.has_difference(at)
+        yield " & ".join(cells) + r" \\"
+
+
+def _latex_entry(entry: Entry) -> str:
+    text = _latex(entry.text)
+    if entry.bold:
+        text = f"\\textbf{{{text}}}"
+    if entry.underline:
+        text = f"\\underline{{{text}}}"
+    spread = f" {{\\scriptsize $\\pm$ {entry.spread}}}" if entry.spread else ""
+    return f"{text}{spread}{_latex(entry.marks)}"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+# ---------------------------------------------------------------- terminal
+
+
+def to_terminal(document: Document) -> Group:
+    """For 80 columns and more: under each of our numbers the paper's with the difference."""
+    parts: list[RichTable | Text | Padding] = [Text(document.title, style="bold")]
+    for block in document.blocks:
+        if not block.detail:
+            parts.append(_rich_grid(block))
+            parts += [Padding(Text(note), (0, 1)) for note in block.notes]
+    notes = [Text(f"{mark}  {meaning}", style="dim") for mark, meaning in document.legend()]
+    notes += [Text(note, style="dim") for note in document.notes]
+    notes += [Text(problem, style="red") for problem in document.problems[:8]]
+    if len(document.problems) > 8:
+        notes.append(Text(f"and {len(document.problems) - 8} more; see the written table", "red"))
+    return Group(*parts, *(Padding(note, (0, 1)) for note in notes))
+
+
+def _rich_grid(block: Block) -> RichTable:
+    table = RichTable(
+        title=block.title or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        pad_edge=False,
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column(block.row_heading)  # labels wrap before numbers are cut
+    for heading in block.headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index, row in enumerate(block.rows):
+        if index and row.rule and not row.heading:
+            table.add_section()
+        if row.heading:
+            if index:
+                table.add_row()
+            table.add_row(Text(row.heading, style="italic dim"))
+        label = Text(row.label)
+        if any(entry.bold for entry in row.entries):
+            label.stylize("bold")
+        table.add_row(label, *(_rich_entry(entry) for entry in row.entries))
+        if _has_second(row):
+            second = Text("  paper", style="dim")
+            table.add_row(second, *(_rich_second(entry) for entry in row.entries))
+    return table
+
+
+def _has_second(row: TableRow) -> bool:
+    return any(entry.paper for entry in row.entries)
+
+
+def _rich_entry(entry: Entry) -> Text:
+    if not entry.spread and not entry.key:
+        return Text(entry.text)
+    style = " ".join(["bold"] * entry.bold + ["underline"] * entry.underline)
+    known = entry.text[:1].isdigit()
+    text = Text(entry.text, style=style if known else "dim")
+    if entry.spread:
+        text.append(f" ±{entry.spread.removeprefix('0')}", style="not bold not underline dim")
+    return text.append(entry.marks, style="not underline cyan")
+
+
+def _rich_second(entry: Entry) -> Text:
+    text = Text(entry.paper, style="dim")
+    if entry.difference:
+        better = entry.difference.startswith("+")
+        text.append(f" {entry.difference}", style="green not dim" if better else "yellow not dim")
+    return text

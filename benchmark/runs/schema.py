@@ -1,0 +1,162 @@
+"""What is kept of a run: its spec, its ranks, and the record of how it came to be.
+
+Plain data without torch, so that tables render from stored runs alone. Written by
+`benchmark/evaluate/ranking.py` and `benchmark/run.py`, kept on disk by `benchmark/runs/store.py`.
+"""
+
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from typing import Literal
+
+from pydantic import Field
+
+from benchmark.runs.ranks import IntArray, Ranks
+from benchmark.runs.spec import Frozen, RunSpec
+
+SCHEMA_VERSION = 1
+"""Raised by any change after which an older reader would misunderstand a record."""
+
+RECORDED_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "numba",
+    "pandas",
+    "triton",
+    "mamba-ssm",
+    "causal-conv1d",
+    "transformers",
+)
+
+
+class Hashes(Frozen):
+    """What a run depends on besides its seed (see `benchmark/runs/identity.py`)."""
+
+    config: str
+    code: str
+    data: str
+    files: dict[str, str] = Field(default_factory=dict)
+    """Path -> hash of every file that `code` is over, so that a stale run can name what changed."""
+    spec: RunSpec | None = Field(None, exclude=True, repr=False)
+    """What `config` is over, where the hashes are of a run that would be made now; a record has it
+    beside them."""
+
+    def differing(self, other: "Hashes") -> tuple[str, ...]:
+        """Names of the parts in which two differ: why a stored run is stale."""
+        return tuple(
+            part
+            for part in ("config", "code", "data")
+            if getattr(self, part) != getattr(other, part)
+        )
+
+
+class Environment(Frozen):
+    """Where a run was made."""
+
+    python: str
+    platform: str
+    device: str
+    """"cpu" or the accelerator's name."""
+    scan_backend: str
+    threads: int
+    packages: dict[str, str]
+
+    @classmethod
+    def current(cls, *, device: str, scan_backend: str, threads: int) -> "Environment":
+        """This process, with the versions of the packages that can change a number."""
+        return cls(
+            python=platform.python_version(),
+            platform=f"{platform.system()}-{platform.machine()}",
+            device=device,
+            scan_backend=scan_backend,
+            threads=threads,
+            packages=_package_versions(),
+        )
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+class Curves(Frozen):
+    """Training as it went, at the steps that were logged."""
+
+    loss_steps: list[int] = Field(default_factory=list)
+    losses: dict[str, list[float]] = Field(default_factory=dict)
+    """Name of a term -> its value at each of `loss_steps`."""
+    validation_steps: list[int] = Field(default_factory=list)
+    validation: list[float] = Field(default_factory=list)
+    """NDCG@10 at each of `validation_steps`, full ranking."""
+
+
+class Timings(Frozen):
+    """Seconds. A stack's time is shared evenly by its seeds."""
+
+    training: float = 0.0
+    evaluation: float = 0.0
+
+
+class RunRecord(Frozen):
+    """How one run came to be and how it ended; stored as JSON beside the ranks."""
+
+    schema_version: int = SCHEMA_VERSION
+    spec: RunSpec
+    seed: int
+    hashes: Hashes
+    identity: str
+    """Hash of the hashes and the seed: `benchmark.runs.identity.identity`."""
+    status: Literal["ok", "failed"]
+    message: str = ""
+    """Why a run failed; empty for one that did not."""
+    plateau: bool = False
+    """Whether the run ended by patience with its best step in the first 70 % of its steps."""
+    best_step: int = 0
+    steps: int = 0
+    targets_seen: int = 0
+    parameters: int = 0
+    """Trainable numbers of one seed's model."""
+    curves: Curves = Curves()
+    timings: Timings = Timings()
+    peak_memory: int | None = None
+    """Bytes, of the whole process or device; None where it was not measured."""
+    environment: Environment
+    started: datetime
+    rules: str = ""
+    """Hash of the statistical rules in force when the run was made."""
+    arrays_sha256: str | None = None
+    """SHA-256 of the npz beside the record; set by the store, None for a failed run."""
+    sha256: str = ""
+    """SHA-256 of the record's other fields; set by the store."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One seed's outcome. A failed run has a record alone, a trial no ranks of the test split."""
+
+    record: RunRecord
+    validation: Ranks | None = None
+    test: Ranks | None = None
+    length: IntArray | None = None
+    """[U] int32: the user's full sequence length after filtering, so that length buckets need no
+    bundle."""
+
+    def __post_init__(self) -> None:
+        trial = self.record.spec.protocol.trial
+        if trial and self.test is not None:
+            raise ValueError("a trial has no ranks of the test split: settings are chosen with it")
+        needed = (self.validation, self.length, *(() if trial else (self.test,)))
+        if self.record.status == "ok" and any(part is None for part in needed):
+            raise ValueError(
+                "a finished run needs the ranks of both splits (a trial, of validation) and the "
+                "users' lengths"
+            )
+        if self.record.status == "failed" and not self.record.message:
+            raise ValueError("a failed run needs a message that says why")

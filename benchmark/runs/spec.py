@@ -1,0 +1,130 @@
+"""One run's settings, whole and typed: what is trained on what, how, and how it is evaluated.
+
+Plain data without torch: the settings resolve to it, the core trains from it, a stored record holds
+it.
+"""
+
+import os
+import re
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.errors import InputError
+
+FeatureUse = Literal["real", "permuted", "none"]
+"""Whether a method is fed its features as they are, permuted among the items, or not at all."""
+
+
+class Frozen(BaseModel):
+    """Frozen, and strict about fields that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Training(Frozen):
+    """How a method is trained. What has no default here, every profile says."""
+
+    lr: float = Field(gt=0)
+    """Learning rate of AdamW, at its highest."""
+    weight_decay: float = Field(0.01, ge=0)
+    batch_size: int = Field(ge=1)
+    """Windows in a step."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the budget over which the rate rises linearly."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """The same in steps; overrides `warmup`."""
+    clip: float | None = Field(1.0, gt=0)
+    """Largest norm of a seed's gradient; None clips nothing."""
+    steps: int = Field(ge=1)
+    """Budget in optimiser steps."""
+    eval_every: int = Field(ge=1)
+    """Steps between two evaluations on validation."""
+    patience: int = Field(ge=1)
+    """Evaluations without a better one that end a run."""
+    min_steps: int = Field(0, ge=0)
+    """Steps before which no run ends: attention has to find a position's neighbours first, and
+    until it does, validation stays where popularity would have it."""
+
+
+class Protocol(Frozen):
+    """What is fed, how it is split, and what is ranked."""
+
+    split: Literal["leave-one-out"] = "leave-one-out"
+    max_length: int = Field(ge=1)
+    """L, the window: so many last items of a user are seen at most."""
+    stride: int = Field(ge=1)
+    """Items between the starts of two windows of a user who is longer than the window."""
+    prefixes: bool = False
+    """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
+    max_users: int | None = Field(None, ge=1)
+    """Keep so many first users alone, for tests; None keeps all."""
+    features: FeatureUse = "real"
+    control: bool = False
+    """Whether the class is a control, which is fitted once and not trained."""
+    trial: bool = False
+    """Whether it is a trial of the tuning: ranked on validation and never on test."""
+
+
+class RunKey(NamedTuple):
+    """Names that a spec goes by; its folder on disk."""
+
+    profile: str
+    dataset: str
+    model: str
+    variant: str
+
+    def __str__(self) -> str:
+        variant = "" if self.variant == "base" else f" [{self.variant}]"
+        return f"{self.model}{variant} on {self.dataset} ({self.profile})"
+
+
+class RunSpec(Frozen):
+    """One method on one dataset in one variant, with every setting resolved; seeds are its runs."""
+
+    dataset: str
+    model: str
+    """Name in the registry, as tables print it."""
+    variant: str = "base"
+    """"base", a named variant, or a swept value such as "lambda=0.01"."""
+    profile: str
+    implementation: str
+    """Class of the model, "baselines.sasrec:SASRec"."""
+    modalities: tuple[str, ...] = ()
+    """Modalities that the method is fed where the dataset has them."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the model's config dataclass, all of them."""
+    training: Training | None = None
+    """None for a control."""
+    protocol: Protocol
+
+    @property
+    def key(self) -> RunKey:
+        return RunKey(self.profile, self.dataset, self.model, self.variant)
+
+    def with_protocol(self, **changes: Any) -> "RunSpec":
+        """The same spec with other protocol settings. Raises pydantic's ValidationError."""
+        return RunSpec.model_validate(
+            self.model_dump() | {"protocol": self.protocol.model_dump() | changes}
+        )
+
+    def with_training(self, **changes: Any) -> "RunSpec":
+        """The same spec with other training settings. Raises pydantic's ValidationError, and
+        ValueError for a control, which is not trained."""
+        if self.training is None:
+            raise ValueError(f"{self.key} is a control: it has no training settings to change")
+        return RunSpec.model_validate(
+            self.model_dump() | {"training": self.training.model_dump() | changes}
+        )
+
+
+def slug(name: str) -> str:
+    """A file name for a registry name, dataset or variant: "SASRec (MM)" -> "sasrec-mm".
+
+    Raises InputError where nothing printable is left.
+    """
+    text = re.sub(r"[^a-z0-9._=]+", "-", name.lower()).strip("-.")
+    if not text or os.sep in text:
+        raise InputError(f"the name {name!r} has no letter or digit to make a folder's name from")
+    return text

@@ -1,0 +1,335 @@
+"""Results on disk: one npz of ranks and one json record for every (dataset, model, variant, seed).
+
+Layout, under the store's root (`runs/` for fresh results, `results/reference/` for committed ones):
+
+    <profile>/<dataset>/<model>/<variant>/seed-<k>.npz   ranks of both splits (a trial's: of
+                                                         validation), users' lengths
+    <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
+
+A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
+npz's SHA-256 and its own: whatever moment a process is killed at and whatever byte changes later, a
+run reads as complete only if it is whole. Writers of one store take turns by a lock file, `.lock`,
+which the system frees when a process dies. A failed run has a json alone.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.errors import InputError
+from benchmark.files import locked, write_bytes, writing
+from benchmark.runs.identity import why_stale
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
+from benchmark.runs.spec import RunKey, slug
+
+Status = Literal["complete", "failed", "stale", "damaged", "missing"]
+
+_Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run as it lies on disk."""
+
+    path: Path
+    """Of the json."""
+    status: Status
+    problem: str = ""
+    """Why the status is not "complete"; names the file where one is damaged."""
+    result: RunResult | None = None
+    """None where it is missing or damaged."""
+
+    @property
+    def record(self) -> RunRecord | None:
+        return None if self.result is None else self.result.record
+
+    def against(self, hashes: Hashes | None) -> "Stored":
+        """The same; "stale" if it is finished and was made with other settings, code or data."""
+        if hashes is None or self.record is None or self.record.status != "ok":
+            return self
+        reason = why_stale(self.record, hashes)
+        return replace(self, status="stale", problem=reason) if reason else self
+
+
+class DamagedRun(InputError):
+    """A stored run that cannot be trusted; it is treated as missing and computed again."""
+
+
+class Store:
+    """Runs under one folder. Several processes may write and read it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._lock = self.root / ".lock"
+
+    def path(self, key: RunKey, seed: int) -> Path:
+        """Where the run's json lies; its npz has the same name."""
+        return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
+
+    def write(self, result: RunResult) -> Path:
+        """Put one finished or failed run in place, over whatever stood there.
+
+        Raises InputError if the folder cannot be written or is full, or if the run of another spec
+        whose name gives the same file name stands there.
+        """
+        record = result.record
+        path = self.path(record.spec.key, record.seed)
+        arrays = _pack(result) if record.status == "ok" else None
+        digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
+        text = _text(record.model_copy(update={"arrays_sha256": digest}))
+        with writing(path.parent), locked(self._lock):
+            self._refuse_clash(path, record.spec.key)
+            for leftover in path.parent.glob(".seed-*"):
+                leftover.unlink()
+            if arrays is not None:
+                write_bytes(path.with_suffix(".npz"), arrays)
+            write_bytes(path, text)
+            if arrays is None:
+                path.with_suffix(".npz").unlink(missing_ok=True)
+        return path
+
+    def read(self, key: RunKey, seed: int) -> RunResult:
+        """A stored run, verified. Raises DamagedRun naming the file, KeyError if there is none."""
+        path = self.path(key, seed)
+        if not path.is_file():
+            raise KeyError(f"no run of {key}, seed {seed}, in {self.root}")
+        result = self._read(path)
+        if result.record.spec.key != key or result.record.seed != seed:
+            raise DamagedRun(
+                f"{path}: holds {result.record.spec.key}, seed {result.record.seed}, not {key}, "
+                f"seed {seed}; delete it to compute the run again"
+            )
+        return result
+
+    def status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
+        """How the run stands. With `hashes` a finished run made by other settings, code or data is
+        stale; without, that is not asked (results from elsewhere)."""
+        path = self.path(key, seed)
+        try:
+            result = self.read(key, seed)
+        except KeyError as error:
+            return Stored(path, "missing", str(error.args[0]))
+        except DamagedRun as error:
+            return Stored(path, "damaged", str(error))
+        return _stored(path, result).against(hashes)
+
+    def paths(self) -> list[Path]:
+        """The json files of all runs under the root, sorted."""
+        return sorted(self.root.rglob("seed-*.json"))
+
+    def at(self, path: Path) -> Stored:
+        """How the run whose json lies at `path` stands; damaged if another run's lies there."""
+        try:
+            result = self._read(path)
+        except DamagedRun as error:
+            return Stored(path, "damaged", str(error))
+        record = result.record
+        if self.path(record.spec.key, record.seed) == path:
+            return _stored(path, result)
+        problem = f"{path}: holds {record.spec.key}, seed {record.seed}; it was moved here"
+        return Stored(path, "damaged", problem)
+
+    def scan(self) -> Iterator[Stored]:
+        """Every run under the root, in the order of its path; damaged ones are named."""
+        return map(self.at, self.paths())
+
+    def _read(self, path: Path) -> RunResult:
+        """A run, verified; once more when no writer is at work if one may have come between its two
+        files. A folder that cannot be locked because it cannot be written has no writer."""
+        try:
+            return _read(path)
+        except DamagedRun:
+            with contextlib.ExitStack() as held:
+                with contextlib.suppress(InputError):
+                    held.enter_context(locked(self._lock))
+                return _read(path)
+
+    def _refuse_clash(self, path: Path, key: RunKey) -> None:
+        """Two names with one file name must not overwrite each other's runs."""
+        with contextlib.suppress(DamagedRun, FileNotFoundError):
+            stored = _record(path, path.read_bytes()).spec.key
+            if stored != key:
+                raise InputError(
+                    f"{path} holds {stored}, whose name gives the same file name as {key}; "
+                    "rename one of them"
+                )
+
+
+def promote(
+    source: Store, target: Store, *, keep_top: bool = False, profile: str | None = None
+) -> dict[Path, Literal["added", "replaced", "unchanged"]]:
+    """Put finished runs of `source` among the references in `target`; path -> what was done.
+
+    The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for.
+    Failed runs and trials are no references and are passed over. Raises InputError, before anything
+    is written, if a run is damaged or if there is nothing to promote.
+    """
+    damaged: list[str] = []
+    finished: list[RunRecord] = []
+    for run in source.scan():
+        record = run.record
+        if record is None:
+            damaged.append(run.problem)
+        elif profile in (None, record.spec.profile) and (
+            record.status == "ok" and not record.spec.protocol.trial
+        ):
+            finished.append(record)
+    if damaged:
+        raise InputError("nothing was promoted: " + "; ".join(damaged))
+    if not finished:
+        raise InputError(f"no finished run in {source.root} to promote")
+    done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
+    for record in finished:
+        key, seed = record.spec.key, record.seed
+        result = source.read(key, seed)
+        if not keep_top:
+            result = without_top(result)
+        there = target.status(key, seed)
+        digest = hashlib.sha256(_pack(result)).hexdigest()
+        same = {"arrays_sha256": digest, "sha256": there.record.sha256 if there.record else ""}
+        if there.record == record.model_copy(update=same):
+            done[there.path] = "unchanged"
+            continue
+        done[target.write(result)] = "added" if there.status == "missing" else "replaced"
+    return done
+
+
+def without_top(result: RunResult) -> RunResult:
+    """The same run without its top lists."""
+    return replace(
+        result,
+        validation=None if result.validation is None else replace(result.validation, top=None),
+        test=None if result.test is None else replace(result.test, top=None),
+    )
+
+
+def _stored(path: Path, result: RunResult) -> Stored:
+    failed = result.record.status == "failed"
+    return Stored(
+        path, "failed" if failed else "complete", result.record.message if failed else "", result
+    )
+
+
+# ---------------------------------------------------------------- arrays <-> bytes
+
+
+def _pack(result: RunResult) -> bytes:
+    """The npz's bytes: each array in the smallest unsigned type that holds it. Masked counts are
+    kept as what the history takes away, small numbers that compress well."""
+    if result.validation is None or result.length is None:
+        raise ValueError("only a finished run has arrays")
+    arrays = {"length": result.length}
+    for split in _splits(result.record):
+        ranks = result.validation if split == "validation" else result.test
+        assert ranks is not None  # RunResult sees to it
+        arrays |= {
+            f"{split}_items": np.asarray(ranks.n_items),
+            f"{split}_above": ranks.above,
+            f"{split}_equal": ranks.equal,
+            f"{split}_history_above": ranks.above - ranks.above_masked,
+            f"{split}_history_equal": ranks.equal - ranks.equal_masked,
+            f"{split}_history": ranks.n_items - ranks.n_candidates_masked,
+        }
+        if ranks.top is not None:
+            arrays[f"{split}_top"] = ranks.top
+    buffer = io.BytesIO()
+    small = {
+        name: array.astype(np.min_scalar_type(int(array.max(initial=0))))
+        for name, array in arrays.items()
+    }
+    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _splits(record: RunRecord) -> tuple[_Split, ...]:
+    """Those that a finished run of the spec has ranks of."""
+    return ("validation",) if record.spec.protocol.trial else ("validation", "test")
+
+
+def _unpack(data: bytes, record: RunRecord) -> RunResult:
+    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+        arrays = {name: npz[name].astype(np.int32) for name in npz.files}
+
+    def ranks(split: _Split) -> Ranks:
+        n_items = int(arrays[f"{split}_items"])
+        above, equal = arrays[f"{split}_above"], arrays[f"{split}_equal"]
+        return Ranks(
+            above=above,
+            equal=equal,
+            above_masked=above - arrays[f"{split}_history_above"],
+            equal_masked=equal - arrays[f"{split}_history_equal"],
+            n_candidates_masked=n_items - arrays[f"{split}_history"],
+            n_items=n_items,
+            top=arrays.get(f"{split}_top"),
+        )
+
+    splits = {split: ranks(split) for split in _splits(record)}
+    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"])
+
+
+# ---------------------------------------------------------------- files
+
+
+def _read(path: Path) -> RunResult:
+    """A run and its arrays, the hash checked."""
+    npz = path.with_suffix(".npz")
+    try:
+        record = _record(path, path.read_bytes())
+        if record.status == "failed":
+            return RunResult(record)
+        data = npz.read_bytes()
+    except OSError as error:
+        raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
+        raise DamagedRun(
+            f"{npz}: its SHA-256 is not the one that {path.name} records; the run has to be "
+            "computed again"
+        )
+    try:
+        return _unpack(data, record)
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
+
+
+def _text(record: RunRecord) -> bytes:
+    """The record's JSON with its own hash in it."""
+    fields = record.model_dump(mode="json", exclude={"sha256"})
+    return json.dumps(fields | {"sha256": _own_hash(fields)}, indent=1).encode()
+
+
+def _own_hash(fields: dict[str, Any]) -> str:
+    """Over the JSON as it was written, so that a later schema's new fields change no old hash."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _record(path: Path, data: bytes) -> RunRecord:
+    again = "the run has to be computed again"
+    try:
+        fields = json.loads(data)
+        own_hash = fields.pop("sha256")
+        version = fields["schema_version"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedRun(f"{path}: not a run's record; {again}") from error
+    if _own_hash(fields) != own_hash:
+        raise DamagedRun(f"{path}: changed since it was written (its SHA-256 differs); {again}")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written in schema {version}, newer than this program's {SCHEMA_VERSION}; "
+            "update the program"
+        )
+    try:
+        return RunRecord.model_validate(fields | {"sha256": own_hash})
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise DamagedRun(f"{path}: not a run's record ({what}); {again}") from error

@@ -1,0 +1,151 @@
+"""What the settings files hold: methods, profiles, and the layers of settings inside them.
+
+`configs/models/<slug>.yaml` is a method, one row of the tables: a model class with its settings.
+`configs/profiles/<name>.yaml` says how much is run. `resolve.py` makes one run's settings of their
+layers. Adding a model never edits this file.
+"""
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field
+
+from benchmark.errors import InputError, nearest
+from benchmark.yaml_files import FromFile, read_model, read_yaml
+from findrec.recommender import Modality
+
+T = TypeVar("T")
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+Category = Literal["id", "simple", "advanced", "ours", "control", "reading"]
+"""A reading is another way to read the paper's method; it is run by name alone."""
+
+
+class Settings(FromFile):
+    """One layer of settings: what it does not name stays as it was."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the model's config."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `Training`."""
+    protocol: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `Protocol`; `stride` as a share of the window."""
+
+
+class DatasetLayers(Settings):
+    """A layer, and further ones that hold on some datasets."""
+
+    datasets: dict[str, Settings] = Field(default_factory=dict)
+    """By dataset; they override what stands beside."""
+
+
+class ProfileLayers(DatasetLayers):
+    """A layer, and further ones that hold on some datasets or in some profiles."""
+
+    profiles: dict[str, DatasetLayers] = Field(default_factory=dict)
+    """By profile; they override what stands beside and, where they name the same field, `datasets`
+    of their own override `datasets` beside."""
+
+
+class Method(ProfileLayers):
+    """One row of the tables: `configs/models/<slug>.yaml`."""
+
+    name: str
+    class_path: str = Field(alias="class")
+    """`module:Class`"""
+    category: Category
+    source: str = ""
+    modalities: tuple[Modality, ...] = ()
+    """What the method is fed, where a dataset has it."""
+    cost: float = Field(0.1, gt=0)
+    """Milliseconds that a position of a training step takes on one core at width 64, the
+    evaluations between the steps included (measured on Beauty); padding counts as a position where
+    the model has a fixed length. For estimates alone."""
+    variants: dict[str, ProfileLayers] = Field(default_factory=dict)
+    """Named changes: ablations, swept values, readings."""
+
+    @property
+    def cls(self) -> type:
+        """The model's class. Raises InputError where `class` names none."""
+        module, _, name = self.class_path.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"{self.where('class') or 'a method'}: {self.name!r}: cannot load class "
+                f"{self.class_path!r} ({error}); write it as module:Class"
+            ) from error
+
+
+class Profile(DatasetLayers):
+    """How much is run: `configs/profiles/<name>.yaml`."""
+
+    name: str
+    title: str
+    seeds: int = Field(ge=1)
+    """Seeds 0 .. seeds - 1."""
+    feature_control_seeds: int | None = Field(None, ge=1)
+    """Seeds of the methods with permuted or without features; None is all of them."""
+    run_on: tuple[str, ...]
+    """The datasets that it runs on unless told otherwise."""
+    max_users: int | None = None
+    """Keep so many users alone; for tests."""
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """All methods by name, in the order in which tables show them.
+
+    Raises InputError, naming file and line, for a file that is no method, two files with one name,
+    and settings for a profile that does not exist.
+    """
+    found = [read_model(path, Method) for path in sorted((CONFIGS / "models").glob("*.yaml"))]
+    order = read_yaml(CONFIGS / "order.yaml").data
+    place = {name: at for at, name in enumerate(order)}
+    found.sort(key=lambda method: (place.get(method.name, len(place)), method.name))
+    by_name: dict[str, Method] = {}
+    for method in found:
+        if method.name in by_name:
+            raise InputError(
+                f"{method.where('name')}: the name {method.name!r} is taken by "
+                f"{by_name[method.name].where('name')}; choose another"
+            )
+        by_name[method.name] = method
+        blocks = [((), method), *((("variants", v), b) for v, b in method.variants.items())]
+        for keys, block in blocks:
+            for name in block.profiles.keys() - profiles().keys():
+                raise InputError(
+                    f"{method.where(*keys, 'profiles', name)}: no profile is called {name!r}"
+                    f"{nearest(name, profiles())}"
+                )
+    return by_name
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """All profiles by name."""
+    found = [read_model(path, Profile) for path in sorted((CONFIGS / "profiles").glob("*.yaml"))]
+    return {profile.name: profile for profile in found}
+
+
+def get_method(name: str) -> Method:
+    """The method of that name; InputError with the nearest name otherwise."""
+    return pick(name, methods(), "model")
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name; InputError with the nearest name otherwise."""
+    return pick(name, profiles(), "profile")
+
+
+def pick(name: str, options: Mapping[str, T], what: str) -> T:
+    """`options[name]`, or an InputError that offers the nearest name."""
+    if name in options:
+        return options[name]
+    raise InputError(f"unknown {what} {name!r}{nearest(name, options)}")

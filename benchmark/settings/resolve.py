@@ -1,0 +1,277 @@
+"""From the layers of settings to one run's settings, with the file and line that set each of them.
+
+A later layer overrides an earlier one field by field:
+
+    the classes' defaults
+    the method's own settings
+    the profile, then what it says for the dataset
+    what the method says for the profile, for the dataset, and for the dataset in that profile
+    what the variant says: at all, for the profile, for the dataset, for the dataset in that profile
+
+What a profile says of `model` reaches only models whose config has such a field.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from benchmark.errors import InputError, nearest
+from benchmark.runs.spec import Protocol, RunSpec, Training
+from benchmark.settings.registry import (
+    Method,
+    Profile,
+    ProfileLayers,
+    Settings,
+    get_method,
+    pick,
+)
+from benchmark.settings.sources import Source, dataclass_defaults, model_defaults
+from benchmark.yaml_files import FromFile, Location
+
+B = TypeVar("B", bound=BaseModel)
+
+Part = Literal["config", "training", "protocol"]
+"""Of a run spec."""
+
+STRIDE = 0.5
+"""Distance of the windows of users longer than the window, as a share of the window: every target
+has at least half a window of context. Layers set it as `protocol: {stride: ...}`."""
+
+BLOCKS: Mapping[Part, str] = {"config": "model", "training": "training", "protocol": "protocol"}
+"""What a layer calls the fields of each part."""
+
+DERIVED = ("max_length", "control", "trial", "max_users")
+"""Fields of the protocol that no layer sets."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """All settings of one (dataset, method, variant) under a profile, and where each comes from."""
+
+    method: Method
+    dataset: str
+    profile: str
+    variant: str
+    config: Any
+    """The class's own config dataclass."""
+    training: Training | None
+    """None for a control."""
+    protocol: Protocol
+    sources: Mapping[str, Source]
+    """By "config.dim", "training.lr", "protocol.stride"; every field of the three has one."""
+
+    @property
+    def spec(self) -> RunSpec:
+        """The settings as the plain data that a run is made from."""
+        return RunSpec(
+            dataset=self.dataset,
+            model=self.method.name,
+            variant=self.variant,
+            profile=self.profile,
+            implementation=self.method.class_path,
+            modalities=self.method.modalities,
+            config=dataclasses.asdict(self.config),
+            training=self.training,
+            protocol=self.protocol,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    label: str
+    settings: Settings
+    owner: FromFile
+    """The whole file that the layer is a part of."""
+    keys: tuple[str, ...]
+    """Where in the file it stands."""
+
+
+def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") -> Resolved:
+    """Merge all layers of settings for one method on one dataset.
+
+    Raises InputError, naming file and line, for an unknown method or variant, a setting that does
+    not exist, and a value that cannot be.
+    """
+    method = get_method(name)
+    where = f"settings of {name!r} on {dataset!r} ({variant})"
+    found, length = _merged(method, dataset, profile, variant, where)
+    if length is None:
+        raise InputError(
+            f"{profile.where() or where}: profile {profile.name!r} says no `max_length` in `model`"
+        )
+    found["protocol"] |= _derived(method, profile, length, found["protocol"]["stride"], where)
+    config = _config(method, found["config"], where)
+    training = (
+        None
+        if method.category == "control"
+        else _checked(Training, "training", found["training"], where)
+    )
+    protocol = _checked(Protocol, "protocol", found["protocol"], where)
+    used: dict[Part, Any] = {"config": config, "training": training, "protocol": protocol}
+    sources = {
+        # in the form that the class gave to the value
+        f"{part}.{key}": dataclasses.replace(source, value=getattr(used[part], key))
+        for part in found
+        if used[part] is not None
+        for key, source in found[part].items()
+    }
+    return Resolved(method, dataset, profile.name, variant, config, training, protocol, sources)
+
+
+def _merged(
+    method: Method, dataset: str, profile: Profile, variant: str, where: str
+) -> tuple[dict[Part, dict[str, Source]], Source | None]:
+    """The last word on every field; and on `max_length`, which the protocol of a method without
+    such a field takes from the profile."""
+    config_class = method.cls.Config  # type: ignore[attr-defined]
+    share = Source(STRIDE, "default", Location.of(Path(__file__), _line_of_stride()))
+    found: dict[Part, dict[str, Source]] = {
+        "config": dataclass_defaults(config_class),
+        "training": model_defaults(Training),
+        "protocol": model_defaults(Protocol) | {"stride": share},
+    }
+    known: dict[Part, set[str]] = {
+        "config": {field.name for field in dataclasses.fields(config_class)},
+        "training": set(Training.model_fields),
+        "protocol": set(Protocol.model_fields) - set(DERIVED),
+    }
+    for layer in _layers(method, dataset, profile, variant):
+        for part, block in BLOCKS.items():
+            for key, value in getattr(layer.settings, block).items():
+                location = layer.owner.where(*layer.keys, block, key)
+                for_all = layer.owner is profile and part == "config"
+                if key not in known[part] and not for_all:
+                    raise InputError(
+                        f"{location or where}: {method.name!r} sets {block} {key!r}, which "
+                        f"{method.class_path if part == 'config' else part} does not have"
+                        f"{nearest(key, sorted(known[part]))}"
+                    )
+                older = found[part].get(key)
+                found[part][key] = Source(value, layer.label, location, older)
+    length = found["config"].get("max_length")
+    found["config"] = {k: s for k, s in found["config"].items() if k in known["config"]}
+    return found, length
+
+
+def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Iterator[_Layer]:
+    """From the general to the particular."""
+    name, place = method.name, f"profile {profile.name}"
+    yield _Layer(name, method, method, ())
+    yield _Layer(place, profile, profile, ())
+    if dataset in profile.datasets:
+        yield _Layer(
+            f"{place} on {dataset}", profile.datasets[dataset], profile, ("datasets", dataset)
+        )
+    yield from _particular(name, method, method, (), dataset, profile.name)
+    if variant != "base":
+        change = pick(variant, method.variants, f"variant of {name}")
+        label, keys = f"{name} [{variant}]", ("variants", variant)
+        yield _Layer(label, change, method, keys)
+        yield from _particular(label, change, method, keys, dataset, profile.name)
+
+
+def _particular(
+    label: str,
+    block: ProfileLayers,
+    owner: Method,
+    keys: tuple[str, ...],
+    dataset: str,
+    profile: str,
+) -> Iterator[_Layer]:
+    """What a block says for this profile and this dataset alone."""
+    own = block.profiles.get(profile)
+    if own is not None:
+        yield _Layer(f"{label} in {profile}", own, owner, (*keys, "profiles", profile))
+    if dataset in block.datasets:
+        place = (*keys, "datasets", dataset)
+        yield _Layer(f"{label} on {dataset}", block.datasets[dataset], owner, place)
+    if own is not None and dataset in own.datasets:
+        place = (*keys, "profiles", profile, "datasets", dataset)
+        yield _Layer(f"{label} in {profile} on {dataset}", own.datasets[dataset], owner, place)
+
+
+def _derived(
+    method: Method, profile: Profile, length: Source, stride: Source, where: str
+) -> dict[str, Source]:
+    """Fields of the protocol that follow from other settings."""
+    for source in stride.chain():
+        if not (isinstance(source.value, int | float) and 0 < source.value <= 1):
+            raise InputError(
+                f"{source.location or where}: protocol.stride is {source.value!r}: it is a share "
+                "of the window, above 0 and at most 1"
+            )
+    found = {
+        "max_length": dataclasses.replace(length, derived="the model's max_length"),
+        "stride": _strides(stride, length.value),
+        "control": Source(
+            method.category == "control",
+            method.name,
+            method.where("category"),
+            derived=f"category {method.category}",
+        ),
+    }
+    if profile.max_users is not None:
+        found["max_users"] = Source(
+            profile.max_users,
+            f"profile {profile.name}",
+            profile.where("max_users"),
+            model_defaults(Protocol)["max_users"],
+        )
+    return found
+
+
+def _strides(share: Source, length: int) -> Source:
+    """Shares of the window as numbers of items."""
+    return dataclasses.replace(
+        share,
+        value=max(round(share.value * length), 1),
+        derived=f"{share.value} of max_length {length}",
+        overrode=None if share.overrode is None else _strides(share.overrode, length),
+    )
+
+
+# ---------------------------------------------------------------- values and their checks
+
+
+def _config(method: Method, sources: Mapping[str, Source], where: str) -> Any:
+    # YAML has lists where frozen configs have tuples
+    values = {
+        key: tuple(source.value) if isinstance(source.value, list) else source.value
+        for key, source in sources.items()
+    }
+    try:
+        return method.cls.Config(**values)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        named = [key for key in sources if re.search(rf"\b{key}\b", str(error))]
+        lines = "; ".join(f"{key} = {values[key]!r} ({_place(sources[key])})" for key in named)
+        raise InputError(f"{where}: {error}{f' [{lines}]' if lines else ''}") from error
+
+
+def _checked(kind: type[B], part: str, sources: Mapping[str, Source], where: str) -> B:
+    try:
+        return kind(**{key: source.value for key, source in sources.items()})
+    except ValidationError as error:
+        faults = []
+        for e in error.errors():
+            key = str(e["loc"][0]) if e["loc"] else ""
+            source = sources.get(key)
+            if source is None:
+                faults.append(f"{part}.{key}: no profile and no method sets it")
+            else:
+                faults.append(f"{_place(source)}: {part}.{key} is {source.value!r}: {e['msg']}")
+        raise InputError(f"{where}: {'; '.join(faults)}") from error
+
+
+def _place(source: Source) -> str:
+    return str(source.location or source.layer)
+
+
+@cache
+def _line_of_stride() -> int:
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    return 1 + lines.index(f"STRIDE = {STRIDE}")

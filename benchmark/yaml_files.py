@@ -1,0 +1,119 @@
+"""YAML files with the line of every value, so that an error and `explain` can name it."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, PrivateAttr, ValidationError
+
+from benchmark.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Files below it are named by their path from it."""
+
+Keys = tuple[str | int, ...]
+"""Keys and list indices that lead to a value, from the top of the file."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A line of a file; without a line, the file as a whole."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    @classmethod
+    def of(cls, path: Path, line: int | None = None) -> "Location":
+        """Of a path, which is shortened where it lies in the repository."""
+        path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        return cls(path.as_posix(), line)
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """What a YAML file holds, and where."""
+
+    path: Path
+    data: Any
+    lines: Mapping[Keys, int]
+
+    def where(self, *keys: str | int) -> Location:
+        """The line of a value's key; where the file has no such key, of the nearest one around."""
+        while keys and keys not in self.lines:
+            keys = keys[:-1]
+        return Location.of(self.path, self.lines.get(keys))
+
+
+class FromFile(BaseModel):
+    """A model that knows which file it was read from, if from any."""
+
+    _file: YamlFile | None = PrivateAttr(None)
+
+    def where(self, *keys: str | int) -> Location | None:
+        """The line of a value's key; None for a model that was not read from a file."""
+        return None if self._file is None else self._file.where(*keys)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a file. Raises InputError, naming file and line, for invalid YAML and repeated keys."""
+    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    try:
+        node = loader.get_single_node()
+        lines = {} if node is None else dict(_lines(loader, node, (), path))
+        data = None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        location = Location.of(path, None if mark is None else mark.line + 1)
+        problem = getattr(error, "problem", None) or error
+        raise InputError(f"{location}: not valid YAML ({problem}); mend the line") from error
+    finally:
+        loader.dispose()
+    return YamlFile(path, data, lines)
+
+
+def read_model(path: Path, kind: type[M]) -> M:
+    """A file as a pydantic model. Raises InputError naming the file and line of each fault."""
+    file = read_yaml(path)
+    try:
+        model = kind.model_validate(file.data)
+    except ValidationError as error:
+        faults = (
+            f"{file.where(*e['loc'])}: {'.'.join(map(str, e['loc']))}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise InputError("; ".join(faults)) from error
+    if isinstance(model, FromFile):
+        model._file = file
+    return model
+
+
+def _lines(
+    loader: yaml.SafeLoader, node: yaml.Node, keys: Keys, path: Path
+) -> Iterator[tuple[Keys, int]]:
+    """The line of every key and list entry below a node, counted from 1."""
+    if isinstance(node, yaml.SequenceNode):
+        for at, entry in enumerate(node.value):
+            yield (*keys, at), entry.start_mark.line + 1
+            yield from _lines(loader, entry, (*keys, at), path)
+    if isinstance(node, yaml.MappingNode):
+        first: dict[Hashable, int] = {}
+        for key_node, value in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # no key of ours is a list; construct_document refuses it
+            key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
+            if key in first:
+                raise InputError(
+                    f"{Location.of(path, line)}: {key!r} stands here a second time, after line "
+                    f"{first[key]}; delete one of the two"
+                )
+            first[key] = line
+            yield (*keys, key), line
+            yield from _lines(loader, value, (*keys, key), path)

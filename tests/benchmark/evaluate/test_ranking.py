@@ -1,0 +1,147 @@
+"""Ranks against a slow reading of their definition, and attacks on the evaluator."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
+from tests.benchmark.evaluate.queries import draw_queries, make_queries
+
+
+def scorer(table: torch.Tensor):
+    """A model that scores the users of a batch by the rows of a table [U, N], in order."""
+    position = 0
+
+    def score(history: torch.Tensor) -> torch.Tensor:
+        nonlocal position
+        rows = table[..., position : position + len(history), :]
+        position += len(history)
+        return rows
+
+    return score
+
+
+def by_definition(scores: np.ndarray, target: int, removed: set[int]) -> tuple[int, int, int]:
+    """above, equal and candidates, item by item."""
+    others = [i for i in range(1, len(scores) + 1) if i != target and i not in removed]
+    above = sum(scores[i - 1] > scores[target - 1] for i in others)
+    equal = sum(scores[i - 1] == scores[target - 1] for i in others)
+    return above, equal, len(others) + 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_counts_follow_their_definition(batch_size):
+    """Exact: scores from five values, so that ties are everywhere; histories repeat items and
+    contain the target."""
+    rng = np.random.default_rng(0)
+    queries = draw_queries(rng, users=23, items=40)
+    scores = rng.integers(0, 5, (23, 40)).astype(np.float32)
+    ranks = rank_targets(scorer(torch.from_numpy(scores)), queries, batch_size=batch_size)
+    for user, target in enumerate(queries.target):
+        part = slice(*queries.seen_offsets[user : user + 2])
+        history = set(queries.seen_items[part].tolist())
+        plain = by_definition(scores[user], target, set())
+        masked = by_definition(scores[user], target, history)
+        assert (ranks.above[user], ranks.equal[user], ranks.n_items) == plain
+        assert (
+            ranks.above_masked[user],
+            ranks.equal_masked[user],
+            ranks.n_candidates_masked[user],
+        ) == masked
+
+
+@pytest.mark.parametrize("values", [3, 10_000])
+def test_top_lists_are_sorted_by_score_then_id(values):
+    rng = np.random.default_rng(1)
+    queries = draw_queries(rng, users=31, items=60)
+    scores = rng.integers(0, values, (31, 60)).astype(np.float32)
+    ranks = rank_targets(scorer(torch.from_numpy(scores)), queries, top=10, batch_size=8)
+    for user in range(31):
+        expected = sorted(range(60), key=lambda i, user=user: (-scores[user, i], i))[:10]
+        assert (ranks.top[user] - 1).tolist() == expected
+        if queries.target[user] in ranks.top[user]:
+            place = ranks.top[user].tolist().index(queries.target[user])
+            assert ranks.above[user] <= place <= ranks.above[user] + ranks.equal[user]
+
+
+def test_top_list_is_cut_at_the_catalogue():
+    queries = make_queries([1], [[2]])
+    score = scorer(torch.tensor([[0.0, 2.0, 1.0]]))
+    assert rank_targets(score, queries, top=50).top.tolist() == [[2, 3, 1]]
+    assert rank_targets(lambda h: torch.zeros(1, 3), queries, top=0).top is None
+
+
+def test_target_met_before_is_still_ranked_when_masked():
+    queries = make_queries([2], [[2, 3, 2]])
+    ranks = rank_targets(lambda h: torch.tensor([[0.0, 1.0, 2.0, 3.0]]), queries)
+    assert (ranks.above[0], ranks.above_masked[0]) == (2, 1)
+    assert ranks.n_candidates_masked[0] == 3
+
+
+def test_constant_scores_earn_chance_and_no_more():
+    """A constant score ties all N items: HR@10 must be 10 / N exactly (1e-12 for rounding)."""
+    queries = draw_queries(np.random.default_rng(2), users=9, items=80)
+    ranks = rank_targets(lambda h: torch.zeros(len(h), 80), queries)
+    assert np.allclose(per_user(ranks, "HR@10"), 10 / 80, rtol=1e-12)
+    expected = sum(1 / np.log2(r + 1) for r in range(1, 11)) / 80
+    assert np.allclose(per_user(ranks, "NDCG@10"), expected, rtol=1e-12)
+
+
+def test_nan_names_the_user_and_spares_the_other_models():
+    queries = draw_queries(np.random.default_rng(3), users=10, items=20)
+    scores = torch.rand(2, 10, 20)
+    clean = scores[0].clone()
+    scores[1, 6, 3] = float("nan")
+    with pytest.raises(FloatingPointError, match="row 6"):
+        rank_targets(scorer(scores[1]), queries, batch_size=4)
+    healthy, diverged = rank_targets_stacked(scorer(scores), queries, batch_size=4)
+    assert isinstance(diverged, NanScores)
+    assert diverged.users == [6]
+    alone = rank_targets(scorer(clean), queries, batch_size=4)
+    assert np.array_equal(healthy.above, alone.above)
+
+
+def test_nan_at_the_target_alone_is_seen():
+    """The dangerous one: every comparison with a NaN is false, which would read as rank 1."""
+    queries = make_queries([2], [[1]])
+    with pytest.raises(FloatingPointError, match="row 0"):
+        rank_targets(lambda h: torch.tensor([[0.0, float("nan"), 1.0]]), queries)
+
+
+def test_infinities_are_ordered():
+    inf = float("inf")
+    queries = make_queries([1, 2], [[3], [3]])
+    ranks = rank_targets(lambda h: torch.tensor([[inf, inf, 0.0, -inf]] * 2), queries)
+    assert ranks.above.tolist() == [0, 0]
+    assert ranks.equal.tolist() == [1, 1]
+
+
+def test_stack_equals_models_alone():
+    rng = np.random.default_rng(4)
+    queries = draw_queries(rng, users=12, items=30)
+    scores = torch.from_numpy(rng.integers(0, 9, (3, 12, 30)).astype(np.float32))
+    stacked = rank_targets_stacked(scorer(scores), queries, batch_size=5)
+    for place, ranks in enumerate(stacked):
+        alone = rank_targets(scorer(scores[place]), queries, batch_size=5)
+        for field in ("above", "equal", "above_masked", "equal_masked", "top"):
+            assert np.array_equal(getattr(ranks, field), getattr(alone, field)), field
+
+
+def test_scores_beside_the_items_are_refused():
+    """Scores of a wrong shape, and targets that no column belongs to."""
+    queries = make_queries([3], [[1]])
+    with pytest.raises(ValueError, match="target lies outside"):
+        rank_targets(lambda h: torch.zeros(1, 2), queries)
+    with pytest.raises(ValueError, match="shape"):
+        rank_targets(lambda h: torch.zeros(2, 5), queries)
+    with pytest.raises(ValueError, match="empty"):
+        rank_targets(lambda h: torch.zeros(0, 5), make_queries([], []))
+
+
+def test_ranks_are_those_of_the_scored_matrix_in_float32():
+    """Scores one float32 step apart are no tie; equal ones are, however they were computed."""
+    step = np.nextafter(np.float32(1.0), np.float32(2.0))
+    queries = make_queries([1], [[4]])
+    ranks = rank_targets(lambda h: torch.tensor([[1.0, step, 1.0, 0.0]]), queries)
+    assert (ranks.above[0], ranks.equal[0]) == (1, 1)
