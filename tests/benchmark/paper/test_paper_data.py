@@ -124,7 +124,7 @@ def test_damaged_files_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ledger = tmp_path / "claims.yaml"
     ledger.write_text(text, encoding="utf-8")
     monkeypatch.setattr("benchmark.paper.CLAIMS", ledger)
-    with pytest.raises(InputError, match=r"no display_item 'table 10'"):
+    with pytest.raises(InputError, match=r"no display item 'table 10'"):
         load_claims()
 
 
