@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import RESULTS, DataOption, ProfileOption, console, default_profile
-from benchmark.data.bundle import default_root
+from benchmark.cli.options import (
+    RESULTS,
+    DataOption,
+    ProfileOption,
+    available_devices,
+    console,
+    default_profile,
+)
 from benchmark.data.config import dataset_names, unknown_dataset
-from benchmark.launch.local import devices
-from benchmark.plan import spec_of
+from benchmark.data.meta import default_root
 from benchmark.runs.spec import slug
 from benchmark.settings.explain import as_text, explanation
 from benchmark.settings.registry import get_method, get_profile, methods, pick, profiles
+from benchmark.settings.resolve import resolve
 
 app = typer.Typer()
 
@@ -29,7 +35,7 @@ def explain(
 ) -> None:
     """Every setting of a method on a dataset: value, file and line, what it overrode, tuning."""
     name = get_method(_known(method, methods())).name
-    chosen = get_profile(_known(profile or default_profile(devices(None)), profiles()))
+    chosen = get_profile(_known(profile or default_profile(available_devices(None)), profiles()))
     own = [path.parent.name for path in (data or default_root()).glob("*/bundle.json")]
     known = sorted({*dataset_names(), *own})
     found = _known(dataset, known)
@@ -39,8 +45,8 @@ def explain(
         variants = get_method(name).variants
         variant = _known(variant, variants)
         pick(variant, variants, f"variant of {name}")
-    spec = spec_of(name, found, chosen, variant)
-    text = as_text(explanation(spec, RESULTS / "tuning"))
+    resolved = resolve(name, found, chosen, variant)
+    text = as_text(explanation(resolved.spec, resolved.sources, RESULTS / "tuning"))
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

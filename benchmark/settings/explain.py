@@ -9,8 +9,6 @@ from typing import Any
 import yaml
 
 from benchmark.runs.spec import RunSpec, Training
-from benchmark.settings.registry import get_profile
-from benchmark.settings.resolve import resolve
 from benchmark.settings.sources import Source
 from benchmark.yaml_files import Location
 
@@ -22,21 +20,20 @@ VALIDATION = "validation_ndcg@10"
 """The log's column of what trials are chosen by; the fields of the grid stand before it."""
 
 
-def explanation(spec: RunSpec, logs: Path | None = None) -> dict[str, Any]:
+def explanation(
+    spec: RunSpec, sources: Mapping[str, Source], logs: Path | None = None
+) -> dict[str, Any]:
     """Every setting of a spec with where its value comes from, as plain data.
 
+    sources: of `resolve`, or of `sources_in_files` where the model is not to be loaded.
     logs: folder of the tuning logs, `<profile>.csv` (docs/tuning.md); None leaves them out.
 
     `fields` has, for each field, `part` (config, training or protocol), `name`, `value`, `set_by`,
     `file`, `line`, and `derived`, from what a computed value is made; `overrode`, the older values
     with the same entries, the newest first; `tuned`, the log's choice of a tuned field (`value`,
-    `file`, `line`, `validation`), else None; and, where the files say another value today than the
-    spec has, that value as `now`. `tuning` has the log's trials of this method on this dataset.
-
-    Raises InputError where the spec's method, profile or variant is no more.
+    `file`, `line`, `validation`), else None; and, where the sources have another value than the
+    spec, that value as `now`. `tuning` has the log's trials of this method on this dataset.
     """
-    resolved = resolve(spec.model, spec.dataset, get_profile(spec.profile), spec.variant)
-    today = resolved.spec.model_dump()
     tuning = None
     if logs is not None and spec.training is not None:
         tuning = _tuning(logs / f"{spec.profile}.csv", spec)
@@ -44,11 +41,11 @@ def explanation(spec: RunSpec, logs: Path | None = None) -> dict[str, Any]:
     fields = []
     for part in ("training", "config", "protocol"):
         for name, value in (spec.model_dump()[part] or {}).items():
-            source = resolved.sources.get(f"{part}.{name}")
+            source = sources.get(f"{part}.{name}")
             found = {"part": part, "name": name, "value": value, **_origin(source)}
             found["overrode"] = _overrode(source)
-            if source is not None and today[part][name] != value:
-                found["now"] = today[part][name]
+            if source is not None and _plain(source.value) != _plain(value):
+                found["now"] = source.value
             of_grid = "training" if name in Training.model_fields else "config"
             found["tuned"] = None
             if chosen is not None and tuning is not None and part == of_grid:
@@ -63,6 +60,11 @@ def explanation(spec: RunSpec, logs: Path | None = None) -> dict[str, Any]:
         "fields": fields,
         "tuning": tuning,
     }
+
+
+def _plain(value: Any) -> Any:
+    """YAML and JSON have lists where configs have tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _origin(source: Source | None) -> dict[str, Any]:
