@@ -239,7 +239,7 @@ class DisplayItem(_Strict):
 
 
 class Claims(_Strict):
-    """The paper's tables and figures by name ("table 2", "figure 3") and its claims in reading order."""
+    """The paper's tables and figures by name ("table 2", "figure 3"), and its claims in order."""
 
     display_items: dict[str, DisplayItem]
     claims: list[Claim]
