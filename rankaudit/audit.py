@@ -95,11 +95,15 @@ def _definitions(row: Row, protocol: Protocol, targets: str) -> list[Premise]:
 
 
 def audit_rows(
-    rows: Sequence[Row], source: str, progress: Callable[[str], None] = lambda _: None
+    rows: Sequence[Row],
+    source: str,
+    progress: Callable[[str], None] = lambda _: None,
+    power: bool = True,
 ) -> AuditReport:
     """Run every check that result rows alone allow.
 
-    progress: told now and then how far the audit has come.
+    progress: told now and then how far the audit has come. power: whether to work out the ranges
+    of cells and what a pass is worth, which takes most of the time.
     """
     samples = {}
     for dataset in dict.fromkeys(row.dataset for row in rows):
@@ -114,7 +118,7 @@ def audit_rows(
     failed = {(f.table, f.dataset, f.row) for f in feasible.findings}
     progress("ranges of cells")
     passed = [row for row in rows if (row.table, row.dataset, row.label) not in failed]
-    ranges, power = measure_power(passed)
+    ranges, worth = measure_power(passed) if power else ([], [])
     progress("other checks")
     report = assemble(
         source,
@@ -132,7 +136,7 @@ def audit_rows(
         update={
             "rows": [row.as_printed for row in rows],
             "ranges": ranges,
-            "power": power,
+            "power": worth,
         }
     )
 
@@ -141,13 +145,15 @@ def audit_csv(
     path: Path,
     defaults: Defaults = Defaults(),  # noqa: B008
     progress: Callable[[str], None] = lambda _: None,
+    power: bool = True,
 ) -> AuditReport:
     """Audit the result rows of a file (CSV, LaTeX or Markdown).
 
-    defaults: what holds for rows that do not say otherwise. Raises InputError if it is malformed.
+    defaults: what holds for rows that do not say otherwise. progress, power: as for `audit_rows`.
+    Raises InputError if the file is malformed.
     """
     reading = read_file(path, defaults)
-    report = audit_rows(reading.rows, path.name, progress)
+    report = audit_rows(reading.rows, path.name, progress, power)
     return report.model_copy(
         update={"read_as": reading.read_as, "skipped": [*reading.skipped, *report.skipped]}
     )
