@@ -16,7 +16,7 @@ from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
 from benchmark.train.order import BatchOrder
 from benchmark.train.stack import Stack
-from benchmark.train.step import losses
+from benchmark.train.step import seed_loss
 from findrec.recommender import Batch, Catalogue
 from tests.benchmark.train.synthetic import sequences
 
@@ -90,9 +90,9 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     task = make_task(stack.model, items, first, keys)
     rows = torch.arange(16)
     layout = torch.arange(16 * LENGTH).view(16, LENGTH)
-    fields = (task.items, task.user, task.position, task.targets, task.weights.double())
+    fields = {**vars(task), "weights": task.weights.double()}
     stacked, _ = stack.call(
-        losses, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
+        seed_loss, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
     )
     stacked.sum().backward()
     for at, seed in enumerate(stack.seeds):
