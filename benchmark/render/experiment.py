@@ -1,4 +1,4 @@
-"""Numbers -> Markdown, CSV, LaTeX, pictures, and the HTML report."""
+"""One experiment, a table or a figure, from stored runs to files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,12 @@ from rich.console import RenderableType
 from benchmark.errors import InputError, nearest
 from benchmark.files import atomic_file
 from benchmark.plan import Planned, experiments
-from benchmark.render.figures.draw import FIGURES, draw
+from benchmark.render.figures.draw import FIGURES, dataset_with_both, draw
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables.build import TABLES, build_table
 from benchmark.render.tables.writers import to_terminal
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
-
-__all__ = ["Rendered", "render"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,10 @@ def render(
     """
     if name not in (*TABLES, *FIGURES):
         raise InputError(f"nothing draws {name!r}{nearest(name, (*TABLES, *FIGURES))}")
-    if experiments()[name].models and not planned:
+    experiment = experiments()[name]
+    if experiment.models and not planned:
+        if experiment.both_modalities:
+            dataset_with_both(name, profile, selection)  # says so where there is none
         raise NotDrawn(f"none of the rows asked for stands in {name}")
     paths: list[Path] = []
     terminal = None
