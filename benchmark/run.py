@@ -158,7 +158,8 @@ def _result(
     )
     if outcome.failure:
         return RunResult(record)
-    return RunResult(record, outcome.validation, outcome.test, outcome.length)
+    artefacts = {"snapshot": outcome.snapshot} if outcome.snapshot else {}
+    return RunResult(record, outcome.validation, outcome.test, outcome.length, artefacts)
 
 
 def _course(outcome: Outcome) -> dict[str, object]:
