@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from benchmark.analyse.statistics import RULES_HASH
-from benchmark.core import Outcome, compute
+from benchmark.core import Outcome, apply_feature_control, builder, compute, split
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
+from benchmark.preflight import check_contract
 from benchmark.runs.checkpoint import CheckpointFile
 from benchmark.runs.code import code_of
 from benchmark.runs.identity import hashes, identity
@@ -85,6 +86,7 @@ def _watched(
 ) -> list[Outcome]:
     """The outcomes, if no module had a part in them that the code hash does not cover."""
     with ImportWatch(code_of(spec.implementation)) as imports:
+        _preflight(spec, bundle, parts)
         outcomes = _in_memory(spec, bundle, seeds, store, parts, device, watch)
         missing = imports.missing()
     if missing:
@@ -93,6 +95,21 @@ def _watched(
             "go unnoticed; import it by an import statement that names it"
         )
     return outcomes
+
+
+_PASSED: set[tuple[str, str, str]] = set()
+"""Hashes of what this process has checked; the seeds of a spec need it once."""
+
+
+def _preflight(spec: RunSpec, bundle: Bundle, parts: Hashes) -> None:
+    """Raises ContractBroken, before the first step, for a model that breaks the contract."""
+    checked = (parts.config, parts.code, parts.data)
+    if spec.training is None or checked in _PASSED:
+        return
+    build = builder(spec, apply_feature_control(bundle.catalogue(), spec))
+    windows = split(bundle, spec.protocol).train
+    check_contract(spec.model, build, windows, n_items=bundle.n_items)
+    _PASSED.add(checked)
 
 
 def _in_memory(
@@ -141,7 +158,8 @@ def _result(
     )
     if outcome.failure:
         return RunResult(record)
-    return RunResult(record, outcome.validation, outcome.test, outcome.length)
+    artefacts = {"snapshot": outcome.snapshot} if outcome.snapshot else {}
+    return RunResult(record, outcome.validation, outcome.test, outcome.length, artefacts)
 
 
 def _course(outcome: Outcome) -> dict[str, object]:

@@ -25,7 +25,7 @@ from scipy import stats
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
-from benchmark.runs.store import Store
+from benchmark.runs.runset import RunSet
 
 ALPHA = 0.01
 """Chance that a check of sound code fails, over all its specs."""
@@ -71,9 +71,9 @@ def check_means(
     ]
 
 
-def check_stores(
-    fresh: Store,
-    reference: Store,
+def check_runs(
+    fresh: RunSet,
+    reference: RunSet,
     *,
     profile: str,
     metric: str = RULES.metric,
@@ -160,15 +160,15 @@ def _check(
     return Check(name, outcome, message, now, before, p)
 
 
-def _means(store: Store, profile: str, metric: str) -> dict[str, list[float]]:
+def _means(runs: RunSet, profile: str, metric: str) -> dict[str, list[float]]:
     """RunSpec, trials left out -> mean over users of every stored seed; NaN for a failed one."""
     means: dict[str, list[float]] = {}
-    for stored in store.scan():
-        if stored.record is None:
+    for stored in runs.scan():
+        if stored.result is None:
             raise InputError(f"{stored.problem}; the check needs every run whole")
-        spec = stored.record.spec
+        spec = stored.result.record.spec
         if spec.profile == profile and not spec.protocol.trial:
-            ranks = store.read(spec.key, stored.record.seed).test
+            ranks = stored.result.test
             mean = np.nan if ranks is None else float(per_user(ranks, metric).mean())
             means.setdefault(str(spec.key), []).append(mean)
     return means

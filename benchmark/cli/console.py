@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,11 +20,13 @@ from rich.progress import (
 from rich.table import Table
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
 from benchmark.render.document import duration
+from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import RunKey
-from benchmark.runs.store import Store
+
+if TYPE_CHECKING:  # it starts workers, and needs torch
+    from benchmark.launch.local import Event, Job
 
 METRIC = "NDCG@10"
 
@@ -54,9 +57,9 @@ def plan_table(planned: Sequence[Planned], workers: int, *, reuse_stale: bool) -
         todo = p.to_run(reuse_stale=reuse_stale)
         reasons = sorted({p.states[seed] for seed in todo} - {"missing"})
         table.add_row(
-            p.spec.dataset,
-            p.spec.model,
-            p.spec.variant,
+            p.key.dataset,
+            p.key.model,
+            p.key.variant,
             str(len(p.states) - len(todo)),
             f"{len(todo)}{' (' + ', '.join(reasons) + ')' if reasons else ''}",
             duration(p.seconds * len(todo)) if todo else "",
@@ -80,26 +83,25 @@ class LiveTable:
     def __init__(
         self,
         planned: Sequence[Planned],
-        jobs: Sequence[Job],
-        store: Store,
+        jobs: "Sequence[Job]",
+        runs: RunSet,
         workers: int,
         console: Console,
     ) -> None:
-        self.store, self.console = store, console
+        self.runs, self.console = runs, console
         self.workers = workers
-        self.split = "validation" if any(p.spec.protocol.trial for p in planned) else "test"
+        self.split = "validation" if any(job.spec.protocol.trial for job in jobs) else "test"
         self.remaining = {job: job.seconds for job in jobs}
         self.total, self.finished = len(jobs), 0
         self.started = time.monotonic()
         self.done_estimate = 0.0
         self.rows: dict[tuple[str, str], dict[str, _Row]] = {}
         for p in planned:
-            row = self.rows.setdefault((p.spec.model, p.spec.variant), {})
-            row[p.spec.dataset] = _Row({}, len(p.states))
-            for seed, state in p.states.items():
-                if state in ("complete", "stale"):
-                    self._read(p, seed)
-        self.datasets = list(dict.fromkeys(p.spec.dataset for p in planned))
+            row = self.rows.setdefault((p.key.model, p.key.variant), {})
+            row[p.key.dataset] = _Row({}, len(p.states))
+            for seed in p.usable(reuse_stale=True):
+                row[p.key.dataset].values[seed] = self._value(p.key, seed)
+        self.datasets = list(dict.fromkeys(p.key.dataset for p in planned))
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -111,7 +113,7 @@ class LiveTable:
         self.tasks: dict[int, TaskID] = {}
         self.live = Live(self, console=console, refresh_per_second=2, transient=True)
 
-    def __enter__(self) -> Callable[[Event], None]:
+    def __enter__(self) -> "Callable[[Event], None]":
         if self.console.is_terminal:
             self.live.start()
         return self.watch
@@ -120,7 +122,7 @@ class LiveTable:
         if self.console.is_terminal:
             self.live.stop()
 
-    def watch(self, event: Event) -> None:
+    def watch(self, event: "Event") -> None:
         """Take note of one event."""
         if event.kind == "start":
             if event.worker in self.tasks:  # its process died; the job starts again
@@ -137,12 +139,14 @@ class LiveTable:
         else:
             self._finish(event)
 
-    def _finish(self, event: Event) -> None:
+    def _finish(self, event: "Event") -> None:
         self.bars.remove_task(self.tasks.pop(event.worker))
         self.remaining.pop(event.job, None)
         self.done_estimate += event.job.seconds
         self.finished += 1
         spec = event.job.spec
+        for seed in event.job.seeds:  # what the job has left is new to the run set
+            self.runs.forget(spec.key, seed)
         row = self.rows[spec.model, spec.variant][spec.dataset]
         if event.kind == "failed":
             row.note = "failed"
@@ -193,12 +197,8 @@ class LiveTable:
         mean = sum(row.values.values()) / len(row.values)
         return f"{mean:.4f} [dim]{len(row.values)}/{row.wanted}[/dim]"
 
-    def _read(self, planned: Planned, seed: int) -> None:
-        spec = planned.spec
-        self.rows[spec.model, spec.variant][spec.dataset].values[seed] = self._value(spec.key, seed)
-
     def _value(self, key: RunKey, seed: int) -> float:
-        result = self.store.read(key, seed)
+        result = self.runs.read(key, seed)
         ranks = result.validation if self.split == "validation" else result.test
         assert ranks is not None
         return float(per_user(ranks, METRIC).mean())

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from benchmark.errors import InputError, nearest
-from benchmark.launch.local import devices
+from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import slug
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, pick, profiles
@@ -50,7 +50,7 @@ class Request:
     models: list[str] | None
     seeds: list[int]
     workers: list[str]
-    store: Store
+    runs: RunSet
     render_only: bool
     dry_run: bool
     reuse_stale: bool
@@ -78,11 +78,11 @@ def resolve_request(
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     render_only = source is not None
-    workers = [] if render_only else devices(device)
+    workers = [] if render_only else available_devices(device)
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
-        profile = "quick" if workers[0] == "cpu" else "paper"
+        profile = default_profile(workers)
     chosen = get_profile(profile)
     return Request(
         profile=chosen,
@@ -90,12 +90,24 @@ def resolve_request(
         models=[pick(name, methods(), "model").name for name in names(models) or ()] or None,
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
-        store=Store(source or RUNS),
+        runs=RunSet(Store(source or RUNS)),
         render_only=render_only,
         dry_run=dry_run,
         reuse_stale=reuse_stale,
         data=data,
     )
+
+
+def default_profile(workers: list[str]) -> str:
+    """The profile that is meant where none is named: `paper` where there is a GPU."""
+    return "quick" if workers[0] == "cpu" else "paper"
+
+
+def available_devices(name: str | None) -> list[str]:
+    """The devices that a name stands for, the best ones for None. Raises InputError without any."""
+    from benchmark.launch.local import devices  # it needs torch, which rendering does without
+
+    return devices(name)
 
 
 def only_profile(source: Path) -> str:

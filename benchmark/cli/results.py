@@ -23,10 +23,11 @@ from benchmark.cli.options import (
     resolve_request,
 )
 from benchmark.cli.training import train
-from benchmark.data.bundle import load_bundle
+from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
 from benchmark.runs.identity import hashes, why_stale
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
@@ -53,15 +54,27 @@ def verify(
     if not rendered:
         where = RESULTS if profile is None else RESULTS / profile / "tables"
         raise InputError(f"{where} holds no table; render one first")
-    wrong = [line for own, path in rendered for line in _differences(path, own, source, data)]
+    folders: dict[Path, RunSet] = {}
+    wrong = [
+        line for own, path in rendered for line in _differences(path, own, source, data, folders)
+    ]
     for line in wrong:
         console.print(line, style="red", highlight=False, soft_wrap=True)
     console.print(f"{len(rendered)} table(s) checked, {len(wrong)} difference(s)")
     raise typer.Exit(1 if wrong else 0)
 
 
-def _differences(path: Path, profile: Profile, source: Path | None, data: Path | None) -> list[str]:
-    """Of a rendered table, in all its files, from what its runs give."""
+def _differences(
+    path: Path,
+    profile: Profile,
+    source: Path | None,
+    data: Path | None,
+    folders: dict[Path, RunSet],
+) -> list[str]:
+    """Of a rendered table, in all its files, from what its runs give.
+
+    folders: the run sets of the folders that were read before; new ones are added.
+    """
     from benchmark.analyse.verify import verify as differences
     from benchmark.render.selection import read_selection
     from benchmark.render.tables.build import build_table
@@ -69,12 +82,13 @@ def _differences(path: Path, profile: Profile, source: Path | None, data: Path |
     selection = read_selection(path.with_suffix(".json"))
     source = source or selection.source
     selection = selection.model_copy(update={"data": data or selection.data})
-    store = Store(source or RUNS)
+    root = source or RUNS
+    runs = folders.setdefault(root, RunSet(Store(root)))
     table = build_table(
         path.stem,
-        selection.planned([path.stem], profile, store, as_stored=source is not None),
-        store,
+        selection.planned([path.stem], profile, runs, as_stored=source is not None),
         profile,
+        root=runs.root,
         datasets=selection.datasets,
         reuse_stale=selection.reuse_stale,
         data=selection.data,
@@ -94,12 +108,12 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the comparison as CSV.")] = None,
 ) -> None:
     """Differences between two results folders, cell by cell, with intervals."""
-    from benchmark.analyse.compare import compare_stores
+    from benchmark.analyse.compare import compare_runs
 
     for folder in (a, b):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    frame = compare_stores(Store(a), Store(b))
+    frame = compare_runs(RunSet(Store(a)), RunSet(Store(b)))
     if out is not None:
         with atomic_file(out) as temporary:
             temporary.write_text(frame.to_csv(index=False), encoding="utf-8")
@@ -140,7 +154,7 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
         if spec.profile != profile.name:
             continue
         if spec.dataset not in seen:
-            seen[spec.dataset] = load_bundle(spec.dataset, root=data).meta.data_hash
+            seen[spec.dataset] = bundle_meta(spec.dataset, root=data).data_hash
         try:
             now = planning.spec_of(spec.model, spec.dataset, profile, spec.variant)
         except InputError as error:  # the row or the variant is no more
@@ -163,7 +177,7 @@ def check(
     Whatever runs/ holds plays no part: all is trained in a folder of its own, removed afterwards.
     The seeds are by default none of the references': the rule takes the two for independent.
     """
-    from benchmark.analyse.regression import check_stores, write_junit
+    from benchmark.analyse.regression import check_runs, write_junit
 
     request = resolve_request("ci", None, None, seeds, "cpu", "local", None, False, data, False)
     held = {
@@ -179,8 +193,8 @@ def check(
     with tempfile.TemporaryDirectory(prefix="findrec-check-") as folder:
         fresh = Store(Path(folder))
         if wanted:
-            train(wanted, replace(request, store=fresh))
-        verdicts = check_stores(fresh, Store(reference), profile=request.profile.name)
+            train(wanted, replace(request, runs=RunSet(fresh)))
+        verdicts = check_runs(RunSet(fresh), RunSet(Store(reference)), profile=request.profile.name)
     for verdict in verdicts:
         console.print(f"{verdict.outcome:9} {verdict.name}: {verdict.message}", highlight=False)
     if junit is not None:
@@ -211,7 +225,7 @@ def audit(
 @app.command(name="list")
 def show_everything() -> None:
     """Tables, rows, datasets and profiles that there are, and the runs that are stored."""
-    from benchmark.data.bundle import dataset_names
+    from benchmark.data.config import dataset_names
 
     for title, lines in (
         ("tables and figures", {n: e.title for n, e in planning.experiments().items()}),

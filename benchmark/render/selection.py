@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import InputError
-from benchmark.plan import Planned, plan, specs
-from benchmark.runs.store import Store
+from benchmark.plan import Planned, plan, plan_stored, specs
+from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
 
 
@@ -36,18 +36,27 @@ class Selection(BaseModel):
     """Folder of bundles, if not the usual one."""
 
     def planned(
-        self, names: Sequence[str], profile: Profile, store: Store, *, as_stored: bool
+        self, names: Sequence[str], profile: Profile, runs: RunSet, *, as_stored: bool
     ) -> list[Planned]:
-        """The specs of the named experiments and how they stand in `store`; nothing is trained.
+        """The specs of the named experiments and how they stand in `runs`; nothing is trained.
 
         as_stored: take runs as they are, whatever they were made with.
         """
+        if as_stored:
+            return plan_stored(
+                names,
+                profile,
+                self.seeds,
+                runs,
+                datasets=self.datasets,
+                models=self.models,
+                data=self.data,
+            )
         return plan(
-            specs(names, profile, datasets=self.datasets, models=self.models),
+            specs(names, profile, datasets=self.datasets, models=self.models, data=self.data),
             self.seeds,
-            store,
+            runs,
             data=self.data,
-            as_stored=as_stored,
             feature_control_seeds=profile.feature_control_seeds,
         )
 

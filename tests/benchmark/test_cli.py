@@ -208,7 +208,7 @@ def test_all_shows_no_stale_number_as_current(work, monkeypatch):
 
 def plan_alone(names, request):
     wanted = specs(names, request.profile, datasets=request.datasets, models=request.models)
-    return plan(wanted, request.seeds, request.store, data=request.data)
+    return plan(wanted, request.seeds, request.runs, data=request.data)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.launch.local import Job, devices, run_jobs
 from benchmark.plan import plan, spec_of
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 
@@ -32,7 +33,7 @@ def test_jobs_run_in_processes_and_their_results_are_found(tmp_path, smoke_job):
     kinds = [event.kind for event in events]
     assert kinds.count("start") == kinds.count("done") == 2
     assert max(event.step for event in events) == 12
-    (planned,) = plan([smoke_job(0).spec], [0, 1], Store(tmp_path))
+    (planned,) = plan([smoke_job(0).spec], [0, 1], RunSet(Store(tmp_path)))
     assert planned.states == {0: "complete", 1: "complete"}
 
 

@@ -29,6 +29,7 @@ from benchmark.plan import plan, spec_of
 from benchmark.run import run_seeds
 from benchmark.runs.identity import hashes, identity
 from benchmark.runs.ranks import Ranks
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
@@ -285,11 +286,11 @@ def test_a_model_that_cannot_be_built_is_a_failed_run(tmp_path, monkeypatch):
         assert record.message.startswith("ValueError: IISAN adapts the states of an encoder's")
         assert record.identity == identity(hashes(spec, real.meta.data_hash), seed)
         assert store.read(spec.key, seed).test is None
-    (planned,) = plan([spec], [0, 1], store)
+    (planned,) = plan([spec], [0, 1], RunSet(store))
     assert planned.to_run() == [0, 1]
     (record,) = run_seeds(spec, [1], store)
     assert record.status == "ok"
-    (planned,) = plan([spec], [0, 1], store)
+    (planned,) = plan([spec], [0, 1], RunSet(store))
     assert planned.states == {0: "failed", 1: "complete"}
 
 

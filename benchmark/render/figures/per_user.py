@@ -17,9 +17,8 @@ from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
 from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, look
 from benchmark.render.notes import DatasetNote
-from benchmark.render.tables.definitions import category, usable
+from benchmark.render.tables.definitions import category
 from benchmark.runs.schema import RunRecord
-from benchmark.runs.store import Store
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -35,26 +34,21 @@ class Scores:
     control: bool
 
 
-def scores(
-    planned: Sequence[Planned], store: Store, *, reuse_stale: bool
-) -> dict[str, dict[str, Scores]]:
+def scores(planned: Sequence[Planned], *, reuse_stale: bool) -> dict[str, dict[str, Scores]]:
     """dataset -> method -> scores on test, of base configurations with finished runs."""
     found: dict[str, dict[str, Scores]] = {}
     for p in planned:
-        if p.spec.variant != "base":
+        if p.key.variant != "base":
             continue
         columns, length = [], None
-        for seed in usable(p, reuse_stale=reuse_stale):
-            if store.status(p.spec.key, seed).status != "complete":
-                continue
-            run = store.read(p.spec.key, seed)
+        for run in p.results(reuse_stale=reuse_stale):
             if run.test is not None and run.length is not None:
                 columns.append(per_user(run.test, RULES.metric))
                 length = run.length
         if length is not None:
-            own = found.setdefault(p.spec.dataset, {})
-            control = category(p.spec) == "control"
-            own[p.spec.model] = Scores(np.stack(columns, axis=1), length, control)
+            own = found.setdefault(p.key.dataset, {})
+            control = category(p.key) == "control"
+            own[p.key.model] = Scores(np.stack(columns, axis=1), length, control)
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmark.plan import Planned, plan, specs
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import Curves, RunResult, Timings
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
@@ -62,4 +63,4 @@ def fill(
     for spec in wanted:
         for seed in range(1 if spec.protocol.control else seeds):
             store.write(synthetic_run(spec, seed, users))
-    return plan(wanted, range(seeds), store, as_stored=True)
+    return plan(wanted, range(seeds), RunSet(store), as_stored=True)

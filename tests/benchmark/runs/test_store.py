@@ -11,6 +11,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -317,3 +318,62 @@ def test_concurrent_writers_of_one_run_end_whole(tmp_path):
     assert reads > 0
     result = store.read(make_spec().key, 0)
     assert (result.test.above == int(result.record.message)).all()
+
+
+# ---------------------------------------------------------------- artefacts
+
+
+def with_snapshot(seed=0, **arrays):
+    spec = make_spec(protocol={"snapshot": True})
+    arrays = arrays or {"states": np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)}
+    made = make_result(make_spec(), seed, np.arange(5))
+    return replace(made, record=make_record(spec, seed), artefacts={"snapshot": arrays})
+
+
+def test_artefacts_come_back_to_the_bit_and_are_hashed(store):
+    made = with_snapshot()
+    path = store.write(made)
+    read = store.read(made.record.spec.key, 0)
+    found, expected = read.artefacts["snapshot"]["states"], made.artefacts["snapshot"]["states"]
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+    file = path.with_suffix(".snapshot.npz")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert read.record.artefacts_sha256 == {"snapshot": digest}
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    (stored,) = store.scan()
+    assert stored.status == "damaged"
+    assert str(file) in stored.problem
+    file.unlink()
+    assert store.status(made.record.spec.key, 0).status == "damaged"
+
+
+def test_a_run_without_artefacts_leaves_none_of_the_run_before(store):
+    path = store.write(with_snapshot())
+    store.write(with_snapshot(seed=1))
+    store.write(failed_result(make_spec(protocol={"snapshot": True}), 0))
+    assert sorted(file.name for file in path.parent.glob("seed-*")) == [
+        "seed-0.json",
+        "seed-1.json",
+        "seed-1.npz",
+        "seed-1.snapshot.npz",
+    ]
+
+
+def test_promoted_runs_keep_their_artefacts(store, tmp_path):
+    target = Store(tmp_path / "reference")
+    store.write(with_snapshot())
+    assert list(promote(store, target).values()) == ["added"]
+    assert list(promote(store, target).values()) == ["unchanged"]
+    other = with_snapshot(states=np.zeros(2, np.float32))
+    store.write(other)
+    assert list(promote(store, target).values()) == ["replaced"]
+    read = target.read(other.record.spec.key, 0).artefacts["snapshot"]["states"]
+    np.testing.assert_array_equal(read, np.zeros(2))
+
+
+def test_a_finished_run_has_the_snapshot_that_it_was_asked_for():
+    with pytest.raises(ValueError, match="asks for a snapshot"):
+        replace(with_snapshot(), artefacts={})
