@@ -59,7 +59,7 @@ def _table_or_figure(name: str) -> Callable[[Request], None]:
 
 def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
     """Render one table or figure and print where it went."""
-    from benchmark.render import render
+    from benchmark.render.experiment import render
     from benchmark.render.selection import Selection
 
     selection = Selection(
@@ -97,7 +97,11 @@ def _own(name: str, planned: list[planning.Planned], request: Request) -> list[p
         return ensure([name], request)
     by_key = {p.key: p for p in planned}
     wanted = planning.specs(
-        [name], request.profile, datasets=request.datasets, models=request.models
+        [name],
+        request.profile,
+        datasets=request.datasets,
+        models=request.models,
+        data=request.data,
     )
     return [by_key[spec.key] for spec in wanted]
 

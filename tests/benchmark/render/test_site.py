@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.render import render
 from benchmark.render.document import number
+from benchmark.render.experiment import render
 from benchmark.render.report.page import write_report
 from benchmark.render.selection import Selection
 from benchmark.runs.runset import RunSet
