@@ -1,6 +1,8 @@
 """`rankaudit FILE [--out DIR]`, or `python -m rankaudit FILE [--out DIR]`."""
 
 import argparse
+import io
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -92,13 +94,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if given.json:
-        print(to_json(report), end="")
+        _print(to_json(report))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print("\n".join(summary(report, width)))
-        print(f"written to {out}")
+        _print("\n".join([*summary(report, width), f"written to {out}", ""]))
     worst = SEVERITIES[: SEVERITIES.index(given.fail_on) + 1] if given.fail_on else ()
     return 1 if any(finding.severity in worst for finding in report.findings) else 0
+
+
+def _print(text: str) -> None:
+    """Write to a terminal that may not know every character, or a pipe that may close early."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _progress(text: str) -> None:

@@ -32,7 +32,7 @@ td.discrepancy{background:#ffe8c7}td.note{background:#eee}.tag{font-weight:600}
 th,td{border-color:#444}td.contradiction{background:#601410}td.discrepancy{background:#5a3a00}
 td.note{background:#3a3a3f}}
 """
-_SCRIPT = """
+SCRIPT = """
 const boxes=[...document.querySelectorAll('[data-filter]')],word=document.getElementById('word');
 function show(){const off=new Set(boxes.filter(b=>!b.checked).map(b=>b.dataset.filter));
 const text=word.value.toLowerCase();document.querySelectorAll('article.finding').forEach(a=>{
@@ -43,6 +43,7 @@ function open(){const a=document.getElementById(location.hash.slice(1));
 const d=a&&a.querySelector('details');if(d)d.open=true}
 addEventListener('hashchange',open);open();
 """
+"""The filters of `body`, and opening the finding that a link leads to; for a page that holds it."""
 
 
 def to_html(report: AuditReport, titles: Mapping[str, str] = {}) -> str:
@@ -53,7 +54,7 @@ def to_html(report: AuditReport, titles: Mapping[str, str] = {}) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>{_STYLE}</style></head>\n<body><main>\n<h1>{title}</h1>\n"
         + body(report, titles)
-        + f"</main>\n<script>{_SCRIPT}</script></body></html>\n"
+        + f"</main>\n<script>{SCRIPT}</script></body></html>\n"
     )
 
 

@@ -205,9 +205,10 @@ def check(
 @app.command()
 def audit(
     csv: Annotated[
-        Path | None, typer.Argument(help="Printed results; without it, the paper.")
+        Path | None,
+        typer.Argument(help="Printed results (CSV, LaTeX or Markdown); if none, the paper."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where audit.md and audit.json go.")] = AUDIT,
+    out: Annotated[Path, typer.Option(help="Where audit.md, .html and .json go.")] = AUDIT,
     base_rate: Annotated[
         bool, typer.Option("--base-rate", help="Audit the sample of other published results.")
     ] = False,
@@ -246,11 +247,12 @@ def show_audit(csv: Path | None, out: Path) -> None:
     from benchmark.paper.audit import TITLES, audit_paper
     from rankaudit import audit_csv
     from rankaudit.report import write_report
+    from rankaudit.terminal import summary
 
     found = audit_paper() if csv is None else audit_csv(csv)
     write_report(found, out, TITLES)
-    for kind in found.checks:
-        console.print(
-            f"{kind.kind:20} {kind.reported:4} of {kind.examined} {kind.unit}", highlight=False
-        )
-    console.print(f"wrote {out}/audit.md and {out}/audit.json")
+    # The paper's findings fill screens; a table's own stand in the terminal.
+    shown = found.model_copy(update={"findings": []}) if csv is None else found
+    for line in summary(shown):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"wrote audit.md, audit.html and audit.json to {out}", highlight=False)

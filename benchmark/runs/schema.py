@@ -17,7 +17,7 @@ from pydantic import Field
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Frozen, RunSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by any change after which an older reader would misunderstand a record."""
 
 Artefacts = Mapping[str, Mapping[str, npt.NDArray[Any]]]
@@ -120,7 +120,9 @@ class RunRecord(Frozen):
     """Hash of the hashes and the seed: `benchmark.runs.identity.identity`."""
     status: Literal["ok", "failed"]
     message: str = ""
-    """Why a run failed; empty for one that did not."""
+    """Why a run failed, in one line; empty for one that did not."""
+    traceback: str = ""
+    """Of the exception that made a run fail, if one did."""
     plateau: bool = False
     """Whether the run ended by patience with its best step in the first 70 % of its steps."""
     best_step: int = 0

@@ -67,6 +67,10 @@ class DamagedRun(InputError):
     """A stored run that cannot be trusted; it is treated as missing and computed again."""
 
 
+class FinishedRunKept(InputError):
+    """A failed run that was not stored, because a finished one stands in its place."""
+
+
 class Store:
     """Runs under one folder. Several processes may write and read it at once."""
 
@@ -79,10 +83,12 @@ class Store:
         return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
 
     def write(self, result: RunResult) -> Path:
-        """Put one finished or failed run in place, over whatever stood there.
+        """Put one finished or failed run in place, over whatever stood there; only a failed run
+        does not replace a finished one, be it stale.
 
-        Raises InputError if the folder cannot be written or is full, or if the run of another spec
-        whose name gives the same file name stands there.
+        Raises FinishedRunKept for a failed run where a finished one stands, and InputError if the
+        folder cannot be written or is full, or if the run of another spec whose name gives the same
+        file name stands there.
         """
         record = result.record
         path = self.path(record.spec.key, record.seed)
@@ -91,10 +97,18 @@ class Store:
         artefacts = {name: _npz(held) for name, held in result.artefacts.items()}
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in artefacts.items()}
         text = _text(
-            record.model_copy(update={"arrays_sha256": digest, "artefacts_sha256": digests})
+            record.model_copy(
+                update={
+                    "schema_version": SCHEMA_VERSION,
+                    "arrays_sha256": digest,
+                    "artefacts_sha256": digests,
+                }
+            )
         )
         with writing(path.parent), locked(self._lock):
             self._refuse_clash(path, record.spec.key)
+            if record.status == "failed":
+                self._keep_finished(path)
             for leftover in path.parent.glob(".seed-*"):
                 leftover.unlink()
             if arrays is not None:
@@ -175,6 +189,12 @@ class Store:
                     "rename one of them"
                 )
 
+    def _keep_finished(self, path: Path) -> None:
+        """Raises FinishedRunKept if a whole, finished run lies at `path`."""
+        with contextlib.suppress(DamagedRun):
+            if _read(path).record.status == "ok":
+                raise FinishedRunKept(f"{path}: the finished run is kept, the failed not stored")
+
 
 def promote(
     source: Store, target: Store, *, keep_top: bool = False, profile: str | None = None
@@ -207,8 +227,13 @@ def promote(
             result = without_top(result)
         there = target.status(key, seed)
         digest = hashlib.sha256(_pack(result)).hexdigest()
-        same = {"arrays_sha256": digest, "sha256": there.record.sha256 if there.record else ""}
-        if there.record == record.model_copy(update=same):
+        if there.record is not None and there.record == record.model_copy(
+            update={
+                "arrays_sha256": digest,
+                "sha256": there.record.sha256,
+                "schema_version": there.record.schema_version,
+            }
+        ):
             done[there.path] = "unchanged"
             continue
         done[target.write(result)] = "added" if there.status == "missing" else "replaced"

@@ -9,7 +9,6 @@ Nothing here has access to test targets: `train` is given the training windows a
 queries alone.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -84,7 +83,7 @@ class Trained:
     targets_per_step: float
     training_seconds: float
     evaluation_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """History [B, L] on the model's device -> scores [S, B, N] of the best parameters."""
@@ -314,9 +313,13 @@ class TrainingRun:
         return targets / len(self.items) * self.batch_size
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the allocator on CUDA, of the whole process on a CPU."""
+def _peak_memory(device: torch.device) -> int | None:
+    """Bytes: of the allocator on CUDA, else of the whole process; None where nothing tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

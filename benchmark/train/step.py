@@ -49,6 +49,7 @@ def forward_and_loss(
     stack: Stack, task: Task, keys: Tensor, *, groups: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss that is minimised, [S], and all losses by name, each [S]."""
+    stack.model.train()
     users, length = task.items.shape[1:]
     if groups:
         task = task.compact()

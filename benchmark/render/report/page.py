@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from benchmark.analyse.statistics import RULES
 from benchmark.files import atomic_folder
 from benchmark.paper import load_claims
+from benchmark.paper.audit import TITLES
 from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import ValueKey, number, percent
 from benchmark.render.figures.style import look
@@ -29,6 +30,8 @@ from benchmark.render.tables.definitions import category
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
 from rankaudit.findings import AuditReport
+from rankaudit.page import SCRIPT
+from rankaudit.page import body as page_body
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -125,6 +128,8 @@ def write_report(
         "tables": tables,
         "figures": figures,
         "audit": findings,
+        "audit_page": "" if findings is None else page_body(findings, TITLES),
+        "audit_script": SCRIPT,
         "claims": load_claims().claims,
         "standings": _standings(performance, profile, data),
         "runs": _count_runs(whole, profile, runs, as_stored),

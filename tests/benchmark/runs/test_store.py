@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.runs.schema import RunResult
+from benchmark.runs.schema import SCHEMA_VERSION, RunResult
 from benchmark.runs.spec import slug
-from benchmark.runs.store import DamagedRun, Store, promote
+from benchmark.runs.store import DamagedRun, FinishedRunKept, Store, promote
 from tests.benchmark.results import (
     HASHES,
     draw_above,
@@ -77,14 +77,46 @@ def test_status_of_missing_complete_failed_and_stale(store):
     assert store.status(spec.key, 0).status == "complete", "results from elsewhere are not judged"
 
 
-def test_failed_run_has_no_ranks_and_takes_older_ones_away(store):
+def test_failed_run_has_no_ranks_and_takes_damaged_ones_away(store):
     spec = make_spec()
     path = store.write(make_result(spec, 0, ABOVE))
+    path.write_bytes(path.read_bytes()[:-1])
     store.write(failed_result(spec, 0))
     assert not path.with_suffix(".npz").exists()
     assert store.read(spec.key, 0).test is None
     store.write(make_result(spec, 0, ABOVE))
     assert store.status(spec.key, 0).status == "complete"
+
+
+def test_failed_run_never_replaces_a_finished_one(store):
+    """Be the finished one of the same identity or stale."""
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE))
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    other = make_record(
+        spec, 0, status="failed", message="no", hashes=HASHES.model_copy(update={"code": "other"})
+    )
+    for failed in (failed_result(spec, 0), RunResult(other)):
+        with pytest.raises(FinishedRunKept, match=r"seed-0\.json: the finished run is kept"):
+            store.write(failed)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+    store.write(failed_result(spec, 1, "first"))
+    store.write(failed_result(spec, 1, "second"))
+    assert store.read(spec.key, 1).record.message == "second"
+
+
+def test_records_of_the_first_schema_are_read(store):
+    """They have no traceback; written again, as by promote, they are of the schema of today."""
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE))
+    fields = json.loads(path.read_text()) | {"schema_version": 1}
+    del fields["sha256"], fields["traceback"]
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(fields | {"sha256": digest}))
+    result = store.read(spec.key, 0)
+    assert (result.record.schema_version, result.record.traceback) == (1, "")
+    store.write(result)
+    assert store.read(spec.key, 0).record.schema_version == SCHEMA_VERSION
 
 
 def test_incomplete_results_cannot_be_made():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from benchmark.train.objectives import make_task, query
 from benchmark.train.order import BatchOrder
 from benchmark.train.stack import Stack
 from benchmark.train.step import seed_loss
-from findrec.recommender import Batch, Catalogue
+from findrec.recommender import Batch, Catalogue, Output
 from tests.benchmark.train.synthetic import sequences
 
 ITEMS, LENGTH = 30, 12
@@ -253,3 +253,20 @@ def test_prefix_training_gets_the_same_targets_as_the_causal_objective():
     # in one pass over the data, whose steps are the rows over the batch size
     passes = [run.targets_per_step * len(run.items) for run in (causal, literal)]
     assert passes[1] == pytest.approx(passes[0], rel=1e-12)  # float64 sums of whole numbers
+
+
+class Modes(SASRec):
+    """Notes in which mode `forward` found it."""
+
+    seen: ClassVar[set[tuple[bool, bool]]] = set()
+
+    def forward(self, batch: Batch) -> Output:
+        self.seen.add((batch.training, self.training))
+        return super().forward(batch)
+
+
+def test_steps_train_and_evaluations_evaluate():
+    Modes.seen.clear()
+    trained = run([0], cls=Modes)
+    trained.scorer()(torch.tensor([[1, 2, 0]]))
+    assert Modes.seen == {(True, True), (False, False)}

@@ -100,7 +100,8 @@ def test_reference_of_a_stack_equals_that_of_each_seed() -> None:
     rows = ROWS.expand(2, -1)
     together = perceptron.reference(x, weight, shift, row, 0.3, keys, code, rows)
     for s in range(2):
-        alone = perceptron.reference(*leaves[s], 0.3, keys[s], code, ROWS)
+        own: Leaves = leaves[s]
+        alone = perceptron.reference(*own, 0.3, keys[s], code, ROWS)
         torch.testing.assert_close(together[s], alone, rtol=0, atol=1e-12)
 
 
