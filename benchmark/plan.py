@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.config import Counts, dataset_names
-from benchmark.data.meta import BundleMeta, bundle_meta
+from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.runset import RunSet
@@ -38,6 +38,8 @@ class Experiment(BaseModel):
     models: tuple[str, ...] | Literal["all"] = "all"
     variants: tuple[str, ...] = ("base",)
     """Variants of FindRec, in the order of the table's rows."""
+    both_modalities: bool = False
+    """Whether it shows the first dataset with text and image features, and no other."""
     modality_controls: bool = False
     """Whether every multimodal row is also run with permuted and without features."""
 
@@ -97,6 +99,7 @@ def specs(
     *,
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
+    data: Path | None = None,
 ) -> list[RunSpec]:
     """The specs that the named experiments need, each once, in the order of the tables' rows.
 
@@ -105,7 +108,7 @@ def specs(
     found: dict[tuple[str, str, str], RunSpec] = {}
     for name in names:
         experiment = pick(name, experiments(), "table or figure")
-        for dataset in datasets or profile.run_on:
+        for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 spec = spec_of(model, dataset, profile, variant)
                 base = spec_of(model, dataset, profile)
@@ -113,6 +116,20 @@ def specs(
                     spec = base  # a swept value that the base has already
                 found.setdefault((dataset, model, spec.variant), spec)
     return list(found.values())
+
+
+def shown_datasets(
+    experiment: Experiment, datasets: Sequence[str], data: Path | None
+) -> Sequence[str]:
+    """Those of the datasets that the experiment shows. Raises InputError for an unknown one."""
+    if not experiment.both_modalities:
+        return datasets
+    with_both = [
+        dataset
+        for dataset in datasets
+        if {"text", "image"} <= set(dataset_facts(dataset, root=data).encoders)
+    ]
+    return with_both[:1]
 
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -147,7 +164,8 @@ def plan(
     as_stored: bool = False,
     feature_control_seeds: int | None = None,
 ) -> list[Planned]:
-    """How each spec stands in the store. Controls have one seed, since nothing in them is random.
+    """How each spec stands in the store. Controls have one seed, since nothing in them is random,
+    and a snapshot is taken of one.
 
     as_stored: take runs as they are, whatever code and data they were made with; needs no bundle.
     feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
@@ -177,6 +195,7 @@ def plan_stored(
     *,
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
+    data: Path | None = None,
 ) -> list[Planned]:
     """What the named experiments show of results from elsewhere, taken as they are.
 
@@ -187,7 +206,7 @@ def plan_stored(
     found: dict[RunKey, Planned] = {}
     for name in names:
         experiment = pick(name, experiments(), "table or figure")
-        for dataset in datasets or profile.run_on:
+        for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 key = RunKey(profile.name, dataset, model, variant)
                 spec = runs.spec(key, seeds)
@@ -230,7 +249,7 @@ def _seeds(
     seeds: Sequence[int], protocol: Protocol, feature_control_seeds: int | None
 ) -> Sequence[int]:
     """Those of the seeds that a spec is run with."""
-    if protocol.control:
+    if protocol.control or protocol.snapshot:
         return seeds[:1]
     return seeds if protocol.features == "real" else seeds[:feature_control_seeds]
 

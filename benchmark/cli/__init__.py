@@ -3,7 +3,7 @@
 import typer
 from rich.console import Console
 
-from benchmark.cli import datasets, doctor, results, tables, tuning
+from benchmark.cli import datasets, doctor, explain, results, tables, tuning
 from benchmark.errors import InputError
 
 app = typer.Typer(
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, tuning, results, datasets, doctor):
+for part in (tables, tuning, results, datasets, explain, doctor):
     app.registered_commands += part.app.registered_commands
 
 

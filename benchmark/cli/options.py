@@ -78,11 +78,11 @@ def resolve_request(
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     render_only = source is not None
-    workers = [] if render_only else _devices(device)
+    workers = [] if render_only else available_devices(device)
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
-        profile = "quick" if workers[0] == "cpu" else "paper"
+        profile = default_profile(workers)
     chosen = get_profile(profile)
     return Request(
         profile=chosen,
@@ -98,7 +98,13 @@ def resolve_request(
     )
 
 
-def _devices(name: str | None) -> list[str]:
+def default_profile(workers: list[str]) -> str:
+    """The profile that is meant where none is named: `paper` where there is a GPU."""
+    return "quick" if workers[0] == "cpu" else "paper"
+
+
+def available_devices(name: str | None) -> list[str]:
+    """The devices that a name stands for, the best ones for None. Raises InputError without any."""
     from benchmark.launch.local import devices  # it needs torch, which rendering does without
 
     return devices(name)

@@ -8,6 +8,7 @@ import typer
 from benchmark import plan as planning
 from benchmark.cli.options import (
     AUDIT,
+    RESULTS,
     ROOT,
     DataOption,
     DatasetsOption,
@@ -58,7 +59,7 @@ def _table_or_figure(name: str) -> Callable[[Request], None]:
 
 def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
     """Render one table or figure and print where it went."""
-    from benchmark.render import render
+    from benchmark.render.experiment import render
     from benchmark.render.selection import Selection
 
     selection = Selection(
@@ -96,7 +97,11 @@ def _own(name: str, planned: list[planning.Planned], request: Request) -> list[p
         return ensure([name], request)
     by_key = {p.key: p for p in planned}
     wanted = planning.specs(
-        [name], request.profile, datasets=request.datasets, models=request.models
+        [name],
+        request.profile,
+        datasets=request.datasets,
+        models=request.models,
+        data=request.data,
     )
     return [by_key[spec.key] for spec in wanted]
 
@@ -155,6 +160,7 @@ def _report(request: Request) -> None:
         request.out,
         request.runs,
         audit=AUDIT,
+        tuning=RESULTS / "tuning",
         data=request.data,
         as_stored=request.render_only,
         reuse_stale=request.reuse_stale,

@@ -21,12 +21,17 @@ def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:
             request.runs,
             datasets=request.datasets,
             models=request.models,
+            data=request.data,
         )
         if request.dry_run:
             _print_plan(planned, request)
         return planned
     wanted = planning.specs(
-        names, request.profile, datasets=request.datasets, models=request.models
+        names,
+        request.profile,
+        datasets=request.datasets,
+        models=request.models,
+        data=request.data,
     )
     return train(wanted, request)
 

@@ -126,12 +126,12 @@ def _bases(results: Sequence[Row], claims: Claims) -> Outcome:
 def marks_promised(rows: Sequence[Row], claims: Claims) -> Outcome:
     """Marks that a caption explains and the page at hand does not carry anywhere in the table."""
     examined, findings = 0, []
-    for name, exhibit in claims.exhibits.items():
+    for name, display_item in claims.display_items.items():
         table = name.removeprefix("table ")
         used = {mark for row in rows if row.table == table for c in row.cells.values()
                 for mark in c.marks}  # fmt: skip
-        examined += len(exhibit.marks)
-        missing = [mark for mark in exhibit.marks if mark not in used]
+        examined += len(display_item.marks)
+        missing = [mark for mark in display_item.marks if mark not in used]
         if missing:
             findings.append(
                 PlainFinding(
@@ -139,7 +139,7 @@ def marks_promised(rows: Sequence[Row], claims: Claims) -> Outcome:
                     table=table,
                     row="caption",
                     dataset="",
-                    printed=f"The caption explains {', '.join(exhibit.marks)}",
+                    printed=f"The caption explains {', '.join(display_item.marks)}",
                     why=f"The text at hand carries no {' and no '.join(missing)} in this table, so "
                     "these marks could not be checked.",
                     severity="note",

@@ -44,10 +44,16 @@ class Selection(BaseModel):
         """
         if as_stored:
             return plan_stored(
-                names, profile, self.seeds, runs, datasets=self.datasets, models=self.models
+                names,
+                profile,
+                self.seeds,
+                runs,
+                datasets=self.datasets,
+                models=self.models,
+                data=self.data,
             )
         return plan(
-            specs(names, profile, datasets=self.datasets, models=self.models),
+            specs(names, profile, datasets=self.datasets, models=self.models, data=self.data),
             self.seeds,
             runs,
             data=self.data,

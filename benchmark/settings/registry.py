@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from benchmark.data.config import Modality
 from benchmark.errors import InputError, nearest
 from benchmark.yaml_files import FromFile, read_model, read_yaml
-from findrec.recommender import Modality
 
 T = TypeVar("T")
 

@@ -28,6 +28,7 @@ from benchmark.settings.registry import (
     ProfileLayers,
     Settings,
     get_method,
+    get_profile,
     pick,
 )
 from benchmark.settings.sources import Source, dataclass_defaults, model_defaults
@@ -99,12 +100,10 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     """
     method = get_method(name)
     where = f"settings of {name!r} on {dataset!r} ({variant})"
-    found, length = _merged(method, dataset, profile, variant, where)
-    if length is None:
-        raise InputError(
-            f"{profile.where() or where}: profile {profile.name!r} says no `max_length` in `model`"
-        )
-    found["protocol"] |= _derived(method, profile, length, found["protocol"]["stride"], where)
+    config_class = method.cls.Config  # type: ignore[attr-defined]
+    names = {field.name for field in dataclasses.fields(config_class)}
+    defaults = dataclass_defaults(config_class)
+    found = _merged(method, dataset, profile, variant, names, defaults, where)
     config = _config(method, found["config"], where)
     training = (
         None
@@ -123,20 +122,42 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     return Resolved(method, dataset, profile.name, variant, config, training, protocol, sources)
 
 
+def sources_in_files(spec: RunSpec) -> dict[str, Source]:
+    """What the settings files say today of a stored spec's fields, without loading its model.
+
+    A field of the config that no file sets has the spec's value, as a default of the class, without
+    the line. Raises InputError where the files have no such method, profile or variant.
+    """
+    method, profile = get_method(spec.model), get_profile(spec.profile)
+    where = f"settings of {spec.model!r} on {spec.dataset!r} ({spec.variant})"
+    names = set(spec.config)
+    found = _merged(method, spec.dataset, profile, spec.variant, names, {}, where)
+    for name in names - set(found["config"]):
+        found["config"][name] = Source(spec.config[name], f"default of {spec.implementation}", None)
+    return {f"{part}.{key}": s for part, own in found.items() for key, s in own.items()}
+
+
 def _merged(
-    method: Method, dataset: str, profile: Profile, variant: str, where: str
-) -> tuple[dict[Part, dict[str, Source]], Source | None]:
-    """The last word on every field; and on `max_length`, which the protocol of a method without
-    such a field takes from the profile."""
-    config_class = method.cls.Config  # type: ignore[attr-defined]
+    method: Method,
+    dataset: str,
+    profile: Profile,
+    variant: str,
+    names: set[str],
+    defaults: dict[str, Source],
+    where: str,
+) -> dict[Part, dict[str, Source]]:
+    """The last word on every field.
+
+    names, defaults: the fields of the model's config, and what it has without any file.
+    """
     share = Source(STRIDE, "default", Location.of(Path(__file__), _line_of_stride()))
     found: dict[Part, dict[str, Source]] = {
-        "config": dataclass_defaults(config_class),
+        "config": dict(defaults),
         "training": model_defaults(Training),
         "protocol": model_defaults(Protocol) | {"stride": share},
     }
     known: dict[Part, set[str]] = {
-        "config": {field.name for field in dataclasses.fields(config_class)},
+        "config": names,
         "training": set(Training.model_fields),
         "protocol": set(Protocol.model_fields) - set(DERIVED),
     }
@@ -153,9 +174,15 @@ def _merged(
                     )
                 older = found[part].get(key)
                 found[part][key] = Source(value, layer.label, location, older)
+    # a method whose config has no `max_length` has the profile's window all the same
     length = found["config"].get("max_length")
-    found["config"] = {k: s for k, s in found["config"].items() if k in known["config"]}
-    return found, length
+    if length is None:
+        raise InputError(
+            f"{profile.where() or where}: profile {profile.name!r} says no `max_length` in `model`"
+        )
+    found["protocol"] |= _derived(method, profile, length, found["protocol"]["stride"], where)
+    found["config"] = {k: s for k, s in found["config"].items() if k in names}
+    return found
 
 
 def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Iterator[_Layer]:

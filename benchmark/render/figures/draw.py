@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.data.bundle import load_bundle
-from benchmark.plan import OWN_MODEL, Planned, experiments
+from benchmark.plan import OWN_MODEL, Planned, experiments, shown_datasets
 from benchmark.render.figures import alignment, curves, per_user
-from benchmark.render.figures.architecture import draw_architecture
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
@@ -17,8 +15,6 @@ from benchmark.render.tables.definitions import SWEEPS
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
-from benchmark.settings.resolve import resolve
-from findrec.model import FindRec
 
 FIGURES = ("fig1", "fig2", "fig3", "curves")
 
@@ -33,22 +29,27 @@ def draw(
 ) -> list[Path]:
     """Draw one of `FIGURES` into `folder`; `curves` is several pictures. Returns what was written.
 
-    Figures 1 and 2 need no stored runs: the first builds a model, the second trains a small one
-    when it is first asked for, and keeps what it saw beside the picture. With results from
-    elsewhere nothing is trained. Raises NotDrawn where none of the datasets has both modalities,
-    and where figure 2 would have to be trained and must not be.
+    Figure 1 is drawn from a model that it builds, the others from stored runs. Raises NotDrawn
+    where none of the datasets has both modalities, and where figure 2 has no run.
     """
     data = selection.data
     with styled():
         if name == "fig1":
-            note = _with_both(profile, selection)
-            config = resolve(OWN_MODEL, note.name, profile).config
-            model = FindRec(config, load_bundle(note.name, root=data).catalogue())
-            return save(draw_architecture(model, note.title), folder, name)
+            from benchmark.render.figures.architecture import draw_architecture, model_of
+
+            note = dataset_with_both(name, profile, selection)
+            return save(
+                draw_architecture(model_of(note.name, profile, data), note.title), folder, name
+            )
         if name == "fig2":
-            note = _with_both(profile, selection)
-            seen = _snapshot(note, profile, folder, selection)
-            return save(alignment.draw_alignment(seen, note.title), folder, name)
+            note = dataset_with_both(name, profile, selection)
+            snapshot = _snapshot(planned, selection)
+            if snapshot is None:
+                raise NotDrawn(
+                    f"{runs.root} holds no finished run of {planned[0].key}, from which figure 2 "
+                    "is drawn"
+                )
+            return save(alignment.draw_alignment(snapshot, note.title), folder, name)
         names = dict.fromkeys(p.key.dataset for p in planned)
         notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
         if name == "fig3":
@@ -99,31 +100,20 @@ def _curves(
     paths += save(per_user.draw_users(found, notes), folder, "curves-users")
     paths += save(per_user.draw_cost(found, trained, notes), folder, "curves-cost")
     paths += save(per_user.draw_improvement(found, notes), folder, "curves-improvement")
-    for note in notes.values():  # what figure 2 has left; nothing is trained for this picture alone
-        if len(note.encoders) < 2:
-            continue
-        seen = alignment.kept(note.name, profile, folder / _CACHE, data=selection.data)
-        if seen is not None:
-            paths += save(curves.draw_experts(seen.gates, note.title), folder, "curves-experts")
+    # figure 2's run where it is there; nothing is trained for this picture alone
+    as_stored = selection.source is not None
+    of_figure_2 = selection.planned(["fig2"], profile, runs, as_stored=as_stored)
+    snapshot = _snapshot(of_figure_2, selection)
+    if snapshot is not None:
+        title = dataset_note(of_figure_2[0].key.dataset, profile, selection.data).title
+        paths += save(curves.draw_experts(snapshot.gates, title), folder, "curves-experts")
     return paths
 
 
-_CACHE = "fig2.npz"
-
-
-def _snapshot(
-    note: DatasetNote, profile: Profile, folder: Path, selection: Selection
-) -> alignment.Snapshot:
-    cache = folder / _CACHE
-    if selection.source is None:
-        return alignment.snapshot(note.name, profile, cache, data=selection.data)
-    seen = alignment.kept(note.name, profile, cache, data=selection.data)
-    if seen is None:
-        raise NotDrawn(
-            f"figure 2 shows a model that is trained for it, and --from trains nothing; {cache} "
-            "keeps none of the present settings, code and data: draw it once without --from"
-        )
-    return seen
+def _snapshot(planned: Sequence[Planned], selection: Selection) -> alignment.Snapshot | None:
+    """Of figure 2's run; None where it is not there."""
+    found = [run for p in planned for run in p.results(reuse_stale=selection.reuse_stale)]
+    return alignment.snapshot_of(found[0]) if found else None
 
 
 def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
@@ -132,13 +122,13 @@ def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
     return [p for p in planned if p.key.model == OWN_MODEL and p.key.variant in variants]
 
 
-def _with_both(profile: Profile, selection: Selection) -> DatasetNote:
+def dataset_with_both(name: str, profile: Profile, selection: Selection) -> DatasetNote:
+    """The dataset that figure 1 or 2 shows. Raises NotDrawn where none has both modalities."""
     datasets = selection.datasets or profile.run_on
-    notes = [dataset_note(dataset, profile, selection.data) for dataset in datasets]
-    for note in notes:
-        if {"text", "image"} <= set(note.encoders):
-            return note
-    raise NotDrawn(
-        f"none of the datasets {', '.join(datasets)} has both text and image features; figures 1 "
-        "and 2 need one"
-    )
+    shown = shown_datasets(experiments()[name], datasets, selection.data)
+    if not shown:
+        raise NotDrawn(
+            f"none of the datasets {', '.join(datasets)} has both text and image features; figures "
+            "1 and 2 need one"
+        )
+    return dataset_note(shown[0], profile, selection.data)

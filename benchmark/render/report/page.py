@@ -79,12 +79,14 @@ def write_report(
     runs: RunSet,
     *,
     audit: Path | None = None,
+    tuning: Path | None = None,
     data: Path | None = None,
     as_stored: bool = False,
     reuse_stale: bool = False,
 ) -> Path:
     """Write `out`/report from `runs`, the figures already drawn under `out`, and the
-    audit in the folder `audit`; returns the path of its first page.
+    audit in the folder `audit`; returns the path of its first page. Settings that were tuned name
+    their line of the log in the folder `tuning`.
 
     A table that was rendered under `out` shows the datasets, rows and seeds that it was rendered
     with; others the profile's. as_stored: take runs as they are, whatever made them (results
@@ -93,7 +95,7 @@ def write_report(
     Raises InputError where `out` cannot be written.
     """
     whole = Selection(seeds=tuple(range(profile.seeds)), data=data, reuse_stale=reuse_stale)
-    provenance = Provenance()
+    provenance = Provenance(tuning)
     tables = []
     for name in TABLES:
         rendered = out / "tables" / f"{name}.json"

@@ -5,16 +5,21 @@ spec's key, so that settings stand once however many cells they are behind.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.analyse.cells import CellSpec
+from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
 from benchmark.render.document import ValueKey, number
 from benchmark.render.tables.build import BuiltTable
 from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunSpec
+from benchmark.settings.explain import explanation, reasons, value_text
+from benchmark.settings.resolve import sources_in_files
 
 
 def cell_id(key: ValueKey) -> str:
@@ -23,9 +28,13 @@ def cell_id(key: ValueKey) -> str:
 
 
 class Provenance:
-    """Collects cells and specs from tables."""
+    """Collects cells and specs from tables.
 
-    def __init__(self) -> None:
+    tuning: folder of the tuning logs, which say how a tuned setting was chosen.
+    """
+
+    def __init__(self, tuning: Path | None = None) -> None:
+        self.tuning = tuning
         self.cells: dict[str, dict[str, Any]] = {}
         self.specs: dict[str, dict[str, Any]] = {}
 
@@ -75,13 +84,10 @@ class Provenance:
                     "data hash": record.hashes.data,
                     "started": record.started.isoformat(timespec="seconds"),
                 }
-            training = spec.training if spec is not None else None
             self.specs[name] = {
                 "implementation": spec.implementation if spec is not None else "not known",
                 "made": made,
-                "config": _flat(spec.config if spec is not None else {}),
-                "training": _flat(training.model_dump() if training is not None else {}),
-                "protocol": _flat(spec.protocol.model_dump() if spec is not None else {}),
+                "settings": _settings(spec, self.tuning) if spec is not None else {},
                 "seeds": [
                     {
                         "seed": run.record.seed,
@@ -124,13 +130,17 @@ def _interval(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"{number(low)} to {number(high)}"
 
 
-def _flat(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, _text(value)) for name, value in settings.items()]
+def _settings(spec: RunSpec, tuning: Path | None) -> dict[str, list[tuple[str, str, list[str]]]]:
+    """By part (config, training, protocol): name, value and reasons of every setting.
 
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(map(_text, value))
-    return "yes" if value is True else "no" if value is False else str(value)
+    Settings of a method, profile or variant that is no more have no reasons.
+    """
+    try:
+        sources = sources_in_files(spec)
+    except InputError:
+        sources = None
+    found: dict[str, list[tuple[str, str, list[str]]]] = {}
+    for field in explanation(spec, sources or {}, tuning)["fields"]:
+        why = reasons(field) if sources is not None else []
+        found.setdefault(field["part"], []).append((field["name"], value_text(field["value"]), why))
+    return found

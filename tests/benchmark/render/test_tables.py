@@ -18,8 +18,8 @@ from benchmark.data.bundle import load_bundle
 from benchmark.errors import InputError
 from benchmark.paper import load_cells
 from benchmark.plan import experiments, plan, specs
-from benchmark.render import render
 from benchmark.render.document import change, count, number, percent, signed, size
+from benchmark.render.experiment import render
 from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, build_table

@@ -1,0 +1,74 @@
+"""Names of datasets, and which folders a dataset may take the place of."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.data.config import dataset_names
+from benchmark.errors import InputError
+
+RESERVED = ("raw",)
+"""Folders beside the datasets that are none: raw/ keeps downloads."""
+
+FILES = frozenset(
+    (
+        "bundle.json",
+        "interactions.parquet",
+        "items.parquet",
+        "users.parquet",
+        "text.safetensors",
+        "image.safetensors",
+        ".text.parts",
+        ".image.parts",
+    )
+)
+"""What a dataset's folder holds; the last two are what an interrupted encoder has finished."""
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a name that a user's own dataset cannot have."""
+    folded = name.casefold()  # some file systems do not tell upper case from lower
+    if folded in {known.casefold() for known in dataset_names()}:
+        raise InputError(f"{name!r} is a known dataset; give your own data another name")
+    if folded in RESERVED:
+        raise InputError(
+            f"{name!r} is the folder of downloads beside the datasets; give your own data another "
+            "name"
+        )
+    if re.fullmatch(r"\w[\w-]{0,63}", name) is None:
+        raise InputError(
+            f"{name!r}: a dataset's name has letters, digits, hyphens and underscores, begins with "
+            "no hyphen and is at most 64 long"
+        )
+
+
+def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise InputError unless a dataset may be written to `path`: nothing or an empty folder is
+    there, or a dataset and no other file. inputs: files that must survive."""
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: a link to nothing; delete it")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path}: a file stands where the dataset's folder would; move it away")
+    held = sorted(file.name for file in path.iterdir())
+    foreign = [name for name in held if name not in FILES]
+    if held and "bundle.json" not in held:
+        foreign = held
+    if foreign:
+        raise InputError(
+            f"{path}: holds what is no part of a dataset and would be deleted: "
+            f"{', '.join(foreign[:5])}{' ...' if len(foreign) > 5 else ''}; move it away, or give "
+            "the dataset another name"
+        )
+    for file in inputs:
+        if file.resolve().is_relative_to(path.resolve()):
+            raise InputError(
+                f"{file}: lies in the folder {path}, whose place the dataset would take; move the "
+                "file, or give the dataset another name"
+            )
+
+
+def plain_name(path: Path) -> str:
+    """A file's name as text that UTF-8 can hold; '?' for bytes that are none."""
+    return path.name.encode("utf-8", "replace").decode()
