@@ -144,6 +144,27 @@ def test_what_holds_for_all_rows_can_be_told_beside_the_file(tmp_path: Path) -> 
     assert (first.users, first.runs, first.cells[NDCG].value) == (1000, 5, 0.084)
 
 
+@pytest.mark.parametrize(
+    ("name", "cell", "role"),
+    [
+        ("Improv.", "3.4", "improvement"),
+        ("Improv. (%)", "+0.4", "improvement"),
+        ("Rel. Improvement", "3.40%", "improvement"),
+        ("Gain over SASRec", "3.40%", "improvement"),
+        ("Improved GRU", "0.0340", "result"),
+        ("Improved GRU", "3.40%", "result"),
+        ("GAIN", "0.0340", "result"),  # a method of this name
+        ("Ours", "0.0340", "ours"),
+        ("FindRec (ours)", "0.0340", "ours"),
+        ("Yours", "0.0340", "result"),
+    ],
+)
+def test_roles_by_name(tmp_path: Path, name: str, cell: str, role: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"row,NDCG@5\nA,0.03\n{name},{cell}\n", encoding="utf-8")
+    assert read_rows(path)[1].role == role
+
+
 LATEX = r"""
 Some text with 50\% and a % comment & with \\ signs
 \begin{table*}[t]
