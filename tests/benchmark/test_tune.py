@@ -240,16 +240,16 @@ def test_tables_never_show_a_trial(tmp_path):
 
 
 def test_the_live_table_shows_validation(mixed, capsys):
-    from rich.console import Console
+    from benchmark.cli.terminal import Terminal
 
     spec = trial_specs([("beauty", "SASRec")], SMOKE, GRID)[0]
     planned = plan([spec], [GRID.seed], RunSet(mixed), as_stored=True)
     job = Job(spec, (GRID.seed,), 1.0)
-    console = Console(width=200, force_terminal=False)
+    console = Terminal(width=200, force_terminal=False)
     live_table = LiveTable(planned, [job], RunSet(mixed), 1, console)
     with live_table as watch:
         watch(Event(job, "start", 0))
-        watch(Event(job, "done", 0))
+        watch(Event(job, "done", 0, finished=job.seeds))
         console.print(live_table)
     shown = capsys.readouterr().out
     assert "NDCG@10 on validation" in shown
