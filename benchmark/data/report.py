@@ -12,7 +12,7 @@ _UNITS = (
     (1e14, 1e16, 1e6, "microseconds"),
     (1e17, 9.3e18, 1e9, "nanoseconds"),
 )
-"""Timestamps from .. up to, per second, name: each range is 1973 to 2286, and none meets another."""
+"""Timestamps from .. up to, how many to a second, name: each range is the years 1973 to 2286."""
 
 
 def import_report(bundle: Bundle) -> list[str]:
@@ -44,8 +44,8 @@ def import_report(bundle: Bundle) -> list[str]:
     shortest = int(bundle.interactions["user"].value_counts().min())
     if shortest < 3:
         lines.append(
-            f"a user has {shortest} interactions, and training needs 3 of each: build it again with "
-            "--core 3 or more"
+            f"a user has {shortest} interactions, and training needs 3 of each: build it again "
+            "with --core 3 or more"
         )
     lines += meta.remarks
     lines.append(f"next: {next_command(bundle)}")
