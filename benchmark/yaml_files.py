@@ -63,8 +63,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> YamlFile:
-    """Read a file. Raises InputError, naming file and line, for invalid YAML and repeated keys."""
-    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    """Read a file. Raises InputError, naming file and line, for invalid YAML, repeated keys, and
+    what cannot be read as UTF-8 text."""
+    try:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{Location.of(path)}: not readable as UTF-8 text ({reason}); check the path, or save "
+            "the file as UTF-8"
+        ) from error
     try:
         node = loader.get_single_node()
         lines = {} if node is None else dict(_lines(loader, node, (), path))

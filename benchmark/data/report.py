@@ -1,10 +1,12 @@
 """What came of reading a dataset, for the user who has just built it."""
 
 from datetime import UTC, datetime
+from shlex import quote
 
 import pandas as pd
 
 from benchmark.data.content import MODALITIES, Bundle, attribute_names
+from benchmark.data.meta import default_root
 
 _UNITS = (
     (1e8, 1e10, 1.0, "seconds"),
@@ -64,6 +66,8 @@ def span(times: "pd.Series[int] | pd.Series[float]") -> str:
 
 def next_command(bundle: Bundle) -> str:
     """What a user would do next with the dataset."""
+    root = bundle.path.parent
+    data = "" if root.resolve() == default_root().resolve() else f" --data {quote(str(root))}"
     if bundle.text is None and (bundle.items["text"] != "").any():
-        return f"./reproduce.sh features {bundle.name} --modality text --encoder minilm"
-    return f"./reproduce.sh table2 --datasets {bundle.name}"
+        return f"./reproduce.sh features {bundle.name} --modality text --encoder minilm{data}"
+    return f"./reproduce.sh table2 --datasets {bundle.name}{data}"
