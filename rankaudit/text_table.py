@@ -116,8 +116,7 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
                     with archive.open(member) as unpacked:
                         yield PurePosixPath(member).name, cast("BinaryIO", unpacked)
             elif kind:
-                packed = {".gz": _gzip, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}[kind](raw)
-                with packed as stream:
+                with _unpacked(kind, raw) as stream:
                     yield name, cast("BinaryIO", stream)
             else:
                 yield name, raw
@@ -135,8 +134,10 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
         ) from error
 
 
-def _gzip(raw: BinaryIO) -> gzip.GzipFile:
-    return gzip.GzipFile(fileobj=raw)
+def _unpacked(kind: str, raw: BinaryIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+    if kind == ".gz":
+        return gzip.GzipFile(fileobj=raw)
+    return bz2.BZ2File(raw) if kind == ".bz2" else lzma.LZMAFile(raw)
 
 
 def _damaged(path: Path) -> InputError:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
@@ -18,7 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from benchmark.cli.terminal import Terminal
 from benchmark.evaluate.metrics import per_user
 from benchmark.plan import Planned
 from benchmark.render.document import duration
@@ -31,7 +33,7 @@ if TYPE_CHECKING:  # it starts workers, and needs torch
 METRIC = "NDCG@10"
 
 
-def progress_bar(console: Console) -> Progress:
+def progress_bar(console: Terminal) -> Progress:
     """The bar of downloads and encoders, with the time left."""
     return Progress(
         TextColumn("{task.description}"),
@@ -77,7 +79,7 @@ class _Row:
 class LiveTable:
     """Listens to a launcher's events and draws them; used as a context manager.
 
-    Without a terminal it prints one line for each finished job instead.
+    Without a terminal it prints one line for each finished run instead. Every event is logged.
     """
 
     def __init__(
@@ -86,13 +88,13 @@ class LiveTable:
         jobs: "Sequence[Job]",
         runs: RunSet,
         workers: int,
-        console: Console,
+        console: Terminal,
     ) -> None:
         self.runs, self.console = runs, console
         self.workers = workers
         self.split = "validation" if any(job.spec.protocol.trial for job in jobs) else "test"
         self.remaining = {job: job.seconds for job in jobs}
-        self.total, self.finished = len(jobs), 0
+        self.total, self.finished = sum(len(job.seeds) for job in jobs), 0
         self.started = time.monotonic()
         self.done_estimate = 0.0
         self.rows: dict[tuple[str, str], dict[str, _Row]] = {}
@@ -124,7 +126,11 @@ class LiveTable:
 
     def watch(self, event: "Event") -> None:
         """Take note of one event."""
-        if event.kind == "start":
+        if event.kind != "step":
+            self.console.to_log(" ".join([event.kind, f"{event.job}", event.message]))
+        if event.kind in ("note", "again"):
+            self.console.print(f"{event.job}: {event.message}", style="yellow")
+        elif event.kind == "start":
             if event.worker in self.tasks:  # its process died; the job starts again
                 self.bars.remove_task(self.tasks[event.worker])
             self.tasks[event.worker] = self.bars.add_task(
@@ -143,23 +149,26 @@ class LiveTable:
         self.bars.remove_task(self.tasks.pop(event.worker))
         self.remaining.pop(event.job, None)
         self.done_estimate += event.job.seconds
-        self.finished += 1
         spec = event.job.spec
         for seed in event.job.seeds:  # what the job has left is new to the run set
             self.runs.forget(spec.key, seed)
         row = self.rows[spec.model, spec.variant][spec.dataset]
         if event.kind == "failed":
             row.note = "failed"
-            self.console.print(f"[red]failed[/red] {escape(f'{event.job}: {event.message}')}")
-            return
-        for seed in event.job.seeds:
+            self.console.print(f"failed {event.job}: {event.message}", style="red")
+            self.console.to_log(event.traceback)
+        self.finished += len(event.job.seeds) - len(event.finished)  # those that failed
+        for seed in event.finished:
+            self.finished += 1
             row.values[seed] = self._value(spec.key, seed)
-        if not self.console.is_terminal:
-            shown = ", ".join(f"{row.values[seed]:.4f}" for seed in event.job.seeds)
-            self.console.print(
-                f"[{self.finished}/{self.total}] {escape(str(event.job))}: {METRIC} {shown}; "
-                f"about {duration(self.seconds_left())} left"
+            line = (
+                f"[{self.finished}/{self.total}] {spec.key}, seed {seed}: "
+                f"{METRIC} {row.values[seed]:.4f}; about {duration(self.seconds_left())} left"
             )
+            if self.console.is_terminal:
+                self.console.to_log(line)
+            else:
+                self.console.print(line)
 
     def seconds_left(self) -> float:
         """Estimated from the jobs' estimates, corrected by how the finished ones compared."""
@@ -181,21 +190,19 @@ class LiveTable:
             table.add_column(dataset, justify="right")
         for (model, variant), cells in self.rows.items():
             name = model if variant == "base" else f"{model} [{variant}]"
-            table.add_row(
-                escape(name), *(self._cell(cells.get(dataset)) for dataset in self.datasets)
-            )
+            table.add_row(name, *(self._cell(cells.get(dataset)) for dataset in self.datasets))
         left = duration(self.seconds_left())
-        return Group(table, self.bars, f"{self.finished}/{self.total} jobs, about {left} left")
+        return Group(table, self.bars, f"{self.finished}/{self.total} runs, about {left} left")
 
-    def _cell(self, row: _Row | None) -> str:
+    def _cell(self, row: _Row | None) -> Text:
         if row is None:
-            return ""
+            return Text()
         if row.note:
-            return f"[red]{row.note}[/red]"
+            return Text(row.note, style="red")
         if not row.values:
-            return "[dim]-[/dim]"
+            return Text("-", style="dim")
         mean = sum(row.values.values()) / len(row.values)
-        return f"{mean:.4f} [dim]{len(row.values)}/{row.wanted}[/dim]"
+        return Text(f"{mean:.4f} ").append(f"{len(row.values)}/{row.wanted}", style="dim")
 
     def _value(self, key: RunKey, seed: int) -> float:
         result = self.runs.read(key, seed)

@@ -107,7 +107,7 @@ def _show(text: str) -> None:
     """A line as it is, brackets included, with '?' for what the terminal cannot show."""
     encoding = console.encoding
     shown = text.encode(encoding, "replace").decode(encoding)
-    console.print(shown, highlight=False, soft_wrap=True, markup=False)
+    console.print(shown)
 
 
 @app.command()

@@ -21,13 +21,11 @@ def doctor(data: DataOption = None) -> None:
     for check in checks:
         topic = "" if check.topic == before else check.topic
         before = check.topic
-        mark = "[red]✗[/red]" if check.remedy else " "
-        console.print(f"{topic:9}{mark} ", end="")
-        console.print(check.found, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{topic:9}", end="")
+        console.print("✗ " if check.remedy else "  ", style="red", end="")
+        console.print(check.found)
         if check.remedy:
-            console.print(
-                f"           → {check.remedy}", highlight=False, markup=False, soft_wrap=True
-            )
+            console.print(f"           → {check.remedy}")
     problems = sum(bool(check.remedy) for check in checks)
     console.print(f"{problems or 'no'} problem{'' if problems == 1 else 's'}", style="bold")
     raise typer.Exit(1 if problems else 0)

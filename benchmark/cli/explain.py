@@ -47,7 +47,7 @@ def explain(
         pick(variant, variants, f"variant of {name}")
     resolved = resolve(name, found, chosen, variant)
     text = as_text(explanation(resolved.spec, resolved.sources, RESULTS / "tuning"))
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text)
 
 
 def _known(name: str, options: Iterable[str]) -> str:

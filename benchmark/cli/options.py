@@ -1,12 +1,13 @@
 """Options that the commands share, and what they resolve to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from benchmark.cli.terminal import Terminal
 from benchmark.errors import InputError, nearest
 from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import slug
@@ -17,7 +18,13 @@ ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"
 REFERENCE, AUDIT = RESULTS / "reference", RESULTS / "audit"
 
-console = Console()
+console = Terminal()
+
+
+def shown_path(path: Path) -> Path:
+    """A path as it is printed: from the working folder where it lies in it."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
 
 ProfileOption = Annotated[
     str | None, typer.Option(help="smoke, quick, paper or reading-b; quick without a GPU.")
@@ -86,8 +93,8 @@ def resolve_request(
     chosen = get_profile(profile)
     return Request(
         profile=chosen,
-        datasets=names(datasets),
-        models=[pick(name, methods(), "model").name for name in names(models) or ()] or None,
+        datasets=names(datasets, "--datasets"),
+        models=_rows(models),
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
         runs=RunSet(Store(source or RUNS)),
@@ -101,6 +108,11 @@ def resolve_request(
 def default_profile(workers: list[str]) -> str:
     """The profile that is meant where none is named: `paper` where there is a GPU."""
     return "quick" if workers[0] == "cpu" else "paper"
+
+
+def _rows(text: str | None) -> list[str] | None:
+    given = names(text, "--models")
+    return None if given is None else [pick(name, methods(), "model").name for name in given]
 
 
 def available_devices(name: str | None) -> list[str]:
@@ -120,24 +132,48 @@ def only_profile(source: Path) -> str:
     return next((name for name in profiles() if slug(name) == folders[0]), folders[0])
 
 
+SEED_LIMIT = 2**63
+"""Seeds are below it: a key of the random draws is 64 bits with a sign."""
+
+MOST_SEEDS = 10_000
+
+
 def parse_seeds(text: str) -> list[int]:
-    """ "3" is the first three seeds, "0-9" a range, "0,4,7" a list."""
+    """ "3" is the first three seeds, "0-9" a range, "0,4,7" a list. InputError for anything else,
+    more than MOST_SEEDS seeds, and a seed of SEED_LIMIT or more."""
+    seeds: Sequence[int]
     try:
         if "," in text:
             seeds = [int(part) for part in text.split(",") if part.strip()]
+            number, largest = len(seeds), max(seeds, default=0)
         elif "-" in text.strip("-"):
             low, high = (int(part) for part in text.split("-"))
-            seeds = list(range(low, high + 1))
+            seeds, number, largest = range(low, high + 1), high + 1 - low, high
         else:
-            seeds = list(range(int(text)))
+            number = int(text)
+            seeds, largest = range(number), number - 1
     except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        seeds, number, largest = [], 0, 0
+    if number > MOST_SEEDS:
+        raise InputError(
+            f"--seeds {text}: {number} seeds, and {MOST_SEEDS} are the most; write one large seed "
+            "with a comma after it (4000000000,)"
+        )
+    if largest >= SEED_LIMIT:
+        raise InputError(f"--seeds {text}: {largest} is too large; a seed is below 2^63")
+    if number < 1 or min(seeds) < 0 or len(set(seeds)) < number:
         raise InputError(
             f"--seeds {text}: write a number of seeds (3), a range (0-9) or a list (0,4,7)"
         )
-    return seeds
+    return list(seeds)
 
 
-def names(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+def names(text: str | None, option: str) -> list[str] | None:
+    """Names between commas; None where the option was not given. InputError if there is none: an
+    empty variable in a script must not become a run of everything."""
+    if text is None:
+        return None
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise InputError(f"{option} {text!r}: names nothing; leave the option out for all")
+    return found

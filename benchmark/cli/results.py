@@ -59,7 +59,7 @@ def verify(
         line for own, path in rendered for line in _differences(path, own, source, data, folders)
     ]
     for line in wrong:
-        console.print(line, style="red", highlight=False, soft_wrap=True)
+        console.print(line, style="red")
     console.print(f"{len(rendered)} table(s) checked, {len(wrong)} difference(s)")
     raise typer.Exit(1 if wrong else 0)
 
@@ -117,7 +117,7 @@ def compare(
     if out is not None:
         with atomic_file(out) as temporary:
             temporary.write_text(frame.to_csv(index=False), encoding="utf-8")
-    console.print(frame.to_string(index=False), highlight=False, soft_wrap=True)
+    console.print(frame.to_string(index=False))
 
 
 @app.command()
@@ -196,7 +196,7 @@ def check(
             train(wanted, replace(request, runs=RunSet(fresh)))
         verdicts = check_runs(RunSet(fresh), RunSet(Store(reference)), profile=request.profile.name)
     for verdict in verdicts:
-        console.print(f"{verdict.outcome:9} {verdict.name}: {verdict.message}", highlight=False)
+        console.print(f"{verdict.outcome:9} {verdict.name}: {verdict.message}")
     if junit is not None:
         write_junit(junit, verdicts)
     raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else 1)
@@ -234,12 +234,13 @@ def show_everything() -> None:
         ("datasets", dict.fromkeys(dataset_names(), "")),
         ("methods", {n: f"{r.category}; {', '.join(r.variants)}" for n, r in methods().items()}),
     ):
-        console.print(f"[bold]{title}[/bold]")
+        console.print(title, style="bold")
         for name, text in lines.items():
-            console.print(f"  {name:18} {text}", highlight=False, soft_wrap=True)
+            console.print(f"  {name:18} {text}")
     counts = Counter(stored.status for stored in Store(RUNS).scan())
     stored = ", ".join(f"{number} {status}" for status, number in counts.items()) or "none"
-    console.print(f"[bold]runs[/bold]\n  {stored}")
+    console.print("runs", style="bold")
+    console.print(f"  {stored}")
 
 
 def show_audit(csv: Path | None, out: Path) -> None:
@@ -254,5 +255,5 @@ def show_audit(csv: Path | None, out: Path) -> None:
     # The paper's findings fill screens; a table's own stand in the terminal.
     shown = found.model_copy(update={"findings": []}) if csv is None else found
     for line in summary(shown):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"wrote audit.md, audit.html and audit.json to {out}", highlight=False)
+        console.print(line)
+    console.print(f"wrote audit.md, audit.html and audit.json to {out}")

@@ -9,7 +9,6 @@ from benchmark import plan as planning
 from benchmark.cli.options import (
     AUDIT,
     RESULTS,
-    ROOT,
     DataOption,
     DatasetsOption,
     DeviceOption,
@@ -23,6 +22,7 @@ from benchmark.cli.options import (
     StaleOption,
     console,
     resolve_request,
+    shown_path,
 )
 from benchmark.cli.results import show_audit
 from benchmark.cli.training import ensure, train
@@ -74,7 +74,7 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
     if rendered.terminal is not None:
         console.print(rendered.terminal)
     for path in rendered.paths:
-        console.print(f"wrote {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+        console.print(f"wrote {shown_path(path)}")
 
 
 def _everything(request: Request) -> None:
@@ -86,7 +86,7 @@ def _everything(request: Request) -> None:
         try:
             _show(name, _own(name, planned, request), request)
         except NotDrawn as reason:
-            console.print(f"{name} is left out: {reason}", highlight=False, soft_wrap=True)
+            console.print(f"{name} is left out: {reason}")
     show_audit(None, AUDIT)
     _report(request)
 

@@ -1,10 +1,12 @@
 """What commands do before they render: look at the store, and train what is missing."""
 
+import sys
 from collections.abc import Sequence
 
 import typer
 
 from benchmark import plan as planning
+from benchmark.cli import options
 from benchmark.cli.console import LiveTable, plan_table
 from benchmark.cli.options import Request, console
 from benchmark.runs.spec import RunSpec
@@ -55,7 +57,7 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
     if request.render_only:
         return planned
     for dataset, problem in {p.key.dataset: p.problem for p in planned if p.problem}.items():
-        console.print(f"[yellow]without {dataset}[/yellow]: {problem}", soft_wrap=True)
+        console.print(f"without {dataset}: {problem}", style="yellow")
     if any(p.to_run(reuse_stale=request.reuse_stale) for p in planned):
         _run(planned, request)
         return plan()
@@ -63,12 +65,13 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
 
 
 def _run(planned: Sequence[planning.Planned], request: Request) -> None:
-    """Train what the plan lacks. Ends the command where all jobs fail or it is interrupted."""
+    """Train what the plan lacks. Ends the command where all jobs fail."""
     import torch
 
     from benchmark.launch.local import Job, run_jobs
     from benchmark.parity import mamba_ssm_scan, parity
 
+    console.open_log(options.RUNS / "logs", sys.argv[1:])
     jobs = [
         Job(p.spec, seeds, p.seconds * len(seeds))
         for p in planned
@@ -78,18 +81,14 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
     if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
     live_table = LiveTable(planned, jobs, request.runs, len(request.workers), console)
-    try:
-        with live_table as watch:
-            failed = run_jobs(
-                jobs,
-                workers=request.workers,
-                store=request.runs.root,
-                data=request.data,
-                watch=watch,
-            )
-    except KeyboardInterrupt:
-        console.print("interrupted: finished runs are stored, the same command goes on from here")
-        raise typer.Exit(130) from None
+    with live_table as watch:
+        failed = run_jobs(
+            jobs,
+            workers=request.workers,
+            store=request.runs.root,
+            data=request.data,
+            watch=watch,
+        )
     if failed:
         console.print(f"{failed} job(s) failed; their cells say so, and the next call tries again")
     if failed == len(jobs):

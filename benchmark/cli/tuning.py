@@ -65,7 +65,7 @@ def tune(
         raise InputError(f"no trial of profile {request.profile.name} in {request.runs.root}")
     paths = tuning.write_log(found, grid, request.profile, TUNING)
     text = paths["md"].read_text(encoding="utf-8")
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text)
     for group in found:
         if group.chosen is None:
             states = ", ".join(trial.status for trial in group.trials)

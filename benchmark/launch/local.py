@@ -57,6 +57,8 @@ class Event:
     """One line."""
     traceback: str = ""
     """Of the exception that made the job fail, if one did."""
+    finished: tuple[int, ...] = ()
+    """Seeds whose runs are finished and stored, when the job has ended."""
 
 
 @dataclass
@@ -205,6 +207,7 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
         except (EOFError, ConnectionError):
             return
         failure: dict[str, str] | None = None
+        finished: tuple[int, ...] = ()
         try:
             records = run_seeds(
                 job.spec,
@@ -215,6 +218,7 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
                 watch=tell,
                 note=note,
             )
+            finished = tuple(record.seed for record in records if record.status == "ok")
             for record in records:
                 if record.status == "failed" and failure is None:
                     failure = {"message": record.message, "traceback": record.traceback}
@@ -224,9 +228,9 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
             message = " ".join(f"{type(error).__name__}: {error}".split())
             failure = {"message": message, "traceback": traceback.format_exc()}
         if failure is not None:
-            send("failed", **failure)
+            send("failed", finished=finished, **failure)
         else:
-            send("done")
+            send("done", finished=finished)
 
 
 def _end_with_parent() -> None:
