@@ -186,7 +186,7 @@ def test_paths_of_pictures(tmp_path: Path) -> None:
 
 def test_unknown_encoder_has_its_nearest_name(tmp_path: Path) -> None:
     build_bundle("beauty", root=tmp_path)
-    with pytest.raises(InputError, match="unknown text encoder 'minilmm': did you mean 'minilm'"):
+    with pytest.raises(InputError, match="unknown text encoder 'minilmm'; did you mean 'minilm'"):
         build_features("beauty", "text", "minilmm", root=tmp_path)
     with pytest.raises(InputError, match=r"unknown text encoder 'blip-large'.*roberta-large"):
         build_features("beauty", "text", "blip-large", root=tmp_path)
