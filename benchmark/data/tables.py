@@ -27,6 +27,14 @@ from rankaudit.text_table import (
 
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
+_LIKE = {
+    "user": ("user", "uid", "reviewer", "customer", "session"),
+    "item": ("item", "iid", "asin", "product", "movie", "video", "article"),
+    "timestamp": ("time", "date"),
+    "id": ("id", "asin", "item"),
+}
+"""What a column may be called that holds ours, for a guess in an error."""
+
 
 @dataclass
 class Table:
@@ -162,9 +170,9 @@ def columns_option(needed: Sequence[str], names: Sequence[str]) -> str:
     """The option that names a file's own columns, with a guess at them where there is one."""
     guesses = []
     for name in needed:
-        plain = name.removesuffix("_id")
-        like = [n for n in names if plain in n.lower() or (plain == "timestamp" and "time" in n)]
-        guesses.append(f"{name}={name if name in names else like[0] if like else 'NAME'}")
+        ours = name.removesuffix("_id")
+        like = (n for n in names if any(part in n.lower() for part in _LIKE.get(ours, (ours,))))
+        guesses.append(f"{ours}={name if name in names else next(like, 'NAME')}")
     return f"--columns {','.join(guesses)}"
 
 
