@@ -6,13 +6,13 @@ report ("read as"). What is left out is named with its reason ("not checked").
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
+from rankaudit.columns import NO_METRIC, Column, Reading, columns_of, without_percent
 from rankaudit.errors import InputError
 from rankaudit.findings import Skipped
 from rankaudit.markup import distinct, latex_tables, markdown_tables, plain
@@ -22,23 +22,13 @@ from rankaudit.rankings import Protocol
 from rankaudit.reading import Table, read_delimited, read_text
 from rankaudit.rows import Role, Row
 
-RESERVED = (
-    "table", "dataset", "row", "group", "role", "versus", "targets", "candidates", "rounding",
-    "ties", "users", "runs", "source", "metric",
-)  # fmt: skip
-_SYNONYMS = {
-    "method": "row", "methods": "row", "model": "row", "models": "row", "algorithm": "row",
-    "algorithms": "row", "approach": "row", "baseline": "row", "baselines": "row",
-    "data": "dataset", "datasets": "dataset", "data set": "dataset", "metrics": "metric",
-    "measure": "metric", "user group": "group", "subgroup": "group", "bucket": "group",
-    "#users": "users", "seeds": "runs",
-}  # fmt: skip
-_IMPROVEMENT = re.compile(r"(rel(ative|\.)?\s*)?(improv|impr?\.|imp$|gain|Δ)", re.I)
+_IMPROVEMENT = re.compile(
+    r"(?:(?:rel|relative|avg|average)\.?\s*)?(?:improv\.?|improve|improvements?|impr?\.?|gain|Δ)"
+    r"\s*(?:%|[(\[].*[)\]]|(?:over|vs\.?|to|of)\b.*)?",
+    re.I,
+)
+_PERCENTAGE = re.compile(r"%|^\W*[+−↑-]|^\W*(?:[2-9]|\d{2,})[.,]")
 _OURS = re.compile(r"(\(ours\)$|^ours$|^\*?ours\*?$)", re.I)
-_PERCENT = re.compile(r"\s*[(\[]?\s*%\s*[)\]]?\s*$")
-_NO_METRIC = (
-    "a metric (NDCG@k, MRR@k, MRR, HR@k, Recall@k, Precision@k, MAP@k)"
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,31 +45,6 @@ class Defaults:
     users: str = ""
     runs: str = ""
     percent: bool = False
-
-
-@dataclass
-class Reading:
-    """The rows of a file, the rules by which it was read, and what was left out."""
-
-    rows: list[Row] = field(default_factory=list)
-    read_as: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        """Remember a rule once."""
-        if text not in self.read_as:
-            self.read_as.append(text)
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column: a reserved name, or a metric (of a dataset that the header names), or a method."""
-
-    reserved: str = ""
-    metric: Metric | None = None
-    percent: bool = False
-    dataset: str = ""
-    title: str = ""
 
 
 @dataclass
@@ -142,7 +107,7 @@ def _comma(table: Table) -> Comma:
 
 
 def _entries(path: Path, table: Table, reading: Reading) -> Iterator[_Entry]:
-    columns = _columns(path, table, reading)
+    columns = columns_of(path, table, reading)
     if any(column.reserved == "metric" for column in columns):
         yield from _by_method(path, table, columns, reading)
         return
@@ -167,7 +132,7 @@ def _entries(path: Path, table: Table, reading: Reading) -> Iterator[_Entry]:
 
 
 def _by_method(
-    path: Path, table: Table, columns: Sequence[_Column], reading: Reading
+    path: Path, table: Table, columns: Sequence[Column], reading: Reading
 ) -> Iterator[_Entry]:
     """Entries of a table whose rows are metrics and whose columns are methods."""
     reading.note("a column 'metric' makes every other unnamed column a method")
@@ -175,11 +140,11 @@ def _by_method(
     for record in table.records:
         where = f"{path}, line {record.line}"
         fields = _reserved(table, columns, record.fields)
-        name, percent = _percent(plain(fields.pop("metric", "")))
+        name, percent = without_percent(plain(fields.pop("metric", "")))
         metric = Metric.parse(name)
         if metric is None:
             reading.skipped.append(
-                Skipped(what=f"line {record.line}, {name}", why=f"'{name}' is not {_NO_METRIC}")
+                Skipped(what=f"line {record.line}, {name}", why=f"'{name}' is not {NO_METRIC}")
             )
             continue
         for column, text in zip(columns, record.fields, strict=True):
@@ -194,7 +159,7 @@ def _by_method(
     yield from entries.values()
 
 
-def _reserved(table: Table, columns: Sequence[_Column], texts: Sequence[str]) -> dict[str, str]:
+def _reserved(table: Table, columns: Sequence[Column], texts: Sequence[str]) -> dict[str, str]:
     fields = {c.reserved: t for c, t in zip(columns, texts, strict=True) if c.reserved}
     if table.source != "csv":
         fields = {name: plain(text) for name, text in fields.items()}
@@ -202,104 +167,12 @@ def _reserved(table: Table, columns: Sequence[_Column], texts: Sequence[str]) ->
     return fields
 
 
-def _columns(path: Path, table: Table, reading: Reading) -> list[_Column]:
-    """What each column is. Raises InputError on columns that cannot be meant."""
-    where = f"{path}, line {table.header_line}"
-    titles = [" ".join(distinct([plain(level) for level in levels])) for levels in table.header]
-    columns = [_column(levels, title, reading) for levels, title in
-               zip(table.header, titles, strict=True)]  # fmt: skip
-    by_method = any(column.reserved == "metric" for column in columns)
-    if not any(column.reserved == "row" for column in columns) and not by_method:
-        columns = _with_row(where, table, columns, reading)
-    taken: dict[object, str] = {}
-    for column in columns:
-        key = column.reserved or ((column.metric, column.dataset) if column.metric else None)
-        if key is None:
-            continue
-        if key in taken and taken[key] == column.title:
-            raise InputError(f"{where}: column {column.title!r} stands twice; rename one")
-        if key in taken and column.metric:
-            raise InputError(
-                f"{where}: column {column.title!r} repeats the metric {column.metric}; drop one"
-            )
-        if key in taken:
-            raise InputError(
-                f"{where}: columns {taken[key]!r} and {column.title!r} both mean "
-                f"{column.reserved!r}; drop one"
-            )
-        taken[key] = column.title
-    others = [c for c in columns if not c.reserved and not c.metric]
-    if by_method:
-        return columns
-    for column in others:
-        close = difflib.get_close_matches(column.title.lower(), RESERVED, n=1, cutoff=0.75)
-        if close:
-            raise InputError(
-                f"{where}: column {column.title!r}; did you mean {close[0]!r}? Rename it"
-            )
-    if not any(column.metric for column in columns):
-        if others:
-            raise InputError(
-                f"{where}: column {others[0].title!r} is neither {_NO_METRIC} nor one of "
-                f"{', '.join(RESERVED)}"
-            )
-        raise InputError(f"{where}: no metric column; add at least one, such as NDCG@10")
-    reading.skipped += [
-        Skipped(what=f"column {c.title}", why=f"'{c.title}' is not {_NO_METRIC}") for c in others
-    ]
-    return columns
-
-
-def _with_row(where: str, table: Table, columns: list[_Column], reading: Reading) -> list[_Column]:
-    """The column of method names where none is called so: the first, if that can be told."""
-    others = [i for i, c in enumerate(columns) if not c.reserved and not c.metric]
-    if not others or (table.source == "csv" and columns[others[0]].title):
-        raise InputError(f"{where}: no column 'row'; add one with the method's name")
-    shown = columns[others[0]].title or "without a title"
-    reading.note(f"the column {shown} holds the rows' names")
-    columns[others[0]] = replace(columns[others[0]], reserved="row")
-    return columns
-
-
-def _column(levels: Sequence[str], title: str, reading: Reading) -> _Column:
-    parts = list(distinct([plain(level) for level in levels]))
-    if len(parts) == 1:
-        lowered = parts[0].lower()
-        if lowered in RESERVED:
-            return _Column(reserved=lowered, title=parts[0])
-        if lowered in _SYNONYMS:
-            reading.note(f"column '{parts[0]}' is read as '{_SYNONYMS[lowered]}'")
-            return _Column(reserved=_SYNONYMS[lowered], title=parts[0])
-    stripped = [_percent(part) for part in parts]
-    percent = any(in_percent for _, in_percent in stripped)
-    names = [name for name, _ in stripped]
-    # A metric in one level, or its name above its cut-off: "NDCG" over "@5", "5" or "top-5".
-    for i, name in enumerate(names):
-        metric = Metric.parse(name)
-        rest = [other for j, other in enumerate(names) if j != i]
-        for j, other in enumerate(names):
-            cutoff = re.fullmatch(r"(?:@|top[- ]?|k\s*=\s*)?(\d+)", other, re.I)
-            if i != j and cutoff and (joined := Metric.parse(f"{name}@{cutoff[1]}")):
-                metric, rest = joined, [n for m, n in enumerate(names) if m not in (i, j)]
-        if metric is not None:
-            if name.lower() != str(metric).lower() and title.lower() != str(metric).lower():
-                reading.note(f"column '{title}' is read as {metric}" + (" in per cent" * percent))
-            return _Column(metric=metric, percent=percent, dataset=" ".join(rest), title=title)
-    return _Column(title=title)
-
-
-def _percent(name: str) -> tuple[str, bool]:
-    """A name without a final `%`, `(%)` or `[%]`, and whether it had one."""
-    stripped = _PERCENT.sub("", name)
-    return stripped.strip(), stripped != name.rstrip()
-
-
 def _row(entry: _Entry, defaults: Defaults, comma: Comma, table: Table, reading: Reading) -> Row:
     where, fields = entry.where, entry.fields
     name = fields.get("row", "")
     if not name:
         raise InputError(f"{where}: the field 'row' is empty; name the method")
-    role = _role(where, fields, name, reading)
+    role = _role(entry, name, reading)
     cells: dict[Metric, Printed] = {}
     bare = True
     for metric, (text, percent, title) in entry.cells.items():
@@ -346,10 +219,12 @@ def _row(entry: _Entry, defaults: Defaults, comma: Comma, table: Table, reading:
     )
 
 
-def _role(where: str, fields: dict[str, str], name: str, reading: Reading) -> Role:
-    role = fields.get("role", "")
+def _role(entry: _Entry, name: str, reading: Reading) -> Role:
+    """The stated role, or the one that the name tells; an improvement also needs a percentage."""
+    role = entry.fields.get("role", "")
     if not role:
-        if _IMPROVEMENT.match(name):
+        texts = [plain(text) for text, _, _ in entry.cells.values()]
+        if _IMPROVEMENT.fullmatch(name) and any(map(_PERCENTAGE.search, texts)):
             reading.note(f"row '{name}' is read as an improvement row")
             return "improvement"
         if _OURS.search(name):
@@ -357,7 +232,7 @@ def _role(where: str, fields: dict[str, str], name: str, reading: Reading) -> Ro
             return "ours"
         return "result"
     if role not in get_args(Role):
-        raise InputError(f"{where}: role {role!r} is not one of {', '.join(get_args(Role))}")
+        raise InputError(f"{entry.where}: role {role!r} is not one of {', '.join(get_args(Role))}")
     return cast(Role, role)
 
 

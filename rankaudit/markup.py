@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from rankaudit.errors import InputError
 from rankaudit.metrics import Metric
-from rankaudit.reading import Record, Table
+from rankaudit.reading import Table
+from rankaudit.text_table import Record
 
 _TABULAR = re.compile(
     r"\\begin\{(?P<name>tabular[*xy]?|tabulary|longtable)\}(?P<body>.*?)\\end\{(?P=name)\}", re.S
@@ -194,7 +195,7 @@ def _assemble(
             raise InputError(
                 f"{where}, line {line}: {len(fields)} fields, but the header has {width}"
             )
-        records.append(Record(line, (*fields, *[""] * (width - len(fields)))))
+        records.append(Record(line, line, [*fields, *[""] * (width - len(fields))]))
     if not records:
         return None
     levels = [[*fields, *[""] * (width - len(fields))] for _, fields in rows[:header_rows]]

@@ -123,7 +123,15 @@ def _filters(findings: Sequence[AnyFinding], titles: Mapping[str, str]) -> str:
 
 def _article(finding: AnyFinding, name: str) -> str:
     place = ", ".join(part for part in (finding.table, finding.dataset, finding.row) if part)
-    more = [f'<p class="meta">May be innocent: {escape(" ".join(finding.explanations))}</p>']
+    short = finding.why
+    more = []
+    if isinstance(finding, InfeasibleRow):
+        first, *others = finding.hypotheses
+        possible = ", ".join(h.name for h in others if h.once) or "nothing else that was tried"
+        gap = "no ranking fits" if first.slack is None else f"{first.slack:.2f} units off"
+        short = f"Under {first.name} {gap}; possible under {possible}."
+        more.append(f"<p>{escape(finding.why)}</p>")
+    more += [f'<p class="meta">May be innocent: {escape(" ".join(finding.explanations))}</p>']
     if isinstance(finding, InfeasibleRow):
         tried = "".join(
             f"<tr><th>{escape(h.name)}</th><td>{'none' if h.slack is None else f'{h.slack:.2f}'}"
@@ -145,7 +153,7 @@ def _article(finding: AnyFinding, name: str) -> str:
         f'<article class="finding {finding.severity}" id="{name}" '
         f'data-severity="{finding.severity}" data-kind="{escape(finding.kind)}"><details><summary>'
         f'<span class="tag">{finding.severity}</span> <a href="#{name}">{escape(place)}</a>: '
-        f"{escape(finding.printed)}<br>{escape(finding.why)}</summary>"
+        f"{escape(finding.printed)}<br>{escape(short)}</summary>"
         + "".join(more)
         + "</details></article>"
     )

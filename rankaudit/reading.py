@@ -1,31 +1,25 @@
-"""Text files with a table: which kind of table it is, and its fields with their line numbers.
+"""Text with a table: its fields with their line numbers.
 
-`read_delimited` is the one reader of comma-, semicolon- and tab-separated files; LaTeX and Markdown
-tables are taken apart in `rankaudit.markup`. What the fields mean is `rankaudit.interpret`'s.
+Delimited files are taken apart by `rankaudit.text_table`; LaTeX and Markdown tables in
+`rankaudit.markup`. What the fields mean is `rankaudit.interpret`'s.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from rankaudit.errors import InputError
+from rankaudit.text_table import SEPARATORS, Record, records
 
 DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True)
-class Record:
-    """The fields of one line (or one row of a LaTeX table), stripped, and where it stands."""
-
-    line: int
-    fields: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Table:
-    """A table as text.
+    """A table as text; fields are stripped.
 
     header: one or more header texts for every column, from the top; all columns have equally many.
     name: what the source calls it, or empty. source: "csv", "latex" or "markdown".
@@ -57,34 +51,24 @@ def read_delimited(text: str, where: str, delimiters: str = DELIMITERS) -> Table
     The delimiter is that of `delimiters` which stands most often in the header outside quotes.
     Blank lines are skipped. Raises InputError that names `where` and the line, and the remedy.
     """
-    lines = text.splitlines()
+    lines = list(io.StringIO(text, newline=""))
     if not lines or not lines[0].strip():
         raise InputError(f"{where}, line 1: the file is empty; start it with a header line")
     delimiter = _delimiter(lines[0], delimiters)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip() for name in next(reader)]
-        records = []
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) != len(header):
-                raise InputError(
-                    f"{where}, line {reader.line_num}: {len(fields)} fields, but the header has "
-                    f"{len(header)}; quote fields that contain "
-                    + {",": "commas", ";": "semicolons"}.get(delimiter, "the delimiter")
-                )
-            records.append(Record(reader.line_num, tuple(field.strip() for field in fields)))
-    except csv.Error as error:
-        raise InputError(
-            f"{where}, line {reader.line_num}: {error}; close the quotes of the field, and double "
-            "a quote inside it"
-        ) from error
+    header, *body = records(lines, delimiter, quoted=True, where=where)
+    body = [record for record in body if any(field.strip() for field in record.fields)]
+    for record in body:
+        if len(record.fields) != len(header.fields):
+            raise InputError(
+                f"{where}, line {record.line}: {len(record.fields)} fields, but the header has "
+                f"{len(header.fields)}; quote fields that contain {SEPARATORS[delimiter]}"
+            )
+    stripped = [Record(r.line, r.last, [field.strip() for field in r.fields]) for r in body]
     return Table(
         name="",
         source="csv",
-        header=tuple((name,) for name in header),
-        records=tuple(records),
+        header=tuple((name.strip(),) for name in header.fields),
+        records=tuple(stripped),
         delimiter=delimiter,
     )
 

@@ -116,7 +116,7 @@ def write_report(report: AuditReport, out: Path, titles: Mapping[str, str] = {})
     """
     write_text(out / "audit.json", to_json(report), ADVICE)
     write_text(out / "audit.md", to_markdown(report, titles), ADVICE)
-    write_text(out / "audit.html", to_html(report, titles), ADVICE)
+    write_text(out / "audit.html", to_html(report, {**TITLES, **titles}), ADVICE)
 
 
 def to_json(report: AuditReport) -> str:

@@ -46,6 +46,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"BZh", ".bz2"),
     (b"\xfd7zXZ\x00", ".xz"),
 )
+_PACKED = (".gz", ".zip", ".bz2", ".xz")
 _UNREADABLE = (".zst", ".7z", ".rar", ".tar", ".tgz", ".xlsx", ".xls", ".ods")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -104,6 +105,8 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
             start = raw.read(8)
             raw.seek(0)
             kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
+            if kind != path.suffix.lower() and path.suffix.lower() in _PACKED:
+                raise _damaged(path)
             name = path.stem if kind and path.suffix.lower() == kind else path.name
             if path.suffix.lower() in _UNREADABLE or Path(name).suffix.lower() in _UNREADABLE:
                 raise InputError(
@@ -116,8 +119,7 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
                     with archive.open(member) as unpacked:
                         yield PurePosixPath(member).name, cast("BinaryIO", unpacked)
             elif kind:
-                packed = {".gz": _gzip, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}[kind](raw)
-                with packed as stream:
+                with _unpacked(kind, raw) as stream:
                     yield name, cast("BinaryIO", stream)
             else:
                 yield name, raw
@@ -135,14 +137,16 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
         ) from error
 
 
-def _gzip(raw: BinaryIO) -> gzip.GzipFile:
-    return gzip.GzipFile(fileobj=raw)
+def _unpacked(kind: str, raw: BinaryIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+    if kind == ".gz":
+        return gzip.GzipFile(fileobj=raw)
+    return bz2.BZ2File(raw) if kind == ".bz2" else lzma.LZMAFile(raw)
 
 
 def _damaged(path: Path) -> InputError:
     return InputError(
         f"{path}: the compressed file is cut off or damaged; delete it and download it again, or "
-        "compress it anew"
+        "compress it anew (if it is not compressed, drop the ending of its name)"
     )
 
 

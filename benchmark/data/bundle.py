@@ -32,6 +32,7 @@ from benchmark.data.features import FeatureTable, read_features, write_features
 from benchmark.data.filter import k_core
 from benchmark.data.formats import read_numbering
 from benchmark.data.ids import match_ids
+from benchmark.data.kept import encoded_features
 from benchmark.data.meta import (
     VERSION,
     BundleMeta,
@@ -120,8 +121,8 @@ def write_bundle(
 
     Users and items are numbered in the order of their first appearance in the filtered source.
     Interactions are sorted by timestamp as the configuration's `order` says, ties in the source's
-    row order. Raises InputError as `build_bundle` does, and where root/name holds anything but a
-    bundle.
+    row order. What encoders have made for the bundle that stood there is kept, if the texts are the
+    same. Raises InputError as `build_bundle` does, and where root/name holds anything but a bundle.
     """
     check_target(root / config.name, inputs.values())
     read = _counts(interactions)
@@ -137,6 +138,8 @@ def write_bundle(
     frame = frame.reset_index(drop=True)
     described = _describe(list(ids), items)
     kept = {modality: table.select(list(ids)) for modality, table in tables.items()}
+    noticed = list(remarks)
+    kept |= encoded_features(root / config.name, described, kept, noticed)
     users = pd.DataFrame({"user": np.arange(len(user_ids)), "id": user_ids})
     with atomic_folder(root / config.name) as folder:
         frame.to_parquet(folder / "interactions.parquet", index=False)
@@ -161,7 +164,7 @@ def write_bundle(
             licence=config.licence,
             notes=config.notes,
             data_hash=data_hash(frame, described, kept),
-            remarks=list(remarks),
+            remarks=noticed,
         )
         (folder / "bundle.json").write_bytes(meta_bytes(meta))
     return _read(root / config.name)

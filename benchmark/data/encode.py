@@ -161,7 +161,7 @@ def _finished(path: Path, rows: int) -> dict[str, np.ndarray] | None:
         batch: dict[str, np.ndarray] = load_file(path)
     except SafetensorError:
         return None
-    return batch if len(batch["values"]) == rows else None
+    return batch if len(batch.get("values", ())) == rows else None
 
 
 def _fingerprint(

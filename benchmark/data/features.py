@@ -211,7 +211,10 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         if isinstance(loaded, np.ndarray):
             return {"values": loaded}
         with loaded as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+        if any(not isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
+        return arrays
     except InputError:
         raise
     except Exception as error:  # damaged files make the parsers raise what they like

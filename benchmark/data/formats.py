@@ -96,6 +96,11 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield line, _record(text, path, line)
 
 
+def _whole(text: str) -> str:
+    """Text whose escapes spell characters in two halves, joined; a half alone becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _record(text: str, path: Path, line: int) -> dict[str, object]:
     try:
         try:
@@ -216,7 +221,7 @@ def reviews(path: Path) -> Table:
                 )
             if not isinstance(value, str | int | float) or isinstance(value, bool):
                 raise InputError(f"{path}, line {line}: field {name!r} is neither text nor number")
-            values.append(str(value))
+            values.append(_whole(str(value)))
         rows.append(tuple(values))
     users, items, times = zip(*rows, strict=True) if rows else [()] * 3
     return _table(path, users, items, times, range(1, len(rows) + 1))
@@ -227,15 +232,15 @@ def amazon_metadata(path: Path) -> pd.DataFrame:
     rows = []
     for line, record in json_lines(path):
         asin = record.get("asin")
-        if not isinstance(asin, str):
+        if not isinstance(asin, str) or not asin.strip():
             raise InputError(f"{path}, line {line}: no field 'asin'; download the file again")
-        title = str(record.get("title") or "").strip()
-        brand = str(record.get("brand") or "").strip()
+        title = _whole(str(record.get("title") or "").strip())
+        brand = _whole(str(record.get("brand") or "").strip())
         paths = record.get("categories")
         first = paths[0] if isinstance(paths, list) and paths else None
         # the first entry is the file's own department, the same for every product
-        levels = [str(level) for level in first[1:]] if isinstance(first, list) else []
-        about = " ".join(str(record.get("description") or "").split())
+        levels = [_whole(str(level)) for level in first[1:]] if isinstance(first, list) else []
+        about = _whole(" ".join(str(record.get("description") or "").split()))
         text = " ".join(filter(None, (f"{title}." * bool(title), describe(brand, levels), about)))
-        rows.append((asin, title, text, brand, "|".join(dict.fromkeys(levels))))
+        rows.append((_whole(asin), title, text, brand, "|".join(dict.fromkeys(levels))))
     return pd.DataFrame(rows, columns=["id", "title", "text", "brand", "category"])

@@ -1,11 +1,13 @@
 """Names of datasets, and which folders a dataset may take the place of."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.data.config import dataset_names
 from benchmark.errors import InputError
+from benchmark.files import writing
 
 RESERVED = ("raw",)
 """Folders beside the datasets that are none: raw/ keeps downloads."""
@@ -20,9 +22,10 @@ FILES = frozenset(
         "image.safetensors",
         ".text.parts",
         ".image.parts",
+        ".DS_Store",
     )
 )
-"""What a dataset's folder holds; the last two are what an interrupted encoder has finished."""
+"""What a dataset's folder holds; `.parts` are what an interrupted encoder has finished."""
 
 
 def check_name(name: str) -> None:
@@ -45,14 +48,13 @@ def check_name(name: str) -> None:
 def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
     """Raise InputError unless a dataset may be written to `path`: nothing or an empty folder is
     there, or a dataset and no other file. inputs: files that must survive."""
-    if path.is_symlink() and not path.exists():
-        raise InputError(f"{path}: a link to nothing; delete it")
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     if not path.is_dir():
         raise InputError(f"{path}: a file stands where the dataset's folder would; move it away")
-    held = sorted(file.name for file in path.iterdir())
-    foreign = [name for name in held if name not in FILES]
+    with writing(path):
+        held = sorted(file.name for file in path.iterdir())
+    foreign = [name for name in held if not _ours(name)]
     if held and "bundle.json" not in held:
         foreign = held
     if foreign:
@@ -67,6 +69,11 @@ def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
                 f"{file}: lies in the folder {path}, whose place the dataset would take; move the "
                 "file, or give the dataset another name"
             )
+
+
+def _ours(name: str) -> bool:
+    """Whether a bundle's file is called so, or what a killed write of one leaves behind."""
+    return name in FILES or any(name.startswith(f".{file}.") for file in FILES)
 
 
 def plain_name(path: Path) -> str:

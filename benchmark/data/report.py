@@ -1,10 +1,12 @@
 """What came of reading a dataset, for the user who has just built it."""
 
 from datetime import UTC, datetime
+from shlex import quote
 
 import pandas as pd
 
 from benchmark.data.content import MODALITIES, Bundle, attribute_names
+from benchmark.data.meta import default_root
 
 _UNITS = (
     (1e8, 1e10, 1.0, "seconds"),
@@ -12,7 +14,7 @@ _UNITS = (
     (1e14, 1e16, 1e6, "microseconds"),
     (1e17, 9.3e18, 1e9, "nanoseconds"),
 )
-"""Timestamps from .. up to, per second, name: each range is 1973 to 2286, and none meets another."""
+"""Timestamps from .. up to, how many to a second, name: each range is the years 1973 to 2286."""
 
 
 def import_report(bundle: Bundle) -> list[str]:
@@ -44,8 +46,8 @@ def import_report(bundle: Bundle) -> list[str]:
     shortest = int(bundle.interactions["user"].value_counts().min())
     if shortest < 3:
         lines.append(
-            f"a user has {shortest} interactions, and training needs 3 of each: build it again with "
-            "--core 3 or more"
+            f"a user has {shortest} interactions, and training needs 3 of each: build it again "
+            "with --core 3 or more"
         )
     lines += meta.remarks
     lines.append(f"next: {next_command(bundle)}")
@@ -64,6 +66,8 @@ def span(times: "pd.Series[int] | pd.Series[float]") -> str:
 
 def next_command(bundle: Bundle) -> str:
     """What a user would do next with the dataset."""
+    root = bundle.path.parent
+    data = "" if root.resolve() == default_root().resolve() else f" --data {quote(str(root))}"
     if bundle.text is None and (bundle.items["text"] != "").any():
-        return f"./reproduce.sh features {bundle.name} --modality text --encoder minilm"
-    return f"./reproduce.sh table2 --datasets {bundle.name}"
+        return f"./reproduce.sh features {bundle.name} --modality text --encoder minilm{data}"
+    return f"./reproduce.sh table2 --datasets {bundle.name}{data}"

@@ -27,6 +27,14 @@ from rankaudit.text_table import (
 
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
+_LIKE = {
+    "user": ("user", "uid", "reviewer", "customer", "session"),
+    "item": ("item", "iid", "asin", "product", "movie", "video", "article"),
+    "timestamp": ("time", "date"),
+    "id": ("id", "asin", "item"),
+}
+"""What a column may be called that holds ours, for a guess in an error."""
+
 
 @dataclass
 class Table:
@@ -90,8 +98,9 @@ def read_table(
     """
     with open_plain(path) as (name, stream):
         kind = Path(name).suffix.lower()
-        if kind == ".parquet":
-            return _parquet(path, stream.read(), needed, others)
+        start = stream.read(4)
+        if start == b"PAR1" or kind == ".parquet":
+            return _parquet(path, start + stream.read(), needed, others)
     quotes = kind not in {".tsv", ".tab", ".inter", ".item", ".user"}
     first = default or ("," if quotes else "\t")
 
@@ -161,9 +170,9 @@ def columns_option(needed: Sequence[str], names: Sequence[str]) -> str:
     """The option that names a file's own columns, with a guess at them where there is one."""
     guesses = []
     for name in needed:
-        plain = name.removesuffix("_id")
-        like = [n for n in names if plain in n.lower() or (plain == "timestamp" and "time" in n)]
-        guesses.append(f"{name}={name if name in names else like[0] if like else 'NAME'}")
+        ours = name.removesuffix("_id")
+        like = (n for n in names if any(part in n.lower() for part in _LIKE.get(ours, (ours,))))
+        guesses.append(f"{ours}={name if name in names else next(like, 'NAME')}")
     return f"--columns {','.join(guesses)}"
 
 
@@ -175,7 +184,7 @@ def _parquet(path: Path, content: bytes, needed: Sequence[str], others: bool) ->
         columns, types = {}, {}
         for place, name in enumerate(names):
             if name and (others or name in needed):
-                columns[name], other = _text(frame.column(place), name)
+                columns[name], other = _text(frame.column(place), f"{path}: column {name!r}")
                 if other:
                     types[name] = other
     except InputError as error:
@@ -188,7 +197,7 @@ def _parquet(path: Path, content: bytes, needed: Sequence[str], others: bool) ->
     return Table(path, columns, rows, unit="row", types=types)
 
 
-def _text(column: Any, name: str) -> tuple[list[str], str]:
+def _text(column: Any, where: str) -> tuple[list[str], str]:
     """A column as the text that a CSV file has of it, and its type unless text or whole number.
 
     A missing value is empty, lists are joined by '|', points in time are whole nanoseconds since
@@ -210,7 +219,7 @@ def _text(column: Any, name: str) -> tuple[list[str], str]:
         rows = [[] if v is None else v for v in column.to_pylist()]
         return ["|".join(str(v) for v in row if v is not None) for row in rows], other
     if pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind):
-        raise InputError(f"column {name!r} is of type {kind}; save it as text, or drop the column")
+        raise InputError(f"{where} is of type {kind}; save it as text, or drop the column")
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         values = [None if v is None else v.decode() for v in column.to_pylist()]
     else:

@@ -11,8 +11,9 @@ import pytest
 
 from rankaudit import audit_csv
 from rankaudit.__main__ import FORMAT, TEMPLATE, main
+from rankaudit.columns import RESERVED
 from rankaudit.findings import SEVERITIES, AuditReport, by_severity
-from rankaudit.interpret import RESERVED, read_file
+from rankaudit.interpret import read_file
 from rankaudit.page import MOST_ROWS, anchors, to_html
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "audit_example.csv"

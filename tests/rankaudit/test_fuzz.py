@@ -88,7 +88,7 @@ def check(made: tuple[str, str]) -> bool:
     return True
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tables())
 def test_any_table(made: tuple[str, str]) -> None:
     check(made)
@@ -101,7 +101,7 @@ def test_three_thousand_tables(made: tuple[str, str]) -> None:
     check(made)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200), st.sampled_from([".csv", ".tex", ".md"]))
 def test_any_text(text: str, suffix: str) -> None:
     check((text, suffix))

@@ -121,7 +121,7 @@ def test_what_is_read_otherwise_than_it_stands_is_told(tmp_path: Path) -> None:
         ('row,users,NDCG@5\na,"1,5",0.1\n', "users '1,5' is not a whole number"),
         ("row,ties,NDCG@5\na,maybe,0.1\n", "ties 'maybe'"),
         ('row,role,NDCG@5\nImp,improvement,"1,234%"\n', "may be 1.234 or 1234"),
-        ('row,NDCG@5\n"a,0.1\n', "close the quotes"),
+        ('row,NDCG@5\n"a,0.1\n', "does not end as it should"),
         ("metric,A,B\nNDCG@5,0.1,0.2\nNDCG@5,0.1,0.2\n", "NDCG@5 stands twice for 'A'"),
     ],
 )
@@ -142,6 +142,27 @@ def test_what_holds_for_all_rows_can_be_told_beside_the_file(tmp_path: Path) -> 
     assert second.protocol == Protocol(candidates=101)
     assert (first.rounding, first.fractional_hits) == (Rounding.TWICE, True)
     assert (first.users, first.runs, first.cells[NDCG].value) == (1000, 5, 0.084)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "role"),
+    [
+        ("Improv.", "3.4", "improvement"),
+        ("Improv. (%)", "+0.4", "improvement"),
+        ("Rel. Improvement", "3.40%", "improvement"),
+        ("Gain over SASRec", "3.40%", "improvement"),
+        ("Improved GRU", "0.0340", "result"),
+        ("Improved GRU", "3.40%", "result"),
+        ("GAIN", "0.0340", "result"),  # a method of this name
+        ("Ours", "0.0340", "ours"),
+        ("FindRec (ours)", "0.0340", "ours"),
+        ("Yours", "0.0340", "result"),
+    ],
+)
+def test_roles_by_name(tmp_path: Path, name: str, cell: str, role: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"row,NDCG@5\nA,0.03\n{name},{cell}\n", encoding="utf-8")
+    assert read_rows(path)[1].role == role
 
 
 LATEX = r"""
@@ -239,7 +260,7 @@ def test_markdown_tables(tmp_path: Path) -> None:
 def test_the_reader_of_delimited_files_by_itself() -> None:
     table = read_delimited('a;b\n"x;y";1\n\n z ;2\n', "file")
     assert table.header == (("a",), ("b",))
-    assert [(r.line, r.fields) for r in table.records] == [(2, ("x;y", "1")), (4, ("z", "2"))]
+    assert [(r.line, r.fields) for r in table.records] == [(2, ["x;y", "1"]), (4, ["z", "2"])]
     assert table.delimiter == ";"
     with pytest.raises(InputError, match="file, line 2: 3 fields, but the header has 2"):
         read_delimited("a,b\n1,2,3\n", "file")

@@ -28,8 +28,8 @@ def load_pictures(
     for path in paths:
         try:
             with warnings.catch_warnings():
-                # up to twice Pillow's limit it warns, above that it refuses
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                # of odd EXIF data, and of pictures up to twice the size that is refused
+                warnings.simplefilter("ignore")
                 with Image.open(path) as picture:
                     resized = _rgb(picture).resize((size, size), Image.Resampling.BICUBIC)
         except Image.DecompressionBombError as error:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -28,10 +28,11 @@ SETTINGS = Training(lr=5e-3, batch_size=16, steps=24, eval_every=8, patience=2)
 
 @pytest.fixture(autouse=True)
 def _no_fallback():
-    before = torch._C._functorch._is_vmap_fallback_enabled()
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    functorch: Any = torch._C._functorch  # its stubs lack these two
+    before = functorch._is_vmap_fallback_enabled()
+    functorch._set_vmap_fallback_enabled(False)
     yield
-    torch._C._functorch._set_vmap_fallback_enabled(before)
+    functorch._set_vmap_fallback_enabled(before)
 
 
 def build(cls=SASRec, **changes):
