@@ -37,13 +37,17 @@ def verify(
 
     Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
     """
+    from benchmark.render.experiment import SUBSET
     from benchmark.render.tables.build import TABLES
 
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     chosen = [get_profile(profile)] if profile is not None else profiles().values()
     rendered = [
-        (own, RESULTS / own.name / "tables" / f"{name}.csv") for own in chosen for name in TABLES
+        (own, folder / "tables" / f"{name}.csv")
+        for own in chosen
+        for folder in (RESULTS / own.name, RESULTS / own.name / SUBSET)
+        for name in TABLES
     ]
     rendered = [(own, path) for own, path in rendered if path.is_file()]
     if not rendered:

@@ -73,6 +73,8 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
     rendered = render(name, planned, request.runs, request.profile, request.out, selection)
     if rendered.terminal is not None:
         console.print(rendered.terminal)
+    if rendered.note:
+        console.print(rendered.note, style="yellow")
     for path in rendered.paths:
         console.print(f"wrote {shown_path(path)}")
 

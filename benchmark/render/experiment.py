@@ -10,11 +10,14 @@ from benchmark.errors import InputError, nearest
 from benchmark.files import atomic_file
 from benchmark.plan import Planned, experiments
 from benchmark.render.figures.draw import FIGURES, dataset_with_both, draw
-from benchmark.render.selection import NotDrawn, Selection
+from benchmark.render.selection import NotDrawn, Selection, read_selection
 from benchmark.render.tables.build import TABLES, build_table
 from benchmark.render.tables.writers import to_terminal
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
+
+SUBSET = "subset"
+"""Folder below a profile's, of what shows less than the tables and figures beside it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Rendered:
 
     paths: list[Path]
     terminal: RenderableType | None = None
+    note: str = ""
+    """Why it was not written in the usual place."""
 
 
 def render(
@@ -34,7 +39,8 @@ def render(
     selection: Selection,
 ) -> Rendered:
     """Write one table or figure of experiments.yaml under `out`: tables/NAME.{md,csv,tex,json},
-    figures/NAME.{svg,pdf,png}.
+    figures/NAME.{svg,pdf,png}; under `out`/subset where what stands there shows datasets, rows or
+    seeds that were not asked for now, so that a look at two rows does not cost the whole table.
 
     planned: what it needs, with its runs. runs: where they were read from. selection: what was
     asked for; kept in the json. Raises InputError for a name that nothing draws and where `out`
@@ -48,7 +54,12 @@ def render(
             dataset_with_both(name, profile, selection)  # says so where there is none
         raise NotDrawn(f"none of the rows asked for stands in {name}")
     paths: list[Path] = []
-    terminal = None
+    terminal, note = None, ""
+    asked = selection.model_dump_json(indent=1) + "\n"
+    record = Path("tables" if name in TABLES else "figures", f"{name}.json")
+    if _shows_more(out / record, selection, profile):
+        note = f"{out / record.with_suffix('')} shows more than was asked for, and stays as it is"
+        out = out / SUBSET
     if name in TABLES:
         table = build_table(
             name,
@@ -63,12 +74,21 @@ def render(
             _written(out / "tables" / f"{name}.{suffix}", text)
             for suffix, text in table.texts().items()
         ]
-        asked = selection.model_dump_json(indent=1) + "\n"
-        paths.append(_written(out / "tables" / f"{name}.json", asked))
+        paths.append(_written(out / record, asked))
         terminal = to_terminal(table.document)
     if name in FIGURES:
         paths += draw(name, planned, runs, profile, out / "figures", selection)
-    return Rendered(paths, terminal)
+    if name not in TABLES:
+        _written(out / record, asked)
+    return Rendered(paths, terminal, note)
+
+
+def _shows_more(record: Path, selection: Selection, profile: Profile) -> bool:
+    """Whether what was rendered before shows something that the selection does not."""
+    try:
+        return not selection.covers(read_selection(record), profile)
+    except InputError:  # nothing was rendered, or nobody knows what
+        return False
 
 
 def _written(path: Path, text: str) -> Path:

@@ -1,4 +1,4 @@
-"""What a table was asked to show, kept beside it as tables/NAME.json.
+"""What a table or figure was asked to show, kept as tables/NAME.json or figures/NAME.json.
 
 So `verify` derives the same cells anew, and the report shows each table as it was rendered.
 """
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark.errors import InputError
 from benchmark.plan import Planned, plan, plan_stored, specs
 from benchmark.runs.runset import RunSet
-from benchmark.settings.registry import Profile
+from benchmark.settings.registry import Profile, methods
 
 
 class NotDrawn(InputError):
@@ -34,6 +34,22 @@ class Selection(BaseModel):
     """Results folder from elsewhere, whose runs are taken as they are; None: this folder's runs."""
     data: Path | None = None
     """Folder of bundles, if not the usual one."""
+
+    def covers(self, other: "Selection", profile: Profile) -> bool:
+        """Whether it shows all datasets, rows and seeds that the other shows."""
+        return (
+            self._datasets(profile) >= other._datasets(profile)
+            and self._rows() >= other._rows()
+            and set(self.seeds) >= set(other.seeds)
+        )
+
+    def _datasets(self, profile: Profile) -> set[str]:
+        return set(self.datasets or profile.run_on)
+
+    def _rows(self) -> set[str]:
+        if self.models is not None:
+            return set(self.models)
+        return {name for name, method in methods().items() if method.category != "reading"}
 
     def planned(
         self, names: Sequence[str], profile: Profile, runs: RunSet, *, as_stored: bool
