@@ -160,7 +160,7 @@ def test_check_trains_anew_whatever_is_stored(work):
     store, reference = Store(work / "runs"), Store(work / "results" / "reference")
     spec, made = write_stale(store, "ci")
     run_seeds(spec, [0, 1], reference)
-    done = invoke("check", "--reference", str(reference.root), "--seeds", "1")
+    done = invoke("check", "--no-golden", "--reference", str(reference.root), "--seeds", "1")
     assert done.exit_code == 0, done.output
     assert "passed" in done.output
     assert store.read(spec.key, 0).record.hashes == made.record.hashes
@@ -170,7 +170,7 @@ def test_check_trains_anew_whatever_is_stored(work):
         better = replace(worse.test, above=worse.test.above // 2)
         record = worse.record.model_copy(update={"seed": seed})
         reference.write(replace(worse, record=record, test=better))
-    done = invoke("check", "--reference", str(reference.root), "--seeds", "1")
+    done = invoke("check", "--no-golden", "--reference", str(reference.root), "--seeds", "1")
     assert (done.exit_code, "unjudged" in done.output) == (1, True)
 
 
@@ -228,7 +228,13 @@ def plan_alone(names, request):
         (("fig2", "--datasets", "beauty"), "none of the datasets beauty"),
         (("promote",), "--profile"),
         (("promote", "--profile", "smok"), "did you mean 'smoke'"),
-        (("check", "--reference", "empty"), "holds no finished run of the profile 'ci'"),
+        (
+            ("check", "--no-golden", "--reference", "empty"),
+            "holds no finished run of the profile 'ci'",
+        ),
+        (("check", "--reference", "empty"), "make them: ./reproduce.sh golden --write"),
+        (("golden", "--reference", "empty"), "make them: ./reproduce.sh golden --write"),
+        (("golden", "--write", "--models", "SASRec"), "leave --datasets, --models and --junit out"),
         (("data", "ml100k"), "did you mean 'ml-100k'"),
         (("features", "beauty", "--modality", "texts"), "did you mean 'text'"),
         (("audit", "missing.csv"), "missing.csv"),
