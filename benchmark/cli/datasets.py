@@ -76,12 +76,12 @@ def build_data(
         counts = bundle.meta.counts
         size = f"{counts.users:,} users, {counts.items:,} items"
         encoders = ", ".join(f"{m}: {e or 'none'}" for m, e in bundle.meta.encoders.items())
-        _show(
+        console.print(
             f"{bundle.name}: {size}, {counts.interactions:,} interactions; "
             f"{bundle.meta.filter}; {encoders}; {bundle.path}"
         )
         for line in import_report(bundle):
-            _show(f"  {line}")
+            console.print(f"  {line}")
 
 
 def _only_with_interactions(**options: object) -> None:
@@ -101,13 +101,6 @@ def _columns(text: str | None) -> dict[str, str]:
     if len(named) < len(pairs):
         raise InputError(f"--columns {text}: one name stands there twice")
     return named
-
-
-def _show(text: str) -> None:
-    """A line as it is, brackets included, with '?' for what the terminal cannot show."""
-    encoding = console.encoding
-    shown = text.encode(encoding, "replace").decode(encoding)
-    console.print(shown)
 
 
 @app.command()
@@ -130,4 +123,4 @@ def features(
         bundle = build_features(
             name, kind, encoder, root=data, raw=raw, images=images, progress=progress
         )
-    _show(f"{bundle.name}: {modality} features by {bundle.meta.encoders[kind]}")
+    console.print(f"{bundle.name}: {modality} features by {bundle.meta.encoders[kind]}")

@@ -1,8 +1,6 @@
-"""Commands on results that exist: verify, compare, promote, check, audit, list."""
+"""Commands on results that exist: verify, compare, promote, audit, list."""
 
-import tempfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +16,8 @@ from benchmark.cli.options import (
     DataOption,
     FromOption,
     ProfileOption,
-    SeedsOption,
     console,
-    resolve_request,
 )
-from benchmark.cli.training import train
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
@@ -168,43 +163,6 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
         if reason := why_stale(record, hashes(now, seen[spec.dataset])):
             found.append(f"{run.path}: {reason}")
     return found
-
-
-@app.command()
-def check(
-    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML.")] = None,
-    reference: Annotated[Path, typer.Option(help="Folder of reference runs.")] = REFERENCE,
-    seeds: SeedsOption = "10,11",
-    data: DataOption = None,
-) -> None:
-    """Train the `ci` profile's references anew and hold the two against each other; 1 on a drop.
-
-    Whatever runs/ holds plays no part: all is trained in a folder of its own, removed afterwards.
-    The seeds are by default none of the references': the rule takes the two for independent.
-    """
-    from benchmark.analyse.regression import check_runs, write_junit
-
-    request = resolve_request("ci", None, None, seeds, "cpu", "local", None, False, data, False)
-    held = {
-        run.record.spec.key: None
-        for run in Store(reference).scan()
-        if run.record is not None
-        and run.record.spec.profile == request.profile.name
-        and not run.record.spec.protocol.trial
-    }
-    wanted = [
-        planning.spec_of(key.model, key.dataset, request.profile, key.variant) for key in held
-    ]
-    with tempfile.TemporaryDirectory(prefix="findrec-check-") as folder:
-        fresh = Store(Path(folder))
-        if wanted:
-            train(wanted, replace(request, runs=RunSet(fresh)))
-        verdicts = check_runs(RunSet(fresh), RunSet(Store(reference)), profile=request.profile.name)
-    for verdict in verdicts:
-        console.print(f"{verdict.outcome:9} {verdict.name}: {verdict.message}")
-    if junit is not None:
-        write_junit(junit, verdicts)
-    raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else 1)
 
 
 @app.command()

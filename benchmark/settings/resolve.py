@@ -99,6 +99,8 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     not exist, and a value that cannot be.
     """
     method = get_method(name)
+    if variant != "base":
+        variant = pick(variant, {known: known for known in method.variants}, f"variant of {name}")
     where = f"settings of {name!r} on {dataset!r} ({variant})"
     config_class = method.cls.Config  # type: ignore[attr-defined]
     names = {field.name for field in dataclasses.fields(config_class)}

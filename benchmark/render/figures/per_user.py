@@ -15,7 +15,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import per_user
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
-from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, look
+from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, method_style
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.definitions import category
 from benchmark.runs.schema import RunRecord
@@ -71,7 +71,7 @@ def draw_users(
         gap = own[OWN_MODEL].values.mean(1) - others[best].values.mean(1)
         ranked = np.sort(gap)[::-1]
         share = (np.arange(len(ranked)) + 0.5) / len(ranked)
-        colour, other = look(OWN_MODEL).colour, look(best).colour
+        colour, other = method_style(OWN_MODEL).colour, method_style(best).colour
         left.fill_between(
             share, ranked, where=ranked > 0, color=colour, alpha=0.75, lw=0, step="mid"
         )
@@ -115,7 +115,7 @@ def draw_cost(
                 continue
             seconds = np.array([r.timings.training for r in records])
             quality = own.values.mean(0)
-            style = look(method)
+            style = method_style(method)
             panel.errorbar(
                 seconds.mean(), quality.mean(),
                 xerr=np.abs(np.array([[seconds.min()], [seconds.max()]]) - seconds.mean()),
@@ -146,7 +146,7 @@ def draw_improvement(
         others = [m for m in own if m != OWN_MODEL] if OWN_MODEL in own else []
         for at, method in enumerate(others):
             mean, low, high = improvement(own[OWN_MODEL].values, own[method].values)
-            style = look(method)
+            style = method_style(method)
             panel.plot([low, high], [at, at], color=style.colour, lw=1.2)
             panel.plot(mean, at, color=style.colour, marker=style.marker, ls="none")
         panel.axvline(0.5, color=INK, lw=0.6)

@@ -21,7 +21,7 @@ from benchmark.paper import load_claims
 from benchmark.paper.audit import TITLES
 from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import ValueKey, number, percent
-from benchmark.render.figures.style import look
+from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
@@ -65,7 +65,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Standing:
+class DatasetSummary:
     """One dataset in the summary."""
 
     note: DatasetNote
@@ -131,7 +131,7 @@ def write_report(
         "audit_page": "" if findings is None else page_body(findings, TITLES),
         "audit_script": SCRIPT,
         "claims": load_claims().claims,
-        "standings": _standings(performance, profile, data),
+        "summaries": _summaries(performance, profile, data),
         "runs": _count_runs(whole, profile, runs, as_stored),
         "rules": RULES,
         "captions": CAPTIONS,
@@ -180,7 +180,7 @@ def _count_runs(
     return states.count("complete"), len(states)
 
 
-def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[Standing]:
+def _summaries(table: BuiltTable, profile: Profile, data: Path | None) -> list[DatasetSummary]:
     """NDCG@10 of every row of Table 2, and how FindRec stands."""
     metric = RULES.metric
     cells = {
@@ -209,14 +209,14 @@ def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[S
                 low=_share(c["ci_low"], widest),
                 high=_share(c["ci_high"], widest),
                 paper=_share(c["paper"], widest),
-                colour=look(cell_spec.row).colour,
+                colour=method_style(cell_spec.row).colour,
                 control=category(cell_spec.run_key) == "control",
                 cell=cell_id(key),
             )
             for cell_spec, key, c in shown
         ]
         note = dataset_note(dataset, profile, data)
-        found.append(Standing(note, tuple(bars), _sentence(lines.get(dataset), note)))
+        found.append(DatasetSummary(note, tuple(bars), _sentence(lines.get(dataset), note)))
     return found
 
 

@@ -13,7 +13,7 @@ from benchmark.plan import OWN_MODEL
 from benchmark.render.document import (
     Block,
     Entry,
-    Sign,
+    Mark,
     TableRow,
     ValueKey,
     change,
@@ -198,30 +198,30 @@ class Layout:
             change(cell["mean"], paper) if comparable else "",
             bold=row is not None and bool(row["paper_bold"]),
             underline=row is not None and bool(row["paper_underline"]),
-            signs=self._signs(cell_spec, cell, row),
+            marks=self._marks(cell_spec, cell, row),
             key=key,
         )
 
-    def _signs(
+    def _marks(
         self, cell_spec: CellSpec, cell: dict[Any, Any], row: dict[Any, Any] | None
-    ) -> tuple[Sign, ...]:
+    ) -> tuple[Mark, ...]:
         """Stars and corrected marks only where a test was made."""
-        signs: list[Sign] = []
+        marks: list[Mark] = []
         if row is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(row["p"]):
-            signs += ["star"] * bool(row["paper_star"])
+            marks += ["star"] * bool(row["paper_star"])
             if row["star"]:
-                signs.append("apart")
+                marks.append("significant")
             elif row["bold"]:
-                signs.append("best")
+                marks.append("best")
             elif row["underline"]:
-                signs.append("next")
+                marks.append("second")
         if cell["status"] == "budget":
-            signs.append("budget")
+            marks.append("budget")
         elif cell["n"] < len(cell_spec.runs):
-            signs.append("partial")
+            marks.append("partial")
         elif cell["status"] == "stale":
-            signs.append("stale")
-        return tuple(signs)
+            marks.append("stale")
+        return tuple(marks)
 
     # ------------------------------------------------------------ inference
 

@@ -22,7 +22,7 @@ from benchmark.render.figures.alignment import (
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
 from benchmark.render.figures.per_user import improvement
-from benchmark.render.figures.style import FORMATS, LOOKS, look, save, styled
+from benchmark.render.figures.style import FORMATS, METHOD_STYLES, method_style, save, styled
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
@@ -117,11 +117,11 @@ def test_improvement():
 
 
 def test_methods_differ_in_colour_and_in_grey():
-    colours = [style.colour for style in LOOKS.values()]
+    colours = [style.colour for style in METHOD_STYLES.values()]
     assert len(set(colours)) == len(colours)
-    strokes = [(str(style.line), style.marker) for style in LOOKS.values()]
+    strokes = [(str(style.line), style.marker) for style in METHOD_STYLES.values()]
     assert len(set(strokes)) == len(strokes)
-    assert look("EASE") == look("EASE")
+    assert method_style("EASE") == method_style("EASE")
 
 
 def test_files_are_fit_for_print(tmp_path):

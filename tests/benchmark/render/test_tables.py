@@ -99,10 +99,10 @@ def test_controls_stand_apart(synthetic, profile):
 def test_three_seeds_carry_no_star(synthetic, profile):
     store, _ = synthetic
     table = build_table("table2", planned(store, profile), profile, root=store.root)
-    signs = {
-        s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.signs
+    marks = {
+        s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.marks
     }
-    assert not signs & {"star", "apart", "best", "next"}
+    assert not marks & {"star", "significant", "best", "second"}
     assert any("Inconclusive (n = 3)" in note for note in table.document.notes)
     best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
     assert entries(table, best)[1].bold
@@ -119,9 +119,9 @@ def test_six_seeds_carry_marks(tmp_path, profile):
     )
     rows = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
     for model in ("SASRec", "MMMLP"):
-        signs = entries(table, model)[1].signs
-        assert ("star" in signs) == rows.loc[model, "paper_star"]
-        assert ("apart" in signs) == rows.loc[model, "star"]
+        marks = entries(table, model)[1].marks
+        assert ("star" in marks) == rows.loc[model, "paper_star"]
+        assert ("significant" in marks) == rows.loc[model, "star"]
     assert not any("Inconclusive" in note for note in table.document.notes)
 
 
@@ -139,9 +139,9 @@ def test_missing_failed_budget_and_partial(tmp_path, profile):
     table = build_table("table2", plans, profile, root=Path("runs"))
     assert entries(table, "SASRec")[0].text == "no runs"
     assert entries(table, "Mamba4Rec")[0].text == "failed"
-    assert entries(table, "GRU4Rec")[0].signs == ("budget",)
+    assert entries(table, "GRU4Rec")[0].marks == ("budget",)
     assert not entries(table, "GRU4Rec")[0].bold
-    assert entries(table, "MMMLP")[0].signs == ("partial",)
+    assert entries(table, "MMMLP")[0].marks == ("partial",)
     assert any("loss is NaN at step 3" in problem for problem in table.document.problems)
     assert str(tmp_path) not in to_markdown(table.document)
 
@@ -304,7 +304,7 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     assert not table.document.blocks[-1].rows
     reused = build_table("table2", plans, profile, root=Path("runs"), reuse_stale=True)
     assert set(reused.cells["status"]) == {"stale"}
-    assert entries(reused, "SASRec")[0].signs[-1] == "stale"
+    assert entries(reused, "SASRec")[0].marks[-1] == "stale"
     assert len(reused.document.blocks[-1].rows) == len(plans)
 
 
@@ -320,7 +320,7 @@ def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
     assert plans[0].states == {0: "stale", 1: "complete", 2: "complete"}
     table = build_table("table2", plans, profile, root=Path("runs"))
     assert set(table.cells["n"]) == {2}
-    assert entries(table, "SASRec")[0].signs == ("partial",)
+    assert entries(table, "SASRec")[0].marks == ("partial",)
     assert [run.record.seed for run in table.shown[plans[0].key]] == [1, 2]
 
 

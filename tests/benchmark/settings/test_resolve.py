@@ -75,7 +75,7 @@ def test_a_bad_value_names_row_and_dataset(method):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: get_method("SASREC"), "did you mean 'SASRec'"),
+        (lambda: get_method("SASREX"), "did you mean 'SASRec'"),
         (lambda: get_profile("quik"), "did you mean 'quick'"),
         (lambda: resolve("SASRec", "beauty", PROFILE, "nope"), "unknown variant of SASRec"),
     ],
@@ -83,6 +83,13 @@ def test_a_bad_value_names_row_and_dataset(method):
 def test_unknown_names_get_the_nearest(ask, message):
     with pytest.raises(InputError, match=message):
         ask()
+
+
+def test_names_are_known_in_any_capitals():
+    assert get_method("SASREC").name == "SASRec"
+    assert get_profile("Quick").name == "quick"
+    spec = resolve("nova", "beauty", get_profile("quick"), "ADD").spec
+    assert (spec.model, spec.variant, spec.config["fusion"]) == ("NOVA", "add", "add")
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper", "reading-b"])
