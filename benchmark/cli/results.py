@@ -23,6 +23,7 @@ from benchmark.errors import InputError
 from benchmark.files import atomic_file
 from benchmark.runs.identity import hashes, why_stale
 from benchmark.runs.runset import RunSet
+from benchmark.runs.spec import slug
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
@@ -170,12 +171,17 @@ def audit(
         Path | None,
         typer.Argument(help="Printed results (CSV, LaTeX or Markdown); if none, the paper."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where audit.md, .html and .json go.")] = AUDIT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where audit.md, .html and .json go; below results/audit if none."),
+    ] = None,
     base_rate: Annotated[
         bool, typer.Option("--base-rate", help="Audit the sample of other published results.")
     ] = False,
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
+    # the paper's own audit, which the report shows, is not replaced by another table's
+    out = out or (AUDIT if csv is None or base_rate else AUDIT / slug(csv.stem))
     if base_rate:
         from benchmark.paper.base_rate import run_base_rate
 

@@ -28,7 +28,7 @@ from benchmark.render.tables.writers import to_latex, to_markdown, to_terminal
 from benchmark.runs.identity import hashes
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
-from benchmark.settings.registry import get_profile
+from benchmark.settings.registry import get_profile, methods
 from tests.benchmark.render.synthetic import fill, synthetic_run
 from tests.benchmark.results import failed_result
 
@@ -385,3 +385,19 @@ def test_a_selection_that_is_missing_or_damaged_says_so(tmp_path):
             (tmp_path / "table2.json").write_text(text)
         with pytest.raises(InputError, match=r"table2\.json.*render the table again"):
             read_selection(tmp_path / "table2.json")
+
+
+def test_what_one_selection_shows_of_another():
+    """Rows, datasets and seeds; what is not named is everything, readings apart."""
+    profile = get_profile("quick")
+    some = Selection(datasets=profile.run_on[:1], models=("SASRec", "NOVA"), seeds=(0, 1))
+    whole = Selection(seeds=(0, 1, 2))
+    assert some.covers(some, profile)
+    assert whole.covers(whole, profile)
+    assert whole.covers(some, profile)
+    assert not some.covers(whole, profile)
+    assert some.covers(some.model_copy(update={"models": ("NOVA",)}), profile)
+    for less in ({"models": ("NOVA",)}, {"seeds": (0,)}, {"seeds": (1, 2)}, {"datasets": ("x",)}):
+        assert not some.model_copy(update=less).covers(some, profile), less
+    assert not whole.covers(Selection(models=("FindRec (released)",), seeds=(0,)), profile)
+    assert Selection(models=tuple(methods()), seeds=(0, 1, 2)).covers(whole, profile)
