@@ -214,11 +214,9 @@ class ContentKNN(Control):
     config: ContentKNNConfig
 
     def fit(self, items: Ints, offsets: Ints, catalogue: Catalogue) -> None:
-        found = [catalogue.features(modality) for modality in self.modalities]
         parts = [
             torch.nn.functional.normalize(x.values.float(), dim=1) * x.present.unsqueeze(1)
-            for x in found
-            if x is not None
+            for x in catalogue.available(self.modalities).values()
         ]
         if not parts:
             raise ValueError(

@@ -203,8 +203,7 @@ class IISAN(Recommender):
 
     def __init__(self, config: IISANConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
-        found = {name: catalogue.features(name) for name in self.modalities}
-        features = {name: x for name, x in found.items() if x is not None}
+        features = catalogue.available(self.modalities)
         layers = {name: kept_layers(x, name, config.every) for name, x in features.items()}
         distinct = DistinctItems(*((layers[name], x.present) for name, x in features.items()))
         self.register_buffer("inverse", distinct.inverse, persistent=False)

@@ -29,9 +29,11 @@ class MixedItemEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.ids = ItemEmbedding(catalogue.items, dim, std=std)
-        found = {name: catalogue.features(name) for name in modalities}
         self.features = nn.ModuleDict(
-            {name: FeatureProjection(x, dim) for name, x in found.items() if x is not None}
+            {
+                name: FeatureProjection(features, dim)
+                for name, features in catalogue.available(modalities).items()
+            }
         )
 
     def forward(self, items: Tensor) -> Tensor:

@@ -171,16 +171,12 @@ class MMMLP(Recommender):
         )
         self.features = nn.ModuleDict()
         self.mixers = nn.ModuleDict()
-        for modality in self.modalities:
-            if (features := catalogue.features(modality)) is not None:
-                self.features[modality] = FeatureProjection(features, config.dim)
-                self.mixers[modality] = FeatureMixer(
-                    config,
-                    catalogue.items,
-                    modality,
-                    layers=1 if released else config.layers,
-                    shared=False,
-                )
+        layers = 1 if released else config.layers
+        for modality, features in catalogue.available(self.modalities).items():
+            self.features[modality] = FeatureProjection(features, config.dim)
+            self.mixers[modality] = FeatureMixer(
+                config, catalogue.items, modality, layers=layers, shared=False
+            )
         width = (1 + len(self.features)) * config.dim
         self.fusion_norm = nn.LayerNorm(width, eps=1e-12)
         self.fusion = nn.Linear(width, config.dim)

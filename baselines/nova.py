@@ -131,9 +131,11 @@ class NOVA(Recommender):
         super().__init__(config, catalogue)
         self.items = ItemEmbedding(catalogue.items, config.dim, mask_token=True)
         self.positions = PositionEmbedding(config.max_length, config.dim)
-        found = {name: catalogue.features(name) for name in self.modalities}
         self.features = nn.ModuleDict(
-            {name: FeatureProjection(x, config.dim) for name, x in found.items() if x is not None}
+            {
+                name: FeatureProjection(features, config.dim)
+                for name, features in catalogue.available(self.modalities).items()
+            }
         )
         self.norm = nn.LayerNorm(config.dim, eps=EPS)
         self.position_norm = nn.LayerNorm(config.dim, eps=EPS)

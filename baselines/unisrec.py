@@ -90,9 +90,11 @@ class UniSRec(Recommender):
 
     def __init__(self, config: UniSRecConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
-        found = {name: catalogue.features(name) for name in self.modalities}
         self.adaptors = nn.ModuleDict(
-            {name: Adaptor(x, config, name) for name, x in found.items() if x is not None}
+            {
+                name: Adaptor(features, config, name)
+                for name, features in catalogue.available(self.modalities).items()
+            }
         )
         if not config.transductive and not self.adaptors:
             raise ValueError(

@@ -9,23 +9,28 @@ imported here that has no part in a number.
 import dataclasses
 import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmark.data.content import Bundle
-from benchmark.data.sequences import Sequences, leave_one_out
+from benchmark.data.sequences import Queries, Sequences, leave_one_out
 from benchmark.errors import InputError
 from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Protocol, RunSpec
 from benchmark.train.engine import Checkpoint, Progress, SeedCurve, Trained, train
-from findrec.recommender import Attribute, Catalogue, Features
+from findrec.recommender import Attribute, Batch, Catalogue, Features
 
 PERMUTATION_SEED = 20250803
 """Of the one permutation of items under which the control with permuted features is trained."""
+
+
+SNAPSHOT_USERS = 400
+"""Validation queries that a snapshot is taken of, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,9 @@ class Outcome:
     """Bytes."""
     failure: str | None = None
     """Why there are no ranks."""
+    snapshot: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
+    """"before.NAME" and "after.NAME" for every tensor NAME of the model's `snapshot`; empty where
+    the protocol asks for none."""
 
 
 def compute(
@@ -70,6 +78,10 @@ def compute(
     build = builder(spec, catalogue)
     if spec.training is None:
         return _fit_control(build(), catalogue, sequences, seeds)
+    models = []
+    if spec.protocol.snapshot:
+        models = [initialised(build, seed) for seed in seeds]
+    before = [take_snapshot(model, sequences.validation, "before") for model in models]
     trained = train(
         build,
         spec.training,
@@ -80,7 +92,35 @@ def compute(
         watch=watch,
         checkpoint=checkpoint,
     )
-    return _rank(trained, spec, sequences, device)
+    outcomes = _rank(trained, spec, sequences, device)
+    for at, model in enumerate(models):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(trained.parameters[f"model.{name}"][at])
+        after = take_snapshot(model, sequences.validation, "after")
+        outcomes[at] = dataclasses.replace(outcomes[at], snapshot=before[at] | after)
+    return outcomes
+
+
+def initialised(build: Callable[[], Any], seed: int) -> Any:
+    """The model as the training of a seed starts from it, on the CPU, in `eval` mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build().eval()
+
+
+def take_snapshot(model: Any, queries: Queries, when: str) -> dict[str, npt.NDArray[Any]]:
+    """Every tensor that the model's `snapshot` shows of the first `SNAPSHOT_USERS` queries, by
+    "WHEN.NAME". Raises InputError for a class without such a method, ValueError where the model has
+    nothing to show."""
+    if not hasattr(model, "snapshot"):
+        raise InputError(
+            f"{type(model).__name__} has no method `snapshot`, which its protocol asks for; take "
+            "`snapshot: true` out of its settings"
+        )
+    items = torch.as_tensor(queries.history[:SNAPSHOT_USERS])
+    batch = Batch(items, torch.arange(len(items)), torch.zeros(2, dtype=torch.int64))
+    return {f"{when}.{name}": shown.numpy() for name, shown in model.snapshot(batch).items()}
 
 
 def split(bundle: Bundle, protocol: Protocol) -> Sequences:

@@ -1,5 +1,5 @@
 """Errors that a user can mend: each message names the file, line or option, and the remedy."""
 
-from rankaudit.errors import InputError, nearest
+from rankaudit.errors import InputError, did_you_mean, nearest
 
-__all__ = ["InputError", "nearest"]
+__all__ = ["InputError", "did_you_mean", "nearest"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 import rankaudit.files
-from rankaudit.files import sync
+from rankaudit.files import sweep, sync, sync_folder, temporary_prefix
 
 _ADVICE = "choose another folder (for datasets, option --data or environment variable FINDREC_DATA)"
 writing = partial(rankaudit.files.writing, advice=_ADVICE)
@@ -36,10 +36,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place, whole, when the block ends."""
+    """A temporary folder beside `path` that takes its place, whole, when the block ends. What a
+    kill leaves of it is deleted by the next write of the same folder."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        sweep(path.parent, path.name)
+        prefix = temporary_prefix(path.name)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as scratch:
             fresh, old = Path(scratch) / "new", Path(scratch) / "old"
             fresh.mkdir()
             yield fresh
@@ -48,6 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 path.rename(old)
             fresh.rename(path)
+            sync_folder(path.parent)
 
 
 @contextmanager
@@ -62,7 +66,8 @@ def locked(path: Path) -> Iterator[None]:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    lock = FileLock(path, poll_interval=0.01, is_singleton=False)
+    # a soft lock, which is the file's existence, would wait for the file that was just made
+    lock = FileLock(path, poll_interval=0.01, is_singleton=False, fallback_to_soft=False)
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             held.enter_context(lock)

@@ -1,10 +1,11 @@
 """Tables and figures -> the specs that they need, and which of those the store lacks.
 
 Tables share specs: the base configuration of Tables 2, 5-9 and Figure 3 is one spec, trained once.
+Results from elsewhere are planned from their own records, without resolving settings.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -12,18 +13,20 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.config import Counts, dataset_names
-from benchmark.data.meta import BundleMeta, bundle_meta
+from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
-from benchmark.runs.schema import RunRecord
-from benchmark.runs.spec import RunSpec
-from benchmark.runs.store import Status, Store
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunRecord, RunResult
+from benchmark.runs.spec import Protocol, RunKey, RunSpec
+from benchmark.runs.store import Status, Stored
 from benchmark.settings.registry import CONFIGS, Profile, methods, pick
 from benchmark.settings.resolve import resolve
 from benchmark.yaml_files import read_model
-from findrec.recommender import Recommender
 
 OWN_MODEL = "FindRec"
+FEATURE_CONTROL_VARIANTS = ("permuted-features", "no-features")
+"""Variants that every multimodal method has."""
 
 
 class Experiment(BaseModel):
@@ -35,6 +38,8 @@ class Experiment(BaseModel):
     models: tuple[str, ...] | Literal["all"] = "all"
     variants: tuple[str, ...] = ("base",)
     """Variants of FindRec, in the order of the table's rows."""
+    both_modalities: bool = False
+    """Whether it shows the first dataset with text and image features, and no other."""
     modality_controls: bool = False
     """Whether every multimodal row is also run with permuted and without features."""
 
@@ -47,21 +52,39 @@ class _Experiments(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """A spec and where each of its seeds stands in the store."""
+    """What one place of a table needs, and how each of its seeds stands in the store."""
 
-    spec: RunSpec
-    states: dict[int, Status]
-    seconds: float
+    key: RunKey
+    spec: RunSpec | None
+    """None where results from elsewhere are taken as they are and hold no run of the key."""
+    runs: Mapping[int, Stored]
+    """By seed."""
+    seconds: float = 0.0
     """Estimated time of one seed on one CPU core."""
     problem: str = ""
     """Why the spec cannot be run here: its dataset cannot be had."""
 
+    @property
+    def states(self) -> dict[int, Status]:
+        """How each seed stands."""
+        return {seed: stored.status for seed, stored in self.runs.items()}
+
     def to_run(self, *, reuse_stale: bool = False) -> list[int]:
         """Seeds that have no run to use; failed ones are tried again."""
-        usable = ("complete", "stale") if reuse_stale else ("complete",)
-        if self.problem:
+        if self.problem or self.spec is None:
             return []
-        return [seed for seed, state in self.states.items() if state not in usable]
+        usable = self.usable(reuse_stale=reuse_stale)
+        return [seed for seed in self.runs if seed not in usable]
+
+    def usable(self, *, reuse_stale: bool) -> tuple[int, ...]:
+        """Seeds whose finished runs a request shows: current ones, and stale ones if it asks so."""
+        wanted = ("complete", "stale") if reuse_stale else ("complete",)
+        return tuple(seed for seed, state in self.states.items() if state in wanted)
+
+    def results(self, *, reuse_stale: bool) -> list[RunResult]:
+        """The runs of the usable seeds."""
+        stored = [self.runs[seed].result for seed in self.usable(reuse_stale=reuse_stale)]
+        return [result for result in stored if result is not None]
 
 
 @cache
@@ -76,6 +99,7 @@ def specs(
     *,
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
+    data: Path | None = None,
 ) -> list[RunSpec]:
     """The specs that the named experiments need, each once, in the order of the tables' rows.
 
@@ -84,7 +108,7 @@ def specs(
     found: dict[tuple[str, str, str], RunSpec] = {}
     for name in names:
         experiment = pick(name, experiments(), "table or figure")
-        for dataset in datasets or profile.run_on:
+        for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 spec = spec_of(model, dataset, profile, variant)
                 base = spec_of(model, dataset, profile)
@@ -92,6 +116,20 @@ def specs(
                     spec = base  # a swept value that the base has already
                 found.setdefault((dataset, model, spec.variant), spec)
     return list(found.values())
+
+
+def shown_datasets(
+    experiment: Experiment, datasets: Sequence[str], data: Path | None
+) -> Sequence[str]:
+    """Those of the datasets that the experiment shows. Raises InputError for an unknown one."""
+    if not experiment.both_modalities:
+        return datasets
+    with_both = [
+        dataset
+        for dataset in datasets
+        if {"text", "image"} <= set(dataset_facts(dataset, root=data).encoders)
+    ]
+    return with_both[:1]
 
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -107,9 +145,7 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
             members.append((name, variant))
         if experiment.modality_controls and methods()[name].modalities:
             members += [
-                (name, v)
-                for v in ("permuted-features", "no-features")
-                if v in methods()[name].variants
+                (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
     return members
 
@@ -122,13 +158,14 @@ def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -
 def plan(
     wanted: Sequence[RunSpec],
     seeds: Sequence[int],
-    store: Store,
+    runs: RunSet,
     *,
     data: Path | None = None,
     as_stored: bool = False,
     feature_control_seeds: int | None = None,
 ) -> list[Planned]:
-    """How each spec stands in the store. Controls have one seed, since nothing in them is random.
+    """How each spec stands in the store. Controls have one seed, since nothing in them is random,
+    and a snapshot is taken of one.
 
     as_stored: take runs as they are, whatever code and data they were made with; needs no bundle.
     feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
@@ -141,17 +178,80 @@ def plan(
     for spec in wanted:
         meta = metas.get(spec.dataset)
         parts = hashes(spec, meta.data_hash) if meta is not None else None
-        own = seeds
-        if spec.protocol.control:
-            own = seeds[:1]
-        elif spec.protocol.features != "real":
-            own = seeds[:feature_control_seeds]
-        stored = {seed: store.status(spec.key, seed, parts) for seed in own}
+        own = _seeds(seeds, spec.protocol, feature_control_seeds)
+        stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
         seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
-        states = {seed: s.status for seed, s in stored.items()}
-        planned.append(Planned(spec, states, seconds, problems.get(spec.dataset, "")))
+        problem = problems.get(spec.dataset, "")
+        planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
+
+
+def plan_stored(
+    names: Sequence[str],
+    profile: Profile,
+    seeds: Sequence[int],
+    runs: RunSet,
+    *,
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    data: Path | None = None,
+) -> list[Planned]:
+    """What the named experiments show of results from elsewhere, taken as they are.
+
+    A spec is the one that the stored records hold: no setting is resolved, no class imported, and
+    no bundle needed. Rows and variants are those of the YAML files. Seeds whose settings differ
+    from those of the first are stale. Raises InputError for an unknown experiment or model.
+    """
+    found: dict[RunKey, Planned] = {}
+    for name in names:
+        experiment = pick(name, experiments(), "table or figure")
+        for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
+            for model, variant in _members(experiment, models):
+                key = RunKey(profile.name, dataset, model, variant)
+                spec = runs.spec(key, seeds)
+                base = key._replace(variant="base")
+                if spec is None and _is_as_base(key, runs.spec(base, seeds)):
+                    key, spec = base, runs.spec(base, seeds)
+                if key not in found:
+                    found[key] = _as_stored(key, spec, seeds, runs, profile)
+    return list(found.values())
+
+
+def _as_stored(
+    key: RunKey, spec: RunSpec | None, seeds: Sequence[int], runs: RunSet, profile: Profile
+) -> Planned:
+    own = seeds
+    if spec is not None:
+        own = _seeds(seeds, spec.protocol, profile.feature_control_seeds)
+    elif methods()[key.model].category == "control":
+        own = seeds[:1]
+    elif key.variant in FEATURE_CONTROL_VARIANTS:
+        own = seeds[: profile.feature_control_seeds]
+    stored = {seed: runs.status(key, seed) for seed in own}
+    for seed, run in stored.items():
+        if run.status == "complete" and run.record is not None and run.record.spec != spec:
+            problem = "made with other settings than the first seed"
+            stored[seed] = replace(run, status="stale", problem=problem)
+    return Planned(key, spec, stored)
+
+
+def _is_as_base(key: RunKey, base: RunSpec | None) -> bool:
+    """Whether a variant sweeps a value that the stored base has already."""
+    change = methods()[key.model].variants.get(key.variant)
+    if change is None or base is None:
+        return False
+    only_model = not (change.training or change.protocol or change.datasets or change.profiles)
+    return only_model and change.model.items() <= base.config.items()
+
+
+def _seeds(
+    seeds: Sequence[int], protocol: Protocol, feature_control_seeds: int | None
+) -> Sequence[int]:
+    """Those of the seeds that a spec is run with."""
+    if protocol.control or protocol.snapshot:
+        return seeds[:1]
+    return seeds if protocol.features == "real" else seeds[:feature_control_seeds]
 
 
 def _metas(
@@ -190,7 +290,7 @@ def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> fl
     users = min(spec.protocol.max_users or counts.users, counts.users)
     method = methods()[spec.model]
     positions = min(max(counts.interactions / counts.users - 3, 1), length)
-    if issubclass(method.cls, Recommender) and method.cls.fixed_length:
+    if getattr(method.cls, "fixed_length", False):
         positions = length
     batch = min(spec.training.batch_size, users)
     width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64

@@ -5,6 +5,8 @@ into ranks and is what the code hash covers; here stands what surrounds it: load
 records, memory, failures.
 """
 
+import logging
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,23 +14,28 @@ from pathlib import Path
 import torch
 
 from benchmark.analyse.statistics import RULES_HASH
-from benchmark.core import Outcome, compute
+from benchmark.core import Outcome, apply_feature_control, builder, compute, split
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
-from benchmark.runs.checkpoint import CheckpointFile
-from benchmark.runs.code import code_of
+from benchmark.preflight import check_contract
+from benchmark.runs.checkpoint import CheckpointFile, Owner, sweep_checkpoints
+from benchmark.runs.code import code_of, digest
 from benchmark.runs.identity import hashes, identity
 from benchmark.runs.imports import ImportWatch
 from benchmark.runs.schema import Curves, Environment, Hashes, RunRecord, RunResult, Timings
-from benchmark.runs.spec import RunSpec
-from benchmark.runs.store import Store
+from benchmark.runs.spec import RunKey, RunSpec
+from benchmark.runs.store import FinishedRunKept, Store
 from benchmark.train.engine import Progress
 from findrec.ops import scan_backend
 
 
 class UnhashedImport(ImportError):
     """A run used a module that its code hash does not cover."""
+
+
+def _log(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
 
 
 def run_seeds(
@@ -39,53 +46,101 @@ def run_seeds(
     data: Path | None = None,
     device: torch.device | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = _log,
 ) -> list[RunRecord]:
     """Train, rank and store the given seeds of a spec; one record a seed, failed ones included.
 
     A trial is ranked on validation alone; its test queries are not looked at.
-    data: folder of bundles. Raises InputError for settings or data that cannot work; whatever else
-    goes wrong in training is stored as a failed run with its message.
+    data: folder of bundles. note: is given a line on whatever is worth one, such as a checkpoint
+    that could not be used. Raises InputError for settings or data that cannot work; whatever else
+    goes wrong in training is stored as a failed run with its message and traceback. A finished run
+    is never replaced by a failed one.
     """
     device = device or torch.device("cpu")
     bundle = load_bundle(spec.dataset, root=data)
     parts = hashes(spec, bundle.meta.data_hash)
     started = datetime.now(UTC)
+    checkpoints = _Checkpoints(spec, parts, store, note)
+    checkpoints.sweep(seeds)
     try:
-        outcomes = _watched(spec, bundle, seeds, store, parts, device, watch)
+        outcomes = _watched(spec, bundle, seeds, checkpoints, parts, device, watch)
     except InputError:
         raise
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        results = [_failed(spec, seed, parts, device, started, message) for seed in seeds]
+        failure = _failure(error)
+        results = [_failed(spec, seed, parts, device, started, failure) for seed in seeds]
     else:
         results = [_result(spec, outcome, parts, device, started) for outcome in outcomes]
     for result in results:
-        store.write(result)
+        _write(result, store, note)
     return [result.record for result in results]
 
 
 def store_failure(
-    spec: RunSpec, seeds: Sequence[int], store: Store, message: str, *, data: Path | None = None
+    spec: RunSpec,
+    seeds: Sequence[int],
+    store: Store,
+    message: str,
+    *,
+    data: Path | None = None,
+    note: Callable[[str], None] = _log,
 ) -> None:
     """Store failed runs of seeds whose process died, so that their cells say why."""
     parts = hashes(spec, load_bundle(spec.dataset, root=data).meta.data_hash)
     cpu, now = torch.device("cpu"), datetime.now(UTC)
     for seed in seeds:
-        store.write(_failed(spec, seed, parts, cpu, now, message))
+        _write(_failed(spec, seed, parts, cpu, now, {"message": message}), store, note)
+
+
+def _write(result: RunResult, store: Store, note: Callable[[str], None]) -> None:
+    try:
+        store.write(result)
+    except FinishedRunKept as kept:
+        note(str(kept))
+
+
+class _Checkpoints:
+    """Where a spec's runs keep their states while they are trained."""
+
+    def __init__(
+        self, spec: RunSpec, parts: Hashes, store: Store, note: Callable[[str], None]
+    ) -> None:
+        self.spec, self.parts, self.store, self.note = spec, parts, store, note
+        self.folder = store.root / ".checkpoints"
+
+    def of(self, seeds: Sequence[int]) -> CheckpointFile:
+        """Of seeds that are trained together."""
+        owner = self._owner(seeds)
+        name = digest(owner.identities.values())[:16]
+        return CheckpointFile(self.folder / f"{name}.pt", owner, note=self.note)
+
+    def sweep(self, seeds: Sequence[int]) -> None:
+        """Delete those that nobody will go on from."""
+        sweep_checkpoints(self.folder, self._owner(seeds), self._finished)
+
+    def _owner(self, seeds: Sequence[int]) -> Owner:
+        return Owner(self.spec.key, {seed: identity(self.parts, seed) for seed in seeds})
+
+    def _finished(self, key: RunKey, seed: int) -> str | None:
+        stored = self.store.status(key, seed)
+        if stored.status != "complete" or stored.record is None:
+            return None
+        return stored.record.identity
 
 
 def _watched(
     spec: RunSpec,
     bundle: Bundle,
     seeds: Sequence[int],
-    store: Store,
+    checkpoints: _Checkpoints,
     parts: Hashes,
     device: torch.device,
     watch: Callable[[Progress], None],
 ) -> list[Outcome]:
     """The outcomes, if no module had a part in them that the code hash does not cover."""
     with ImportWatch(code_of(spec.implementation)) as imports:
-        outcomes = _in_memory(spec, bundle, seeds, store, parts, device, watch)
+        _preflight(spec, bundle, parts)
+        outcomes = _in_memory(spec, bundle, seeds, checkpoints, device, watch)
         missing = imports.missing()
     if missing:
         raise UnhashedImport(
@@ -95,19 +150,32 @@ def _watched(
     return outcomes
 
 
+_PASSED: set[tuple[str, str, str]] = set()
+"""Hashes of what this process has checked; the seeds of a spec need it once."""
+
+
+def _preflight(spec: RunSpec, bundle: Bundle, parts: Hashes) -> None:
+    """Raises ContractBroken, before the first step, for a model that breaks the contract."""
+    checked = (parts.config, parts.code, parts.data)
+    if spec.training is None or checked in _PASSED:
+        return
+    build = builder(spec, apply_feature_control(bundle.catalogue(), spec))
+    windows = split(bundle, spec.protocol).train
+    check_contract(spec.model, build, windows, n_items=bundle.n_items)
+    _PASSED.add(checked)
+
+
 def _in_memory(
     spec: RunSpec,
     bundle: Bundle,
     seeds: Sequence[int],
-    store: Store,
-    parts: Hashes,
+    checkpoints: _Checkpoints,
     device: torch.device,
     watch: Callable[[Progress], None],
 ) -> list[Outcome]:
     """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
     which changes no result (stack invariance)."""
-    name = identity(parts, seeds[0])[:16] + "-" + "-".join(map(str, seeds))
-    checkpoint = CheckpointFile(store.root / ".checkpoints" / f"{name}.pt")
+    checkpoint = checkpoints.of(seeds)
     try:
         return compute(spec, bundle, seeds, device=device, watch=watch, checkpoint=checkpoint)
     except torch.OutOfMemoryError:
@@ -120,7 +188,7 @@ def _in_memory(
     return [
         outcome
         for part in (seeds[:half], seeds[half:])
-        for outcome in _in_memory(spec, bundle, part, store, parts, device, watch)
+        for outcome in _in_memory(spec, bundle, part, checkpoints, device, watch)
     ]
 
 
@@ -141,7 +209,8 @@ def _result(
     )
     if outcome.failure:
         return RunResult(record)
-    return RunResult(record, outcome.validation, outcome.test, outcome.length)
+    artefacts = {"snapshot": outcome.snapshot} if outcome.snapshot else {}
+    return RunResult(record, outcome.validation, outcome.test, outcome.length, artefacts)
 
 
 def _course(outcome: Outcome) -> dict[str, object]:
@@ -169,10 +238,17 @@ def _failed(
     parts: Hashes,
     device: torch.device,
     started: datetime,
-    message: str,
+    failure: dict[str, str],
 ) -> RunResult:
+    """failure: `message` and, of an exception, `traceback`."""
     record = _record(spec, seed, parts, device, started)
-    return RunResult(record.model_copy(update={"status": "failed", "message": message}))
+    return RunResult(record.model_copy(update={"status": "failed"} | failure))
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    """The fields of a record that say what went wrong; the message is one line."""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return {"message": message, "traceback": "".join(traceback.format_exception(error))}
 
 
 def _record(

@@ -22,9 +22,10 @@ from benchmark.errors import InputError, nearest
 from benchmark.evaluate.metrics import per_user
 from benchmark.files import atomic_file
 from benchmark.plan import Planned
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunSpec, Training, slug
-from benchmark.runs.store import Status, Store
+from benchmark.runs.store import Status, Stored
 from benchmark.settings.registry import CONFIGS, Profile, get_method, methods
 from benchmark.settings.resolve import resolve
 from benchmark.yaml_files import read_model
@@ -213,9 +214,9 @@ def _trial(model: str, dataset: str, profile: Profile, setting: Setting, budget:
         )
 
 
-def tried_pairs(store: Store, profile: Profile) -> list[tuple[str, str]]:
-    """(dataset, model) pairs that have a trial in the store, in the order of the tables."""
-    specs = [s.record.spec for s in store.scan() if s.record is not None]
+def tried_pairs(runs: RunSet, profile: Profile) -> list[tuple[str, str]]:
+    """(dataset, model) pairs that have a stored trial, in the order of the tables."""
+    specs = [s.record.spec for s in runs.scan() if s.record is not None]
     found = {
         (spec.dataset, spec.model)
         for spec in specs
@@ -230,17 +231,16 @@ def _place(pair: tuple[str, str]) -> tuple[str, int]:
     return pair[0], order.index(pair[1]) if pair[1] in order else len(order)
 
 
-def groups(
-    planned: Sequence[Planned], tuning: Tuning, store: Store, *, reuse_stale: bool = False
-) -> list[Group]:
-    """The trials as they stand in the store, those of one (dataset, model) together; pairs without
+def groups(planned: Sequence[Planned], tuning: Tuning, *, reuse_stale: bool = False) -> list[Group]:
+    """The trials as they stand in the plan, those of one (dataset, model) together; pairs without
     any are left out."""
     settings = {setting.variant: setting for setting in tuning.settings}
     found: dict[tuple[str, str], list[Trial]] = {}
     for p in planned:
-        for seed, status in p.states.items():
-            trial = _read(p.spec, settings[p.spec.variant], seed, status, store)
-            found.setdefault((p.spec.dataset, p.spec.model), []).append(trial)
+        assert p.spec is not None  # trials are planned from their settings
+        for seed, stored in p.runs.items():
+            trial = _outcome(p.spec, settings[p.key.variant], seed, stored)
+            found.setdefault((p.key.dataset, p.key.model), []).append(trial)
     usable: tuple[Status, ...] = ("complete", "stale") if reuse_stale else ("complete",)
     return [
         Group(dataset, model, tuple(trials), usable, tuning.tolerance)
@@ -249,13 +249,10 @@ def groups(
     ]
 
 
-def _read(spec: RunSpec, setting: Setting, seed: int, status: Status, store: Store) -> Trial:
-    if status in ("missing", "damaged"):
-        return Trial(spec, setting, seed, status, None, math.nan)
-    result = store.read(spec.key, seed)
-    ranks = result.validation
+def _outcome(spec: RunSpec, setting: Setting, seed: int, stored: Stored) -> Trial:
+    ranks = None if stored.result is None else stored.result.validation
     value = math.nan if ranks is None else float(per_user(ranks, METRIC).mean())
-    return Trial(spec, setting, seed, status, result.record, value)
+    return Trial(spec, setting, seed, stored.status, stored.record, value)
 
 
 # ---------------------------------------------------------------- the log

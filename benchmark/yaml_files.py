@@ -63,9 +63,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> YamlFile:
-    """Read a file. Raises InputError, naming file and line, for invalid YAML and repeated keys."""
-    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    """Read a file. Raises InputError, naming file and line, for invalid YAML, repeated keys and
+    numbers that are infinite or none."""
     try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{Location.of(path, line)}: not UTF-8; save the file as UTF-8") from error
+    loader: yaml.SafeLoader | None = None
+    try:
+        loader = yaml.SafeLoader(text)  # refuses control characters at once
         node = loader.get_single_node()
         lines = {} if node is None else dict(_lines(loader, node, (), path))
         data = None if node is None else loader.construct_document(node)
@@ -74,8 +81,11 @@ def read_yaml(path: Path) -> YamlFile:
         location = Location.of(path, None if mark is None else mark.line + 1)
         problem = getattr(error, "problem", None) or error
         raise InputError(f"{location}: not valid YAML ({problem}); mend the line") from error
+    except RecursionError as error:
+        raise InputError(f"{Location.of(path)}: nested too deeply; make it flatter") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return YamlFile(path, data, lines)
 
 
@@ -102,6 +112,7 @@ def _lines(
     if isinstance(node, yaml.SequenceNode):
         for at, entry in enumerate(node.value):
             yield (*keys, at), entry.start_mark.line + 1
+            _refuse_non_finite(entry, path)
             yield from _lines(loader, entry, (*keys, at), path)
     if isinstance(node, yaml.MappingNode):
         first: dict[Hashable, int] = {}
@@ -116,4 +127,14 @@ def _lines(
                 )
             first[key] = line
             yield (*keys, key), line
+            _refuse_non_finite(value, path)
             yield from _lines(loader, value, (*keys, key), path)
+
+
+def _refuse_non_finite(node: yaml.Node, path: Path) -> None:
+    """YAML's .nan and .inf: no setting of ours can be one, and comparisons let NaN pass."""
+    if node.tag == "tag:yaml.org,2002:float" and node.value.strip("+-").lower() in (".nan", ".inf"):
+        raise InputError(
+            f"{Location.of(path, node.start_mark.line + 1)}: {node.value} is no finite number; "
+            "give one"
+        )

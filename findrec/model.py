@@ -19,6 +19,7 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from findrec.config import FindRecConfig
 from findrec.coordination import coordination_losses, coordination_weights
@@ -122,6 +123,29 @@ class FindRec(Recommender):
         return self.fuse(
             torch.cat([e_id, *(self._projection(n).table() for n in self.features)], -1)
         )
+
+    @torch.no_grad()
+    def snapshot(self, batch: Batch) -> dict[str, Tensor]:
+        """What figure 2 shows: states of both modalities at the same positions, and gate use.
+
+        "text", "image": [n, M], the streams at the last position of each user whose item there has
+        both modalities, after a LayerNorm without affine, as IICM compares them (section 2.2).
+        "gates": [H, K], mean gate of every expert in every head over all valid positions; each row
+        sums to 1. Raises ValueError for a model without both modalities.
+        """
+        if len(self.features) < 2:
+            raise ValueError("a snapshot shows text and image states, and the model lacks one")
+        user = torch.arange(len(batch.items))
+        last = (batch.items > 0).sum(1) - 1
+        z, present = {}, torch.ones(len(user), dtype=torch.bool)
+        for name, project in self.features.items():
+            z[name] = self.streams[name](project(batch.items), batch)
+            present &= self._projection(name).has(batch.items)[user, last]
+        states = {name: layer_norm(x[user, last], x.shape[-1:])[present] for name, x in z.items()}
+        _, gates = self.routing(self.attention(z["image"], z["text"], batch), batch)
+        if gates is None:  # one expert
+            return states | {"gates": torch.ones(self.config.heads, 1)}
+        return states | {"gates": gates[batch.items > 0].mean(0)}
 
     def _projection(self, name: str) -> FeatureProjection:
         return cast(FeatureProjection, self.features[name])

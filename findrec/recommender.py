@@ -20,7 +20,7 @@ Rules that the engine relies on (each has a contract test that a new model inher
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -74,6 +74,11 @@ class Catalogue:
     def features(self, modality: Modality) -> Features | None:
         """The modality's features, or None where the dataset lacks it."""
         return self.text if modality == "text" else self.image
+
+    def available(self, modalities: Sequence[Modality]) -> dict[Modality, Features]:
+        """Features of those modalities that the dataset has, in the given order."""
+        found = {name: self.features(name) for name in modalities}
+        return {name: features for name, features in found.items() if features is not None}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ class InputError(ValueError):
 def nearest(name: str, options: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest option, and all of them."""
     options = list(options)
+    hint = did_you_mean(name, options) or "."
+    return f"{hint} There are: {', '.join(options)}"
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """ "; did you mean 'SASRec'?" with the option nearest to a name, "" where none is near."""
     folded = {option.lower(): option for option in options}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.4)
-    hint = f"; did you mean {folded[close[0]]!r}?" if close else "."
-    return f"{hint} There are: {', '.join(options)}"
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""

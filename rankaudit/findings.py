@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["contradiction", "discrepancy", "note"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""The worst first."""
 
 
 class _Model(BaseModel):
@@ -20,6 +22,7 @@ class Finding(_Model):
     severity: `contradiction`, the printed numbers cannot all hold under the stated premise;
         `discrepancy`, two printed statements differ; `note`, a regularity or an absence.
     explanations: innocent ways in which the page could have come to be; never empty.
+    metrics: the columns of the row that it is about, if it is about some of them.
     """
 
     kind: str
@@ -30,6 +33,7 @@ class Finding(_Model):
     why: str
     severity: Severity
     explanations: list[str] = Field(min_length=1)
+    metrics: list[str] = []
 
 
 class Hypothesis(_Model):
@@ -38,6 +42,7 @@ class Hypothesis(_Model):
     slack: smallest distance, in units of the last printed digit, within which every cell of the
         row can be reproduced; None if the protocol admits no ranking at all.
     once, twice: whether one rounding (0.5) or a rounded mean of rounded runs (1.0) absorbs it.
+    undecided: whether the solver gave up before it knew.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Hypothesis(_Model):
     slack: float | None
     once: bool
     twice: bool
+    undecided: bool = False
 
 
 class DigitRepair(_Model):
@@ -74,6 +80,7 @@ class PartsVersusWhole(Finding):
         one set of weights reproduces every row; allowance: what rounding of parts and whole covers.
     slack_known: the same for the weights known from the data, if any.
     ratios: pairs of methods whose ratio over all lies outside their ratios over the groups.
+    cells_beyond: cells that the groups do not give with the known shares, method by method.
     """
 
     kind: Literal["parts_vs_whole"] = "parts_vs_whole"
@@ -83,6 +90,7 @@ class PartsVersusWhole(Finding):
     slack_known: float | None
     known_weights: dict[str, float] | None
     ratios: list[str]
+    cells_beyond: list[str] = []
 
 
 class ProportionalRows(Finding):
@@ -126,12 +134,68 @@ class Check(_Model):
     reported: int
 
 
+class Skipped(_Model):
+    """Something that was not checked, and why."""
+
+    what: str
+    why: str
+
+
+class PrintedRow(_Model):
+    """A row as printed."""
+
+    table: str
+    dataset: str
+    group: str
+    row: str
+    cells: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """Name and group, as in `Finding.row`."""
+        return f"{self.row}, {self.group}" if self.group else self.row
+
+
+class CellRange(_Model):
+    """What the other cells of a row allow one cell to be, `low` to `high`, before its rounding."""
+
+    table: str
+    dataset: str
+    row: str
+    metric: str
+    printed: str
+    low: float
+    high: float
+
+
+class Power(_Model):
+    """What share of slips in one cell the columns at hand would have shown.
+
+    cells: how many cells it was measured on. found: slip in units of the last digit -> share of
+    cells and directions in which the row would not have passed.
+    """
+
+    columns: list[str]
+    cells: int
+    found: dict[int, float]
+
+
 class AuditReport(_Model):
-    """A whole audit: its source, what was checked (the denominators), and the findings."""
+    """A whole audit: its source, what was checked (the denominators), and the findings.
+
+    read_as: the rules by which the source was read, where it does not speak for itself.
+    skipped: what was not checked, and why.
+    rows: the rows as printed. ranges, power: of rows that pass (`rankaudit.power`).
+    """
 
     source: str
     checks: list[Check]
     findings: list[AnyFinding]
+    read_as: list[str] = []
+    skipped: list[Skipped] = []
+    rows: list[PrintedRow] = []
+    ranges: list[CellRange] = []
+    power: list[Power] = []
 
     def of(self, kind: str) -> list[AnyFinding]:
         """The findings of one kind."""
@@ -145,6 +209,7 @@ class Outcome(_Model):
     unit: str
     examined: int
     findings: Sequence[AnyFinding]
+    skipped: Sequence[Skipped] = ()
 
     @property
     def check(self) -> Check:
@@ -154,9 +219,22 @@ class Outcome(_Model):
         )
 
 
-def assemble(source: str, outcomes: list[Outcome]) -> AuditReport:
+def by_severity(findings: Sequence[AnyFinding]) -> list[AnyFinding]:
+    """The worst first; among infeasible rows those with the largest slack."""
+
+    def rank(finding: AnyFinding) -> tuple[int, float]:
+        size = 0.0
+        if isinstance(finding, InfeasibleRow):
+            size = finding.hypotheses[0].slack or float("inf")
+        return SEVERITIES.index(finding.severity), -size
+
+    return sorted(findings, key=rank)
+
+
+def assemble(source: str, outcomes: Sequence[Outcome]) -> AuditReport:
     """Join the outcomes of the checks into one report."""
     return AuditReport(
+        skipped=[skipped for outcome in outcomes for skipped in outcome.skipped],
         source=source,
         checks=[outcome.check for outcome in outcomes],
         findings=[finding for outcome in outcomes for finding in outcome.findings],

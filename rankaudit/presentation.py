@@ -1,12 +1,12 @@
-"""Kinds `improvement`, `marks`, `whole_hits`: a page against itself."""
+"""Kinds `improvement`, `marks`: a page against itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rankaudit.feasibility import Metric, whole_hits
-from rankaudit.findings import Outcome, PlainFinding
-from rankaudit.printed import Printed, Rounding, quotient_interval
+from rankaudit.findings import Outcome, PlainFinding, Skipped
+from rankaudit.metrics import Metric
+from rankaudit.printed import quotient_interval
 from rankaudit.rows import Row
 
 _EDGE = 1e-9  # float error of a comparison of two decimals
@@ -20,43 +20,86 @@ def _tables(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
 
 
 def improvements(rows: Sequence[Row]) -> Outcome:
-    """Recompute improvement rows: `ours` over the best other result of its table, per column.
+    """Recompute improvement rows: `ours` over the best other result, or over the row `versus`.
 
     A cell is reported if its own rounding interval does not meet the interval of ratios that the
-    two rounded cells allow.
+    two rounded cells allow, each with the rounding of its row. A row whose numbers carry no `%` is
+    taken as fractions if, and only if, all of it fits so.
     """
-    examined, findings = 0, []
-    for (table, dataset, _), part in _tables(rows).items():
-        ours = [row for row in part if row.role == "ours"]
-        others = [row for row in part if row.role == "result"]
+    examined, findings, skipped = 0, [], []
+    for part in _tables(rows).values():
         for stated in (row for row in part if row.role == "improvement"):
-            for metric, cell in stated.cells.items():
-                rivals = [row for row in others if metric in row.cells]
-                if len(ours) != 1 or metric not in ours[0].cells or not rivals:
-                    continue
-                best = max(rivals, key=lambda row: row.cells[metric].value)
-                examined += 1
-                low, high = quotient_interval(ours[0].cells[metric], best.cells[metric])
-                least, most = cell.interval()
-                if most < low - 1 - _EDGE or least > high - 1 + _EDGE:
-                    mine, his = ours[0].cells[metric], best.cells[metric]
-                    findings.append(
-                        PlainFinding(
-                            kind="improvement",
-                            table=table,
-                            row=stated.label,
-                            dataset=dataset,
-                            printed=f"{metric} {cell.text}: {mine.text} over {his.text}",
-                            why=f"{mine.text} over {best.name}'s {his.text} is an improvement of "
-                            f"{low - 1:.2%} to {high - 1:.2%} with any unprinted digits.",
-                            severity="discrepancy",
-                            explanations=[
-                                "The row may compare with another method than the best one.",
-                                "A cell may have changed after the row was computed.",
-                            ],
-                        )
-                    )
-    return Outcome(kind="improvement", unit="cells", examined=examined, findings=findings)
+            pairs, reasons = _compared(stated, part)
+            skipped += [Skipped(what=stated.place, why=reason) for reason in reasons]
+            examined += len(pairs)
+            wrong = [_improvement(stated, *pair, scale=1.0) for pair in pairs]
+            if any(wrong) and stated.as_fractions:
+                fractions = [_improvement(stated, *pair, scale=100.0) for pair in pairs]
+                wrong = wrong if any(fractions) else []
+            findings += [finding for finding in wrong if finding is not None]
+    return Outcome(
+        kind="improvement", unit="cells", examined=examined, findings=findings, skipped=skipped
+    )
+
+
+def _compared(stated: Row, part: Sequence[Row]) -> tuple[list[tuple[Metric, Row, Row]], list[str]]:
+    """(metric, ours, rival) for every cell of an improvement row, and why others have none."""
+    ours = [row for row in part if row.role == "ours"]
+    others = [row for row in part if row.role == "result"]
+    if len(ours) != 1:
+        names = ", ".join(row.name for row in ours)
+        return [], [
+            f"{len(ours)} rows have the role 'ours' ({names}); give it to one"
+            if ours
+            else "no row of its table has the role 'ours'; give it to the row that improves"
+        ]
+    if stated.versus:
+        others = [row for row in part if row.name == stated.versus and row.role != "improvement"]
+        if not others:
+            return [], [f"'versus' names '{stated.versus}', which is no row of its table"]
+    if not others:
+        return [], ["there is no other row in its table"]
+    pairs, reasons = [], []
+    for metric in stated.cells:
+        rivals = [row for row in others if metric in row.cells]
+        if metric in ours[0].cells and rivals:
+            best = max(rivals, key=lambda row: row.cells[metric].value)
+            pairs.append((metric, ours[0], best))
+        else:
+            reasons.append(f"{metric}: '{ours[0].name}' or its rivals have no number")
+    return pairs, reasons
+
+
+def _improvement(
+    stated: Row, metric: Metric, ours: Row, best: Row, scale: float
+) -> PlainFinding | None:
+    cell, mine, his = stated.cells[metric], ours.cells[metric], best.cells[metric]
+    low, high = quotient_interval(mine, his, ours.rounding, best.rounding)
+    least, most = (end * scale for end in cell.interval(stated.rounding))
+    if most >= low - 1 - _EDGE and least <= high - 1 + _EDGE:
+        return None
+    explanations = [
+        "The row may compare with another method than "
+        + (f"'{best.name}'." if stated.versus else "the best one."),
+        "A cell may have changed after the row was computed.",
+    ]
+    further = cell.unit * scale / 2  # cut off instead of rounded: up to a whole unit more
+    if most + further >= low - 1 - _EDGE and least - further <= high - 1 + _EDGE:
+        explanations.append("The percentage may have been cut off rather than rounded.")
+    if least <= mine.value - his.value + cell.unit and most >= mine.value - his.value - cell.unit:
+        explanations.append("It may be a difference in points rather than a ratio.")
+    return PlainFinding(
+        kind="improvement",
+        table=stated.table,
+        row=stated.label,
+        dataset=stated.dataset,
+        printed=f"{metric} {cell.text}: {mine.text} over {his.text}",
+        why=f"{mine.text} over {best.name}'s {his.text} is an improvement of "
+        f"{low - 1:.2%} to {high - 1:.2%} with any unprinted digits.",
+        severity="discrepancy",
+        explanations=explanations,
+        metrics=[str(metric)],
+    )
 
 
 def marks(rows: Sequence[Row]) -> Outcome:
@@ -106,46 +149,5 @@ def _mark_finding(
             "A slip.",
             *(["A star may mark a gain over another row than the best."] if mark == "star" else []),
         ],
-    )
-
-
-def whole_numbers(rows: Sequence[Row]) -> Outcome:
-    """GRIM: hit counts that no whole number of hits gives, where the number of users is stated.
-
-    HR counts rankings with a hit; Recall with one target is the same; Precision@k with one target
-    counts 1 / k a hit. Runs default to one.
-    """
-    examined, findings = 0, []
-    for row in rows:
-        one_target = row.protocol.relevant == ((1, 1.0),)
-        if row.users is None or row.role == "improvement":
-            continue
-        rankings = row.users * (row.runs or 1)
-        for metric, cell in row.cells.items():
-            if metric.kind == "HR" or (metric.kind == "Recall" and one_target):
-                per_hit = 1.0
-            elif metric.kind == "Precision" and metric.cutoff is not None:
-                per_hit = 1.0 / metric.cutoff
-            else:
-                continue
-            examined += 1
-            if row.rounding is Rounding.ONCE and not whole_hits(cell, rankings, per_hit):
-                findings.append(_grim_finding(row, metric, cell, rankings))
-    return Outcome(kind="whole_hits", unit="cells", examined=examined, findings=findings)
-
-
-def _grim_finding(row: Row, metric: Metric, cell: Printed, rankings: int) -> PlainFinding:
-    return PlainFinding(
-        kind="whole_hits",
-        table=row.table,
-        row=row.label,
-        dataset=row.dataset,
-        printed=f"{metric} {cell.text}",
-        why=f"No whole number of hits out of {rankings} rankings rounds to {cell.text}.",
-        severity="contradiction",
-        explanations=[
-            "The mean may be over another number of users or runs than stated.",
-            "Ties may be counted in fractions.",
-            "Runs may have been rounded before they were averaged.",
-        ],
+        metrics=[str(metric)],
     )

@@ -6,13 +6,50 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from typing import Literal
 
 from rankaudit.errors import InputError
 
+FLOOR = 1e-6
+"""Smallest unit of rounding. Sums in single precision carry about seven digits, and logs print
+seventeen: what stands beyond the sixth decimal of a mean is not taken as exact."""
+
+ABSENT = frozenset(
+    ("", "-", "--", "---", "–", "—", "−", "/", "\\", "n/a", "na", "nan", "none", "null", "oom",
+     "oot")
+)  # fmt: skip
+"""Cells that hold no number, in lower case."""
+
+Comma = Literal["thousands", "decimal", "refuse"]
+"""What a single comma before exactly three digits is; a leading 0 always makes it decimal."""
+
+_NUMBER = r"(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?"
 _CELL = re.compile(
-    r"^(?P<bold>\*\*)?(?P<under><u>|_)?\s*(?P<number>[+-]?(?:\d[\d,]*\.?\d*|\.\d+))\s*(?P<percent>%)?"
-    r"\s*(?:</u>|_)?(?P<tail>\*{0,3})$"
+    rf"(?P<bold>\*\*)?(?P<under>_)?\s*[↑↓▲▼△▽]?\s*(?P<number>[+-]?{_NUMBER})\s*(?P<percent>%)?"
+    rf"\s*(?P<spread>±\s*{_NUMBER}|\(\s*[±+-]?\s*{_NUMBER}\s*%?\s*[↑↓]?\s*\))?\s*(?P<late>%)?\s*_?"
+    r"(?P<tail>[*†‡§¶↑↓▲▼△▽\s]*)"
 )
+_COMMAND = re.compile(r"\\([A-Za-z]+)\s*(?:\[[^\]]*\]\s*)?\{([^{}]*)\}")
+_BOLD = {"textbf", "mathbf", "bm", "boldsymbol", "pmb"}
+_UNDERLINE = {"underline", "uline", "dashuline", "udash"}
+_DROPPED = {"cellcolor", "color", "rowcolor", "footnotemark", "cite", "label"}
+_PLAIN = {
+    r"\%": "%", r"\pm": "±", r"\dagger": "†", r"\ddagger": "‡", r"\dag": "†", r"\ddag": "‡",
+    r"\ast": "*", r"\star": "*", r"\uparrow": "↑", r"\downarrow": "↓", r"\!": "", r"\,": " ",
+    r"\;": " ", r"\:": " ", r"\ ": " ", "~": " ", "$": "", "∗": "*", "★": "*", "☆": "*",
+    "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " ", "+/-": "±",
+    "\N{NARROW NO-BREAK SPACE}": " ",
+}  # fmt: skip
+
+RULES = {
+    "spread": "a number after ± or in brackets is a spread, and left out",
+    "latex": "LaTeX commands are read as marks (bold, underline) or dropped",
+    "comma": "a comma before other than three digits, or after a lone 0, is a decimal comma",
+    "symbols": "†, ‡ and * after a number mark significance",
+    "absent": "a dash, 'n/a' and the like are no number",
+    "floor": f"digits beyond a rounding unit of {FLOOR:g} are kept but not taken as exact",
+}
+"""How cells that are more than a plain number are read."""
 
 
 class Rounding(Enum):
@@ -31,13 +68,18 @@ class Printed:
     """One number as it stands on the page.
 
     value: the number, in fractions where the page has a metric in per cent (see `parse`).
-    unit: one step of the last printed digit, on the same scale as `value`.
+    unit: one step of the last printed digit, on the same scale as `value`; at least `FLOOR`.
+    step: the same without the floor.
+    marks: "bold", "underline", "star".
+    rules: names of `RULES` that were needed to read it.
     """
 
     text: str
     value: float
     unit: float
     marks: frozenset[str] = frozenset()
+    step: float = 0.0
+    rules: frozenset[str] = frozenset()
 
     @property
     def decimals(self) -> int:
@@ -49,53 +91,153 @@ class Printed:
         half = rounding.value * self.unit
         return self.value - half, self.value + half
 
-    @classmethod
-    def parse(cls, text: str, where: str, percent: bool = False) -> Printed:
-        """Read a cell: thousands commas, a trailing `%`, `**bold**`, `_underline_`, a final `*`.
+    def with_digit(self, place: int, digit: str) -> tuple[str, float]:
+        """The text with another digit at `place`, and its value on this cell's scale."""
+        text = self.text[:place] + digit + self.text[place + 1 :]
+        mantissa = re.split("[eE]", text)[0]
+        number = int(re.sub(r"\D", "", mantissa)) * self.step
+        return text, -number if text.startswith("-") else number
 
+    @classmethod
+    def parse(
+        cls, text: str, where: str, percent: bool = False, comma: Comma = "thousands"
+    ) -> Printed:
+        """Read a cell with what stands around its number on a page or in its source.
+
+        Marks: `**bold**`, `_underline_`, a final `*`; LaTeX, spreads and symbols as in `RULES`.
         percent: the column is in per cent although the cell has no sign.
         Raises InputError that names `where` if the cell is not a number.
         """
-        match = _CELL.match(text.strip().replace("\N{MINUS SIGN}", "-"))
+        plain, marks, rules = _without_latex(text)
+        match = _CELL.fullmatch(plain)
         if match is None:
             raise InputError(
                 f"{where}: '{text}' is not a printed number; write it as on the page, such as "
                 "0.0843, **0.0843**, _0.0822_ or 8.43%"
             )
+        tail = re.sub(r"[↑↓▲▼△▽\s]", "", match["tail"])
+        if symbols := re.sub(r"\*", "", tail):
+            rules.add("symbols")
+        stars = len(tail) - len(symbols)
         bold = match["bold"] is not None
-        tail = match["tail"]
-        if bold and not tail.startswith("**"):
+        if bold and stars < 2:
             raise InputError(
                 f"{where}: '{text}' opens bold and does not close it; write **0.0843**"
             )
-        if not bold and len(tail) > 1:
+        if not bold and stars > 1:
             raise InputError(f"{where}: '{text}' ends in '{tail}'; one * marks significance")
-        star = len(tail) == 3 if bold else len(tail) == 1
-        in_percent = percent or match["percent"] is not None
-        number = Decimal(match["number"].replace(",", ""))
+        if stars == (3 if bold else 1) or symbols:
+            marks.add("star")
+        if bold:
+            marks.add("bold")
+        if match["under"]:
+            marks.add("underline")
+        if match["spread"]:
+            rules.add("spread")
+        in_percent = percent or bool(match["percent"] or match["late"])
+        number, decimal_comma = _decimal(match["number"], where, comma)
+        if decimal_comma:
+            rules.add("comma")
         exponent = number.as_tuple().exponent
         assert isinstance(exponent, int)  # the pattern admits no NaN or infinity
         scale = Decimal(1) / Decimal(100) if in_percent else Decimal(1)
-        marks = {
-            name
-            for name, present in (("bold", bold), ("underline", match["under"]), ("star", star))
-            if present
-        }
+        step = float(Decimal(1).scaleb(exponent) * scale)
+        if step < FLOOR:
+            rules.add("floor")
+        sign = "%" if match["percent"] or match["late"] else ""
         return cls(
-            text=match["number"] + (match["percent"] or ""),
+            text=match["number"] + sign,
             value=float(number * scale),
-            unit=float(Decimal(1).scaleb(exponent) * scale),
+            unit=max(step, FLOOR),
             marks=frozenset(marks),
+            step=step,
+            rules=frozenset(rules),
         )
 
 
+def _without_latex(text: str) -> tuple[str, set[str], set[str]]:
+    """The cell without LaTeX and HTML, the marks that these set, and the rules that were used."""
+    marks: set[str] = set()
+    plain = text.strip()
+    plain = re.sub(r"\{\s*\\bf(?:series)?\s*([^{}]*)\}", r"\\textbf{\1}", plain)
+    plain = re.sub(r"\\(?:textcolor|colorbox)(?:\[[^\]]*\])?\{[^{}]*\}", "", plain)
+    plain = re.sub(r"</?(?:b|strong)>", "**", plain)
+    plain = re.sub(r"<u>(.*?)</u>", r"_\1_", plain)
+    plain = re.sub(r"</?(?:sup|sub|small)>", "", plain)
+    for written, meant in sorted(_PLAIN.items(), key=lambda pair: -len(pair[0])):
+        plain = plain.replace(written, meant)
+
+    def unwrap(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in _BOLD:
+            marks.add("bold")
+        elif name in _UNDERLINE:
+            marks.add("underline")
+        return "" if name in _DROPPED else match[2]
+
+    before = None
+    while before != plain:
+        before = plain
+        plain = _COMMAND.sub(unwrap, plain)
+        plain = re.sub(r"[\^_]\{([^{}]*)\}", _script, plain)
+        plain = re.sub(r"(?<![A-Za-z\]])\{([^{}\\]*)\}", r"\1", plain)
+    plain = re.sub(r"\^([*†‡])", "†", plain)
+    rules = {"latex"} if "\\" in text or "$" in text else set()
+    return plain.strip(), marks, rules
+
+
+def _script(match: re.Match[str]) -> str:
+    """A superscript or subscript: stars and daggers are one mark, a spread stays, words go."""
+    inside = match[1].strip()
+    if re.fullmatch(r"[*†‡§¶]+", inside):
+        return "†"
+    return inside if inside.startswith(("±", "(")) else ""
+
+
+def _decimal(text: str, where: str, comma: Comma) -> tuple[Decimal, bool]:
+    """A number, and whether it has a decimal comma. Points and commas as the rules say."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, decimal_comma = mantissa, False
+    if "," in mantissa and "." in mantissa:
+        decimal_comma = mantissa.rindex(",") > mantissa.rindex(".")
+    elif mantissa.count(",") == 1:
+        before, after = mantissa.lstrip("+-").split(",")
+        if len(after) != 3 or before in ("0", ""):
+            decimal_comma = True
+        elif comma == "refuse":
+            raise InputError(
+                f"{where}: '{text}' may be {before}.{after} or {before}{after}; write it with a "
+                "point"
+            )
+        else:
+            decimal_comma = comma == "decimal"
+    point, group = (",", ".") if decimal_comma else (".", ",")
+    integer, separated, fraction = whole.partition(point)
+    groups = integer.lstrip("+-").split(group)
+    well_grouped = len(groups) == 1 or (
+        1 <= len(groups[0]) <= 3 and all(len(part) == 3 for part in groups[1:])
+    )
+    digits_only = point not in fraction and group not in fraction
+    if not well_grouped or not digits_only or (separated and not fraction and integer == ""):
+        raise InputError(
+            f"{where}: '{text}' is not a number with a decimal point or comma and thousands in "
+            "groups of three"
+        )
+    number = Decimal(integer.replace(group, "") + ("." + fraction if fraction else ""))
+    return number.scaleb(int(exponent)) if exponent else number, decimal_comma
+
+
 def quotient_interval(
-    above: Printed, below: Printed, rounding: Rounding = Rounding.ONCE
+    above: Printed,
+    below: Printed,
+    rounding: Rounding = Rounding.ONCE,
+    rounding_below: Rounding | None = None,
 ) -> tuple[float, float]:
     """What rounding allows for above / below, both positive.
 
-    The upper end is infinite where the divisor may be zero.
+    rounding_below: of the divisor, if it is another one. The upper end is infinite where the
+    divisor may be zero.
     """
     a_low, a_high = above.interval(rounding)
-    b_low, b_high = below.interval(rounding)
+    b_low, b_high = below.interval(rounding_below or rounding)
     return max(a_low, 0.0) / b_high, a_high / b_low if b_low > 0 else float("inf")

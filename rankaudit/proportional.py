@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from rankaudit.feasibility import Metric, Protocol, slack
-from rankaudit.findings import Outcome, ProportionalRows
+from rankaudit.feasibility import slack
+from rankaudit.findings import Outcome, ProportionalRows, Skipped
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, quotient_interval
+from rankaudit.rankings import Protocol
 from rankaudit.rows import Row
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Sample:
         return self.users * self.runs
 
 
+MOST_METHODS = 3000  # of one table: four and a half million pairs
+
 Cells = dict[tuple[str, Metric], tuple[Printed, Printed]]
 
 
@@ -54,9 +58,11 @@ def proportional_rows(
 ) -> Outcome:
     """Find pairs of methods of one table whose cells have one ratio within rounding.
 
-    A pair is tested on every set of its datasets and reported on the largest ones that hold.
+    A pair is tested on every set of its datasets and reported on the largest ones that hold. Of a
+    table with more than `MOST_METHODS` methods the first ones are compared.
 
-    samples: rankings per dataset, for the nulls; pairs on other datasets get none.
+    samples: rankings per dataset, for the nulls; pairs on other datasets get none, nor pairs of
+        rows with several targets per ranking.
     own_runs: columns `dataset`, `row`, `metric`, `mean`: means of real runs, whose spreads of
         ratios over the same metrics are the third comparison.
     least_cells: pairs with fewer common cells are not tested. least_shift: ratios within this of 1
@@ -69,16 +75,23 @@ def proportional_rows(
             tables.setdefault((row.table, row.group), {}).setdefault(row.name, {})[row.dataset] = (
                 row
             )
-    examined, findings = 0, []
+    examined, findings, skipped = 0, [], []
     for (table, group), methods in tables.items():
-        for a, b in combinations(methods, 2):
+        names = list(methods)
+        if len(names) > MOST_METHODS:
+            why = f"{len(names)} methods; the first {MOST_METHODS} were compared with each other"
+            skipped.append(Skipped(what=f"constant ratios in table {table}", why=why))
+            names = names[:MOST_METHODS]
+        pairs, likely = _promising([methods[name] for name in names], least_cells)
+        examined += pairs
+        for i, j in likely:
+            a, b = names[i], names[j]
             cells: Cells = {}
             for dataset in methods[a]:
                 if dataset in methods[b]:
                     cells |= _common_cells(methods[a][dataset], methods[b][dataset])
             if len(cells) < least_cells:
                 continue
-            examined += 1
             for part, ratio in _largest_constant(cells, least_cells):
                 if ratio[1] <= 1.0 - least_shift:
                     pair = (a, b)
@@ -87,31 +100,86 @@ def proportional_rows(
                     part = {key: (q, p) for key, (p, q) in part.items()}
                 else:
                     continue
-                finding = _describe(table, group, pair, part, ratio, samples, own_runs, draws)
+                one_target = all(
+                    methods[name][dataset].protocol.one_target
+                    for name in (a, b)
+                    for dataset in dict.fromkeys(dataset for dataset, _ in part)
+                )
+                finding = _describe(
+                    table, group, pair, part, ratio, samples if one_target else {}, own_runs, draws
+                )
                 if finding.chance_independent is None or finding.chance_independent < rare:
                     findings.append(finding)
     return Outcome(
-        kind="proportional_rows", unit="pairs of rows", examined=examined, findings=list(findings)
+        kind="proportional_rows",
+        unit="pairs of rows",
+        examined=examined,
+        findings=findings,
+        skipped=skipped,
     )
 
 
-def _common_cells(a: Row, b: Row) -> Cells:
-    """Cells that both rows have above zero, without those that repeat another one.
+def _promising(
+    methods: Sequence[dict[str, Row]], least_cells: int
+) -> tuple[int, list[tuple[int, int]]]:
+    """How many pairs have enough common cells, and those that one ratio may fit on some dataset.
 
-    With one target, Recall and Precision are HR times a constant and MAP is MRR.
+    All pairs at once, with arrays: a dataset on which no ratio fits rules itself out of every set,
+    so that a pair is worth a closer look only if the others have enough cells.
     """
+    places = list(dict.fromkeys((d, m) for rows in methods for d, row in rows.items()
+                                for m in row.cells))  # fmt: skip
+    low = np.full((len(methods), len(places)), np.nan)
+    high = np.full((len(methods), len(places)), np.nan)
+    for i, rows in enumerate(methods):
+        for j, (dataset, metric) in enumerate(places):
+            cell = _told_once(rows[dataset]).get(metric) if dataset in rows else None
+            if cell is not None and cell.value > 0:
+                low[i, j], high[i, j] = cell.interval()
+    low = np.maximum(low, 0.0)
+    datasets = [dataset for dataset, _ in places]
+    pairs, likely = 0, []
+    for i in range(len(methods) - 1):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            least = low[i] / high[i + 1 :]
+            most = np.where(low[i + 1 :] > 0, high[i] / low[i + 1 :], np.inf)
+        shared = ~np.isnan(least)
+        common = np.zeros(len(shared), dtype=int)
+        fitting = np.zeros(len(shared), dtype=int)
+        for dataset in dict.fromkeys(datasets):
+            mine = np.array([d == dataset for d in datasets])
+            count = shared[:, mine].sum(axis=1)
+            above = np.where(shared[:, mine], least[:, mine], -np.inf).max(axis=1)
+            below = np.where(shared[:, mine], most[:, mine], np.inf).min(axis=1)
+            common += count
+            fitting += np.where(above <= below, count, 0)
+        pairs += int((common >= least_cells).sum())
+        likely += [(i, i + 1 + int(j)) for j in np.flatnonzero(fitting >= least_cells)]
+    return pairs, likely
+
+
+def _common_cells(a: Row, b: Row) -> Cells:
+    """Cells that both rows have above zero, without those that repeat another one."""
+    mine, his = _told_once(a), _told_once(b)
+    return {
+        (a.dataset, metric): (cell, his[metric])
+        for metric, cell in mine.items()
+        if metric in his and cell.value > 0 and his[metric].value > 0
+    }
+
+
+def _told_once(row: Row) -> dict[Metric, Printed]:
+    """Cells of a row; with one target Recall and Precision are HR times a constant, MAP is MRR."""
+    if not row.protocol.one_target:
+        return row.cells
     same = {"Recall": "HR", "Precision": "HR", "MAP": "MRR"}
-    one_target = a.protocol.relevant == b.protocol.relevant == ((1, 1.0),)
-    cells: Cells = {}
     taken = set()
-    for metric, cell in a.cells.items():
-        other = b.cells.get(metric)
-        if other is None or cell.value <= 0 or other.value <= 0:
-            continue
-        kind = same.get(metric.kind, metric.kind) if one_target else metric.kind
-        if (kind, metric.cutoff) not in taken:
-            taken.add((kind, metric.cutoff))
-            cells[a.dataset, metric] = (cell, other)
+    cells = {}
+    for metric, cell in row.cells.items():
+        key = (same.get(metric.kind, metric.kind), metric.cutoff)
+        if key not in taken:
+            taken.add(key)
+            cells[metric] = cell
     return cells
 
 
@@ -153,10 +221,11 @@ def _describe(
     ratios = np.array([p.value / q.value for p, q in cells.values()])
     datasets = list(dict.fromkeys(dataset for dataset, _ in cells))
     independent = dropped = None
-    if all(dataset in samples for dataset in datasets):
+    simulated = {key: pair for key, pair in cells.items() if key[1].cutoff is not None}
+    if all(dataset in samples and any(d == dataset for d, _ in simulated) for dataset in datasets):
         middle = (ratio[0] + ratio[1]) / 2
-        independent = chance(cells, middle, samples, dropped=False, draws=draws)
-        dropped = chance(cells, middle, samples, dropped=True, draws=draws)
+        independent = chance(simulated, middle, samples, dropped=False, draws=draws)
+        dropped = chance(simulated, middle, samples, dropped=True, draws=draws)
     digits = 3 if ratio[1] - ratio[0] > 2e-3 else 4
     rarity = (
         ""
@@ -209,6 +278,7 @@ def chance(
 ) -> float:
     """Share of simulated pairs that print one constant ratio (below 1) within rounding.
 
+    cells: none without a cut-off, since the null has no ranks below the last one.
     Row b's outcomes follow the smoothest one-target distribution that fits its printed cells, row
     a's the same with hits thinned to `ratio` (dropped: by dropping b's own hits). Seeded, so that
     two audits of one page agree.

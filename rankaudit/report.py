@@ -14,14 +14,17 @@ from rankaudit.findings import (
     PartsVersusWhole,
     PlainFinding,
 )
+from rankaudit.page import to_html
+from rankaudit.terminal import power_line
 
-_TITLES = {
+TITLES = {
     "infeasible_row": "Rows that no ranking gives under the stated protocol",
     "parts_vs_whole": "Subgroup tables against the whole",
     "proportional_rows": "Rows in one constant ratio",
     "improvement": "Improvement rows",
     "marks": "Bold, underline, stars",
     "whole_hits": "Whole numbers of hits",
+    "parts_of_some": "Groups of some of the users",
 }
 ADVICE = "choose another folder (option --out)"
 _PREAMBLE = (
@@ -39,7 +42,7 @@ def to_markdown(report: AuditReport, titles: Mapping[str, str] = {}) -> str:
     lines = [f"# Audit: {report.source}", "", _PREAMBLE, "", "## What was checked", ""]
     lines += ["| check | looked at | reported |", "|---|---|---|"]
     lines += [f"| {c.kind} | {c.examined} {c.unit} | {c.reported} |" for c in report.checks]
-    titles = {**_TITLES, **titles}
+    titles = {**TITLES, **titles}
     for kind in dict.fromkeys(check.kind for check in report.checks):
         findings = report.of(kind)
         if not findings:
@@ -49,6 +52,14 @@ def to_markdown(report: AuditReport, titles: Mapping[str, str] = {}) -> str:
             lines += ["", *_slack_table([f for f in findings if isinstance(f, InfeasibleRow)])]
         for finding in findings:
             lines += ["", *_one(finding)]
+    if report.skipped:
+        lines += ["", "## Not checked", ""]
+        lines += [f"- {skipped.what}: {skipped.why}" for skipped in report.skipped]
+    if report.read_as:
+        lines += ["", "## Read as", "", *(f"- {rule}" for rule in report.read_as)]
+    if report.power:
+        lines += ["", "## What a pass is worth", ""]
+        lines += [f"- {power_line(power)}" for power in report.power]
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +95,8 @@ def _one(finding: AnyFinding) -> list[str]:
     if isinstance(finding, InfeasibleRow) and finding.repairs:
         repairs = ", ".join(f"{r.metric} {r.printed} to {r.repaired}" for r in finding.repairs)
         lines.append(f"- One digit would do: {repairs}")
+    if isinstance(finding, PartsVersusWhole) and finding.cells_beyond:
+        lines.append("- With the known shares: " + "; ".join(finding.cells_beyond))
     if isinstance(finding, PartsVersusWhole) and finding.ratios:
         lines.append("- Ratios: " + "; ".join(finding.ratios))
     if isinstance(finding, PlainFinding) and finding.repair:
@@ -97,10 +110,15 @@ def _escaped(text: str) -> str:
 
 
 def write_report(report: AuditReport, out: Path, titles: Mapping[str, str] = {}) -> None:
-    """Write `audit.json` and `audit.md` under `out`, each whole or not at all.
+    """Write `audit.json`, `audit.md` and `audit.html` under `out`, each whole or not at all.
 
     titles: as for `to_markdown`. Raises InputError where `out` cannot be written.
     """
-    stored = json.dumps(report.model_dump(mode="json"), indent=1) + "\n"
-    write_text(out / "audit.json", stored, ADVICE)
+    write_text(out / "audit.json", to_json(report), ADVICE)
     write_text(out / "audit.md", to_markdown(report, titles), ADVICE)
+    write_text(out / "audit.html", to_html(report, {**TITLES, **titles}), ADVICE)
+
+
+def to_json(report: AuditReport) -> str:
+    """The report as JSON text, as `AuditReport.model_validate_json` reads it."""
+    return json.dumps(report.model_dump(mode="json"), indent=1) + "\n"

@@ -138,11 +138,11 @@ class CrossedBootstrap:
             if abs(log_difference) > _NOISE:
                 note = "no variation over users or seeds to measure the difference against"
                 return _nothing(difference, self.n_users, seeds, note)
-            return self._judged(difference, (0.0, 0.0), 1.0, 0.0, df, seeds)
+            return self._with_verdict(difference, (0.0, 0.0), 1.0, 0.0, df, seeds)
         t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
         detectable = (t + float(stats.t.ppf(self.rules.power, df))) * error
         ends = np.expm1([log_difference - t * error, log_difference + t * error])
-        return self._judged(
+        return self._with_verdict(
             difference,
             (float(ends[0]), float(ends[1])),
             float(2 * stats.t.sf(abs(log_difference) / error, df)),
@@ -162,7 +162,7 @@ class CrossedBootstrap:
         error = float(self._means[name].std(ddof=1))
         return Interval(mean, max(mean - t * error, 0.0), min(mean + t * error, 1.0))
 
-    def _judged(
+    def _with_verdict(
         self,
         difference: float,
         ends: tuple[float, float],

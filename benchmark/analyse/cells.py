@@ -1,4 +1,4 @@
-"""Stored runs -> the cells of a table, in the long form that every table has.
+"""A run set's runs -> the cells of a table, in the long form that every table has.
 
     table,row,column,dataset,metric,mean,sd,n,paper,grade,ci_low,ci_high,p,p_holm,status
 
@@ -10,7 +10,7 @@ sweep), for cells that may be compared: all seeds finished and at their plateau,
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,9 +22,9 @@ from benchmark.analyse.comparisons import NAMES, CellKey, ComparisonFamily, comp
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
-from benchmark.runs.schema import Hashes, RunResult
-from benchmark.runs.spec import RunSpec
-from benchmark.runs.store import Status, Store
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunKey, RunSpec
+from benchmark.runs.store import Status, Stored
 
 Grade = Literal["A", "B", "C"]
 CellStatus = Literal["ok", "budget", "missing", "failed", "stale"]
@@ -40,8 +40,9 @@ class CellSpec:
     """One place of a table: which runs stand behind it, for all metrics."""
 
     row: str
-    spec: RunSpec
-    seeds: tuple[int, ...]
+    run_key: RunKey
+    runs: Mapping[int, Stored]
+    """By seed, every one that was asked for: how it stands, with its ranks."""
     grade: Grade
     column: str = ""
     """A swept value; a bucket's label stands here by itself."""
@@ -53,11 +54,13 @@ class CellSpec:
     """False for controls, which are shown and never judged."""
     paper_row: str | None = None
     """The row of the paper's cells to print beside it; None for the cell's own."""
+    spec: RunSpec | None = None
+    """The settings of its runs, where they are known; for provenance alone."""
 
     @property
     def key(self) -> CellKey:
         column = self.bucket.label if self.bucket is not None else self.column
-        return CellKey(self.row, column, self.spec.dataset)
+        return CellKey(self.row, column, self.run_key.dataset)
 
 
 @dataclass(frozen=True)
@@ -96,26 +99,23 @@ class _Loaded:
     @property
     def comparable(self) -> bool:
         """Whether every seed asked for is there, and ended at its plateau."""
-        whole = 0 < len(self.runs) == len(self.cell_spec.seeds)
+        whole = 0 < len(self.runs) == len(self.cell_spec.runs)
         return whole and self.cell_spec.compared and all(run.record.plateau for run in self.runs)
 
 
 def derive_cells(
     table: str,
     cell_specs: Sequence[CellSpec],
-    store: Store,
     *,
     paper_cells: pd.DataFrame | None = None,
     metrics: Sequence[str] = PAPER_METRICS,
     masked: bool = False,
-    hashes: Callable[[RunSpec], Hashes | None] | None = None,
     reuse_stale: bool = False,
     rules: Rules = RULES,
 ) -> Table:
     """Every cell of a table, from stored runs alone.
 
-    hashes: what a run made now would depend on; runs that differ are stale and used only where
-    `reuse_stale` asks for it. None, of all or of one spec, takes stored runs as they are.
+    reuse_stale: use stale runs too; the status of their cells says so.
     paper_cells: as `benchmark.paper.load_cells` gives them; printed values of the same table, row,
     bucket, dataset and metric are put beside ours.
     Raises InputError if runs of one dataset were ranked on different users.
@@ -123,7 +123,7 @@ def derive_cells(
     loaded: list[_Loaded] = []
     problems: list[str] = []
     for cell_spec in cell_specs:
-        entry, notes = _load(cell_spec, store, hashes, reuse_stale)
+        entry, notes = _load(cell_spec, reuse_stale)
         loaded.append(entry)
         problems += notes
     bootstraps = _bootstraps(loaded, metrics, masked, rules)
@@ -143,7 +143,7 @@ def derive_cells(
                 interval = bootstrap.interval(_name(cell_spec, metric))
                 low, high = interval.low, interval.high
             summary = summarise(over_seeds)
-            key = (cell_spec.paper_row or cell_spec.row, group, cell_spec.spec.dataset, metric)
+            key = (cell_spec.paper_row or cell_spec.row, group, cell_spec.run_key.dataset, metric)
             numbers = (summary.mean, summary.sd, summary.n, printed.get(key, np.nan))
             names = (table, *cell_spec.key, metric)
             lines.append((*names, *numbers, cell_spec.grade, low, high, entry.status))
@@ -153,23 +153,17 @@ def derive_cells(
     return Table(frame[list(COLUMNS)], comparisons, tuple(dict.fromkeys(problems)))
 
 
-def _load(
-    cell_spec: CellSpec,
-    store: Store,
-    hashes: Callable[[RunSpec], Hashes | None] | None,
-    reuse_stale: bool,
-) -> tuple[_Loaded, list[str]]:
-    expected = hashes(cell_spec.spec) if hashes is not None else None
+def _load(cell_spec: CellSpec, reuse_stale: bool) -> tuple[_Loaded, list[str]]:
     runs: list[RunResult] = []
-    statuses: set[Status] = set()
     problems: list[str] = []
-    for seed in cell_spec.seeds:
-        stored = store.status(cell_spec.spec.key, seed, expected)
-        statuses.add(stored.status)
-        if stored.status == "complete" or (stored.status == "stale" and reuse_stale):
-            runs.append(store.read(cell_spec.spec.key, seed))
+    for seed, stored in cell_spec.runs.items():
+        usable = stored.status == "complete" or (stored.status == "stale" and reuse_stale)
+        if usable and stored.result is not None:
+            runs.append(stored.result)
         if stored.problem:
-            problems.append(f"{cell_spec.spec.key}, seed {seed}: {stored.status}: {stored.problem}")
+            name = f"{cell_spec.run_key}, seed {seed}"
+            problems.append(f"{name}: {stored.status}: {stored.problem}")
+    statuses = {stored.status for stored in cell_spec.runs.values()}
     return _Loaded(cell_spec, tuple(runs), _status(statuses, runs)), problems
 
 
@@ -188,13 +182,13 @@ Population = tuple[str, Bucket | None, str]
 
 def _population(cell_spec: CellSpec) -> Population:
     """What has the same users: dataset, bucket, split."""
-    return cell_spec.spec.dataset, cell_spec.bucket, cell_spec.split
+    return cell_spec.run_key.dataset, cell_spec.bucket, cell_spec.split
 
 
 def _name(cell_spec: CellSpec, metric: str) -> str:
     """A cell's name in its bootstrap. It seeds the draws of seeds, so it says nothing of the table:
     a spec has the same interval wherever it is printed."""
-    return f"{cell_spec.spec.key} {metric}"
+    return f"{cell_spec.run_key} {metric}"
 
 
 def _bootstraps(

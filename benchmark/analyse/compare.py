@@ -10,9 +10,9 @@ from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
-from benchmark.runs.store import Store
 
 COLUMNS = (
     *("profile", "dataset", "model", "variant", "metric", "mean_a", "mean_b", "n_a", "n_b"),
@@ -20,9 +20,9 @@ COLUMNS = (
 )
 
 
-def compare_stores(
-    a: Store,
-    b: Store,
+def compare_runs(
+    a: RunSet,
+    b: RunSet,
     *,
     metrics: Sequence[str] = PAPER_METRICS,
     masked: bool = False,
@@ -58,12 +58,13 @@ def compare_stores(
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _finished(store: Store) -> dict[RunKey, list[RunResult]]:
+def _finished(run_set: RunSet) -> dict[RunKey, list[RunResult]]:
     runs: dict[RunKey, list[RunResult]] = defaultdict(list)
-    for stored in store.scan():
-        if stored.status == "complete" and stored.record and not stored.record.spec.protocol.trial:
-            key = stored.record.spec.key
-            runs[key].append(store.read(key, stored.record.seed))
+    for stored in run_set.scan():
+        if stored.status == "complete" and stored.result is not None:
+            spec = stored.result.record.spec
+            if not spec.protocol.trial:
+                runs[spec.key].append(stored.result)
     return dict(runs)
 
 

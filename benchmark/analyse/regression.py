@@ -31,7 +31,7 @@ from scipy import stats
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
-from benchmark.runs.store import Store
+from benchmark.runs.runset import RunSet
 
 ALPHA = 0.01
 """Largest chance that a check of unchanged code fails, over all its tests."""
@@ -84,9 +84,9 @@ def check_means(
     return checks
 
 
-def check_stores(
-    fresh: Store,
-    reference: Store,
+def check_runs(
+    fresh: RunSet,
+    reference: RunSet,
     *,
     profile: str,
     metric: str = RULES.metric,
@@ -228,7 +228,7 @@ def _chances_of_sums(scores: tuple[int, ...], n: int) -> FloatArray:
     return ways[n] / ways[n].sum()
 
 
-def _means(store: Store, profile: str, metric: str) -> dict[str, dict[int, float]]:
+def _means(store: RunSet, profile: str, metric: str) -> dict[str, dict[int, float]]:
     """Spec, trials left out -> mean over users of every stored seed; NaN for a failed one."""
     means: dict[str, dict[int, float]] = {}
     for stored in store.scan():

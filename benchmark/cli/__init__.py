@@ -1,9 +1,16 @@
 """The command line. Nothing is computed here: each command plans, launches and renders."""
 
-import typer
-from rich.console import Console
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
 
-from benchmark.cli import checking, datasets, doctor, results, tables, tuning
+import typer
+
+from benchmark.cli import checking, datasets, doctor, explain, results, tables, tuning
+from benchmark.cli.options import console, shown_path
+from benchmark.cli.terminal import OutputRefused, Terminal, discard_output, prepare_streams
 from benchmark.errors import InputError
 
 app = typer.Typer(
@@ -13,14 +20,83 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, tuning, results, checking, datasets, doctor):
+for part in (tables, tuning, results, checking, datasets, explain, doctor):
     app.registered_commands += part.app.registered_commands
 
 
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM. Not a KeyboardInterrupt, which typer answers without a word."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def main() -> None:
-    """Run a command; errors that the user can mend are printed without a traceback."""
+    """Run a command. Here, and nowhere else, what a user or the system can cause becomes one line:
+    status 2 for bad input and for files that the system refuses, 128 and the signal's number where
+    one ended the command."""
+    status = 2
+    try:
+        prepare_streams()
+        _listen()
+        status = _run()
+        _flush()
+    except Interrupted as interrupted:
+        status = 128 + interrupted.number
+        name = signal.Signals(interrupted.number).name
+        _say(f"interrupted ({name}): finished runs are stored, the same command goes on from here")
+    except InputError as error:
+        _say(f"error: {error}")
+    except OSError as error:
+        _say(f"error: {_of_system(error)}")
+    except MemoryError:
+        _say("error: no memory left; close other programs, or ask for less at once")
+    if (log := console.close_log()) is not None:
+        _say(f"log: {shown_path(log)}", style="")
+    raise SystemExit(status)
+
+
+def _run() -> int:
+    """The status that the command ends with."""
     try:
         app()
-    except InputError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _listen() -> None:
+    """Answer SIGINT and SIGTERM alike; a second one ends the process at once, which is safe."""
+
+    def answer(number: int, _: FrameType | None) -> None:
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup or in the background
+            signal.signal(number, answer)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        discard_output()
+        raise OutputRefused(f"standard output cannot be written ({error.strerror})") from error
+
+
+def _say(line: str, style: str = "red") -> None:
+    """One line on standard error, and in the log; where nobody can read it, nothing."""
+    console.to_log(line)
+    with contextlib.suppress(InputError, OSError):
+        Terminal(stderr=True).print(" ".join(line.splitlines()), style=style)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"{reason}; nothing that was stored is lost, the same command goes on"
+    return f"{os.fsdecode(error.filename)}: {reason}; mend that, or choose another path"

@@ -10,7 +10,7 @@ import typer
 
 from benchmark import plan as planning
 from benchmark.analyse.golden import changes, compare, read_golden, write_golden
-from benchmark.analyse.regression import Check, check_stores, write_junit
+from benchmark.analyse.regression import Check, check_runs, write_junit
 from benchmark.cli.options import (
     REFERENCE,
     DataOption,
@@ -23,7 +23,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.training import train
 from benchmark.errors import InputError
-from benchmark.golden import make_golden
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import methods, pick
 
@@ -65,8 +65,10 @@ def check(
     with tempfile.TemporaryDirectory(prefix="findrec-check-") as folder:
         fresh = Store(Path(folder))
         if wanted:
-            train(wanted, replace(request, store=fresh))
-        verdicts += check_stores(fresh, Store(reference), profile=request.profile.name)
+            train(wanted, replace(request, runs=RunSet(fresh)))
+        verdicts += check_runs(
+            RunSet(fresh), RunSet(Store(reference)), profile=request.profile.name
+        )
     _report(verdicts, junit)
 
 
@@ -83,11 +85,18 @@ def golden(
 ) -> None:
     """Compare every row's first losses on a CPU with the committed ones; 1 on any difference."""
     if not write:
-        _report(_golden_verdicts(reference, data, names(datasets), names(models)), junit)
+        _report(
+            _golden_verdicts(
+                reference, data, names(datasets, "--datasets"), names(models, "--models")
+            ),
+            junit,
+        )
     if datasets or models or junit:
         raise InputError(
             "--write makes all curves and judges none: leave --datasets, --models and --junit out"
         )
+    from benchmark.golden import make_golden
+
     path = reference / GOLDEN_FILE
     before = read_golden(path) if path.exists() else None
     with console.status("golden curves") as status:
@@ -105,6 +114,8 @@ def _golden_verdicts(
     models: Sequence[str] | None = None,
 ) -> list[Check]:
     """Of all curves, or of some datasets and rows."""
+    from benchmark.golden import make_golden
+
     rows = None if models is None else [pick(name, methods(), "model").name for name in models]
     held = read_golden(reference / GOLDEN_FILE).part(datasets, rows)
     with console.status("golden curves") as status:

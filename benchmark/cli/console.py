@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
@@ -17,18 +18,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from benchmark.cli.terminal import Terminal
 from benchmark.evaluate.metrics import per_user
-from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
 from benchmark.render.document import duration
+from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import RunKey
-from benchmark.runs.store import Store
+
+if TYPE_CHECKING:  # it starts workers, and needs torch
+    from benchmark.launch.local import Event, Job
 
 METRIC = "NDCG@10"
 
 
-def progress_bar(console: Console) -> Progress:
+def progress_bar(console: Terminal) -> Progress:
     """The bar of downloads and encoders, with the time left."""
     return Progress(
         TextColumn("{task.description}"),
@@ -54,9 +59,9 @@ def plan_table(planned: Sequence[Planned], workers: int, *, reuse_stale: bool) -
         todo = p.to_run(reuse_stale=reuse_stale)
         reasons = sorted({p.states[seed] for seed in todo} - {"missing"})
         table.add_row(
-            p.spec.dataset,
-            p.spec.model,
-            p.spec.variant,
+            p.key.dataset,
+            p.key.model,
+            p.key.variant,
             str(len(p.states) - len(todo)),
             f"{len(todo)}{' (' + ', '.join(reasons) + ')' if reasons else ''}",
             duration(p.seconds * len(todo)) if todo else "",
@@ -74,32 +79,31 @@ class _Row:
 class LiveTable:
     """Listens to a launcher's events and draws them; used as a context manager.
 
-    Without a terminal it prints one line for each finished job instead.
+    Without a terminal it prints one line for each finished run instead. Every event is logged.
     """
 
     def __init__(
         self,
         planned: Sequence[Planned],
-        jobs: Sequence[Job],
-        store: Store,
+        jobs: "Sequence[Job]",
+        runs: RunSet,
         workers: int,
-        console: Console,
+        console: Terminal,
     ) -> None:
-        self.store, self.console = store, console
+        self.runs, self.console = runs, console
         self.workers = workers
-        self.split = "validation" if any(p.spec.protocol.trial for p in planned) else "test"
+        self.split = "validation" if any(job.spec.protocol.trial for job in jobs) else "test"
         self.remaining = {job: job.seconds for job in jobs}
-        self.total, self.finished = len(jobs), 0
+        self.total, self.finished = sum(len(job.seeds) for job in jobs), 0
         self.started = time.monotonic()
         self.done_estimate = 0.0
         self.rows: dict[tuple[str, str], dict[str, _Row]] = {}
         for p in planned:
-            row = self.rows.setdefault((p.spec.model, p.spec.variant), {})
-            row[p.spec.dataset] = _Row({}, len(p.states))
-            for seed, state in p.states.items():
-                if state in ("complete", "stale"):
-                    self._read(p, seed)
-        self.datasets = list(dict.fromkeys(p.spec.dataset for p in planned))
+            row = self.rows.setdefault((p.key.model, p.key.variant), {})
+            row[p.key.dataset] = _Row({}, len(p.states))
+            for seed in p.usable(reuse_stale=True):
+                row[p.key.dataset].values[seed] = self._value(p.key, seed)
+        self.datasets = list(dict.fromkeys(p.key.dataset for p in planned))
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -111,7 +115,7 @@ class LiveTable:
         self.tasks: dict[int, TaskID] = {}
         self.live = Live(self, console=console, refresh_per_second=2, transient=True)
 
-    def __enter__(self) -> Callable[[Event], None]:
+    def __enter__(self) -> "Callable[[Event], None]":
         if self.console.is_terminal:
             self.live.start()
         return self.watch
@@ -120,9 +124,13 @@ class LiveTable:
         if self.console.is_terminal:
             self.live.stop()
 
-    def watch(self, event: Event) -> None:
+    def watch(self, event: "Event") -> None:
         """Take note of one event."""
-        if event.kind == "start":
+        if event.kind != "step":
+            self.console.to_log(" ".join([event.kind, f"{event.job}", event.message]))
+        if event.kind in ("note", "again"):
+            self.console.print(f"{event.job}: {event.message}", style="yellow")
+        elif event.kind == "start":
             if event.worker in self.tasks:  # its process died; the job starts again
                 self.bars.remove_task(self.tasks[event.worker])
             self.tasks[event.worker] = self.bars.add_task(
@@ -137,25 +145,30 @@ class LiveTable:
         else:
             self._finish(event)
 
-    def _finish(self, event: Event) -> None:
+    def _finish(self, event: "Event") -> None:
         self.bars.remove_task(self.tasks.pop(event.worker))
         self.remaining.pop(event.job, None)
         self.done_estimate += event.job.seconds
-        self.finished += 1
         spec = event.job.spec
+        for seed in event.job.seeds:  # what the job has left is new to the run set
+            self.runs.forget(spec.key, seed)
         row = self.rows[spec.model, spec.variant][spec.dataset]
         if event.kind == "failed":
             row.note = "failed"
-            self.console.print(f"[red]failed[/red] {escape(f'{event.job}: {event.message}')}")
-            return
-        for seed in event.job.seeds:
+            self.console.print(f"failed {event.job}: {event.message}", style="red")
+            self.console.to_log(event.traceback)
+        self.finished += len(event.job.seeds) - len(event.finished)  # those that failed
+        for seed in event.finished:
+            self.finished += 1
             row.values[seed] = self._value(spec.key, seed)
-        if not self.console.is_terminal:
-            shown = ", ".join(f"{row.values[seed]:.4f}" for seed in event.job.seeds)
-            self.console.print(
-                f"[{self.finished}/{self.total}] {escape(str(event.job))}: {METRIC} {shown}; "
-                f"about {duration(self.seconds_left())} left"
+            line = (
+                f"[{self.finished}/{self.total}] {spec.key}, seed {seed}: "
+                f"{METRIC} {row.values[seed]:.4f}; about {duration(self.seconds_left())} left"
             )
+            if self.console.is_terminal:
+                self.console.to_log(line)
+            else:
+                self.console.print(line)
 
     def seconds_left(self) -> float:
         """Estimated from the jobs' estimates, corrected by how the finished ones compared."""
@@ -177,28 +190,22 @@ class LiveTable:
             table.add_column(dataset, justify="right")
         for (model, variant), cells in self.rows.items():
             name = model if variant == "base" else f"{model} [{variant}]"
-            table.add_row(
-                escape(name), *(self._cell(cells.get(dataset)) for dataset in self.datasets)
-            )
+            table.add_row(name, *(self._cell(cells.get(dataset)) for dataset in self.datasets))
         left = duration(self.seconds_left())
-        return Group(table, self.bars, f"{self.finished}/{self.total} jobs, about {left} left")
+        return Group(table, self.bars, f"{self.finished}/{self.total} runs, about {left} left")
 
-    def _cell(self, row: _Row | None) -> str:
+    def _cell(self, row: _Row | None) -> Text:
         if row is None:
-            return ""
+            return Text()
         if row.note:
-            return f"[red]{row.note}[/red]"
+            return Text(row.note, style="red")
         if not row.values:
-            return "[dim]-[/dim]"
+            return Text("-", style="dim")
         mean = sum(row.values.values()) / len(row.values)
-        return f"{mean:.4f} [dim]{len(row.values)}/{row.wanted}[/dim]"
-
-    def _read(self, planned: Planned, seed: int) -> None:
-        spec = planned.spec
-        self.rows[spec.model, spec.variant][spec.dataset].values[seed] = self._value(spec.key, seed)
+        return Text(f"{mean:.4f} ").append(f"{len(row.values)}/{row.wanted}", style="dim")
 
     def _value(self, key: RunKey, seed: int) -> float:
-        result = self.store.read(key, seed)
+        result = self.runs.read(key, seed)
         ranks = result.validation if self.split == "validation" else result.test
         assert ranks is not None
         return float(per_user(ranks, METRIC).mean())

@@ -27,6 +27,10 @@ def build_data(
     items: Annotated[Path | None, typer.Option(help="Your own: descriptions of the items.")] = None,
     text: Annotated[Path | None, typer.Option(help="Your own: text features.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your own: image features.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Your own: its names of columns: user=reviewerID,item=asin ..."),
+    ] = None,
     core: Annotated[int, typer.Option(help="Your own: k of the k-core, 0 for none.")] = 5,
     official: Annotated[
         bool, typer.Option("--official", help="Download official descriptions and pictures.")
@@ -37,7 +41,12 @@ def build_data(
     from benchmark.data.config import dataset_names
     from benchmark.data.official import fetch_official
     from benchmark.data.own import import_dataset
+    from benchmark.data.report import import_report
 
+    if interactions is None:
+        _only_with_interactions(items=items, text=text, image=image, columns=columns)
+    if core < 0:
+        raise InputError(f"--core {core}: give the k of the k-core, or 0 for none")
     with progress_bar(console) as progress:
         if interactions is not None:
             if not names or len(names) != 1:
@@ -46,7 +55,13 @@ def build_data(
             own = {modality: path for modality, path in given.items() if path is not None}
             bundles = [
                 import_dataset(
-                    names[0], interactions, items=items, features=own, core=core or None, root=data
+                    names[0],
+                    interactions,
+                    items=items,
+                    features=own,
+                    core=core or None,
+                    columns=_columns(columns),
+                    root=data,
                 )
             ]
         else:
@@ -63,10 +78,29 @@ def build_data(
         encoders = ", ".join(f"{m}: {e or 'none'}" for m, e in bundle.meta.encoders.items())
         console.print(
             f"{bundle.name}: {size}, {counts.interactions:,} interactions; "
-            f"{bundle.meta.filter}; {encoders}; {bundle.path}",
-            highlight=False,
-            soft_wrap=True,
+            f"{bundle.meta.filter}; {encoders}; {bundle.path}"
         )
+        for line in import_report(bundle):
+            console.print(f"  {line}")
+
+
+def _only_with_interactions(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"--{name}: describes your own data; give it together with --interactions FILE"
+            )
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """ "user=reviewerID,item=asin" as a mapping."""
+    pairs = [part.split("=", 1) for part in text.split(",")] if text else []
+    if any(len(pair) < 2 or not pair[1].strip() for pair in pairs):
+        raise InputError(f"--columns {text}: write NAME=COLUMN, as in user=reviewerID,item=asin")
+    named = {name.strip(): column.strip() for name, column in pairs}
+    if len(named) < len(pairs):
+        raise InputError(f"--columns {text}: one name stands there twice")
+    return named
 
 
 @app.command()

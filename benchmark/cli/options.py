@@ -1,14 +1,15 @@
 """Options that the commands share, and what they resolve to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from benchmark.cli.terminal import Terminal
 from benchmark.errors import InputError, nearest
-from benchmark.launch.local import devices
+from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import slug
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, pick, profiles
@@ -17,7 +18,13 @@ ROOT = Path.cwd()
 RUNS, RESULTS = ROOT / "runs", ROOT / "results"
 REFERENCE, AUDIT = RESULTS / "reference", RESULTS / "audit"
 
-console = Console()
+console = Terminal()
+
+
+def shown_path(path: Path) -> Path:
+    """A path as it is printed: from the working folder where it lies in it."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
 
 ProfileOption = Annotated[
     str | None, typer.Option(help="smoke, quick, paper or reading-b; quick without a GPU.")
@@ -50,7 +57,7 @@ class Request:
     models: list[str] | None
     seeds: list[int]
     workers: list[str]
-    store: Store
+    runs: RunSet
     render_only: bool
     dry_run: bool
     reuse_stale: bool
@@ -78,24 +85,41 @@ def resolve_request(
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     render_only = source is not None
-    workers = [] if render_only else devices(device)
+    workers = [] if render_only else available_devices(device)
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
-        profile = "quick" if workers[0] == "cpu" else "paper"
+        profile = default_profile(workers)
     chosen = get_profile(profile)
     return Request(
         profile=chosen,
-        datasets=names(datasets),
-        models=[pick(name, methods(), "model").name for name in names(models) or ()] or None,
+        datasets=names(datasets, "--datasets"),
+        models=_rows(models),
         seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
         workers=workers,
-        store=Store(source or RUNS),
+        runs=RunSet(Store(source or RUNS)),
         render_only=render_only,
         dry_run=dry_run,
         reuse_stale=reuse_stale,
         data=data,
     )
+
+
+def default_profile(workers: list[str]) -> str:
+    """The profile that is meant where none is named: `paper` where there is a GPU."""
+    return "quick" if workers[0] == "cpu" else "paper"
+
+
+def _rows(text: str | None) -> list[str] | None:
+    given = names(text, "--models")
+    return None if given is None else [pick(name, methods(), "model").name for name in given]
+
+
+def available_devices(name: str | None) -> list[str]:
+    """The devices that a name stands for, the best ones for None. Raises InputError without any."""
+    from benchmark.launch.local import devices  # it needs torch, which rendering does without
+
+    return devices(name)
 
 
 def only_profile(source: Path) -> str:
@@ -108,24 +132,48 @@ def only_profile(source: Path) -> str:
     return next((name for name in profiles() if slug(name) == folders[0]), folders[0])
 
 
+SEED_LIMIT = 2**63
+"""Seeds are below it: a key of the random draws is 64 bits with a sign."""
+
+MOST_SEEDS = 10_000
+
+
 def parse_seeds(text: str) -> list[int]:
-    """ "3" is the first three seeds, "0-9" a range, "0,4,7" a list."""
+    """ "3" is the first three seeds, "0-9" a range, "0,4,7" a list. InputError for anything else,
+    more than MOST_SEEDS seeds, and a seed of SEED_LIMIT or more."""
+    seeds: Sequence[int]
     try:
         if "," in text:
             seeds = [int(part) for part in text.split(",") if part.strip()]
+            number, largest = len(seeds), max(seeds, default=0)
         elif "-" in text.strip("-"):
             low, high = (int(part) for part in text.split("-"))
-            seeds = list(range(low, high + 1))
+            seeds, number, largest = range(low, high + 1), high + 1 - low, high
         else:
-            seeds = list(range(int(text)))
+            number = int(text)
+            seeds, largest = range(number), number - 1
     except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        seeds, number, largest = [], 0, 0
+    if number > MOST_SEEDS:
+        raise InputError(
+            f"--seeds {text}: {number} seeds, and {MOST_SEEDS} are the most; write one large seed "
+            "with a comma after it (4000000000,)"
+        )
+    if largest >= SEED_LIMIT:
+        raise InputError(f"--seeds {text}: {largest} is too large; a seed is below 2^63")
+    if number < 1 or min(seeds) < 0 or len(set(seeds)) < number:
         raise InputError(
             f"--seeds {text}: write a number of seeds (3), a range (0-9) or a list (0,4,7)"
         )
-    return seeds
+    return list(seeds)
 
 
-def names(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+def names(text: str | None, option: str) -> list[str] | None:
+    """Names between commas; None where the option was not given. InputError if there is none: an
+    empty variable in a script must not become a run of everything."""
+    if text is None:
+        return None
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise InputError(f"{option} {text!r}: names nothing; leave the option out for all")
+    return found

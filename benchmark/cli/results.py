@@ -18,10 +18,12 @@ from benchmark.cli.options import (
     ProfileOption,
     console,
 )
-from benchmark.data.bundle import load_bundle
+from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
 from benchmark.runs.identity import hashes, why_stale
+from benchmark.runs.runset import RunSet
+from benchmark.runs.spec import slug
 from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
@@ -36,27 +38,43 @@ def verify(
 
     Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
     """
+    from benchmark.render.experiment import SUBSET
     from benchmark.render.tables.build import TABLES
 
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     chosen = [get_profile(profile)] if profile is not None else profiles().values()
     rendered = [
-        (own, RESULTS / own.name / "tables" / f"{name}.csv") for own in chosen for name in TABLES
+        (own, folder / "tables" / f"{name}.csv")
+        for own in chosen
+        for folder in (RESULTS / own.name, RESULTS / own.name / SUBSET)
+        for name in TABLES
     ]
     rendered = [(own, path) for own, path in rendered if path.is_file()]
     if not rendered:
         where = RESULTS if profile is None else RESULTS / profile / "tables"
         raise InputError(f"{where} holds no table; render one first")
-    wrong = [line for own, path in rendered for line in _differences(path, own, source, data)]
+    folders: dict[Path, RunSet] = {}
+    wrong = [
+        line for own, path in rendered for line in _differences(path, own, source, data, folders)
+    ]
     for line in wrong:
-        console.print(line, style="red", highlight=False, soft_wrap=True)
+        console.print(line, style="red")
     console.print(f"{len(rendered)} table(s) checked, {len(wrong)} difference(s)")
     raise typer.Exit(1 if wrong else 0)
 
 
-def _differences(path: Path, profile: Profile, source: Path | None, data: Path | None) -> list[str]:
-    """Of a rendered table, in all its files, from what its runs give."""
+def _differences(
+    path: Path,
+    profile: Profile,
+    source: Path | None,
+    data: Path | None,
+    folders: dict[Path, RunSet],
+) -> list[str]:
+    """Of a rendered table, in all its files, from what its runs give.
+
+    folders: the run sets of the folders that were read before; new ones are added.
+    """
     from benchmark.analyse.verify import verify as differences
     from benchmark.render.selection import read_selection
     from benchmark.render.tables.build import build_table
@@ -64,12 +82,13 @@ def _differences(path: Path, profile: Profile, source: Path | None, data: Path |
     selection = read_selection(path.with_suffix(".json"))
     source = source or selection.source
     selection = selection.model_copy(update={"data": data or selection.data})
-    store = Store(source or RUNS)
+    root = source or RUNS
+    runs = folders.setdefault(root, RunSet(Store(root)))
     table = build_table(
         path.stem,
-        selection.planned([path.stem], profile, store, as_stored=source is not None),
-        store,
+        selection.planned([path.stem], profile, runs, as_stored=source is not None),
         profile,
+        root=runs.root,
         datasets=selection.datasets,
         reuse_stale=selection.reuse_stale,
         data=selection.data,
@@ -89,16 +108,16 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the comparison as CSV.")] = None,
 ) -> None:
     """Differences between two results folders, cell by cell, with intervals."""
-    from benchmark.analyse.compare import compare_stores
+    from benchmark.analyse.compare import compare_runs
 
     for folder in (a, b):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    frame = compare_stores(Store(a), Store(b))
+    frame = compare_runs(RunSet(Store(a)), RunSet(Store(b)))
     if out is not None:
         with atomic_file(out) as temporary:
             temporary.write_text(frame.to_csv(index=False), encoding="utf-8")
-    console.print(frame.to_string(index=False), highlight=False, soft_wrap=True)
+    console.print(frame.to_string(index=False))
 
 
 @app.command()
@@ -135,7 +154,7 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
         if spec.profile != profile.name:
             continue
         if spec.dataset not in seen:
-            seen[spec.dataset] = load_bundle(spec.dataset, root=data).meta.data_hash
+            seen[spec.dataset] = bundle_meta(spec.dataset, root=data).data_hash
         try:
             now = planning.spec_of(spec.model, spec.dataset, profile, spec.variant)
         except InputError as error:  # the row or the variant is no more
@@ -149,14 +168,20 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
 @app.command()
 def audit(
     csv: Annotated[
-        Path | None, typer.Argument(help="Printed results; without it, the paper.")
+        Path | None,
+        typer.Argument(help="Printed results (CSV, LaTeX or Markdown); if none, the paper."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where audit.md and audit.json go.")] = AUDIT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where audit.md, .html and .json go; below results/audit if none."),
+    ] = None,
     base_rate: Annotated[
         bool, typer.Option("--base-rate", help="Audit the sample of other published results.")
     ] = False,
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
+    # the paper's own audit, which the report shows, is not replaced by another table's
+    out = out or (AUDIT if csv is None or base_rate else AUDIT / slug(csv.stem))
     if base_rate:
         from benchmark.paper.base_rate import run_base_rate
 
@@ -169,7 +194,7 @@ def audit(
 @app.command(name="list")
 def show_everything() -> None:
     """Tables, rows, datasets and profiles that there are, and the runs that are stored."""
-    from benchmark.data.bundle import dataset_names
+    from benchmark.data.config import dataset_names
 
     for title, lines in (
         ("tables and figures", {n: e.title for n, e in planning.experiments().items()}),
@@ -177,12 +202,13 @@ def show_everything() -> None:
         ("datasets", dict.fromkeys(dataset_names(), "")),
         ("methods", {n: f"{r.category}; {', '.join(r.variants)}" for n, r in methods().items()}),
     ):
-        console.print(f"[bold]{title}[/bold]")
+        console.print(title, style="bold")
         for name, text in lines.items():
-            console.print(f"  {name:18} {text}", highlight=False, soft_wrap=True)
+            console.print(f"  {name:18} {text}")
     counts = Counter(stored.status for stored in Store(RUNS).scan())
     stored = ", ".join(f"{number} {status}" for status, number in counts.items()) or "none"
-    console.print(f"[bold]runs[/bold]\n  {stored}")
+    console.print("runs", style="bold")
+    console.print(f"  {stored}")
 
 
 def show_audit(csv: Path | None, out: Path) -> None:
@@ -190,11 +216,12 @@ def show_audit(csv: Path | None, out: Path) -> None:
     from benchmark.paper.audit import TITLES, audit_paper
     from rankaudit import audit_csv
     from rankaudit.report import write_report
+    from rankaudit.terminal import summary
 
     found = audit_paper() if csv is None else audit_csv(csv)
     write_report(found, out, TITLES)
-    for kind in found.checks:
-        console.print(
-            f"{kind.kind:20} {kind.reported:4} of {kind.examined} {kind.unit}", highlight=False
-        )
-    console.print(f"wrote {out}/audit.md and {out}/audit.json")
+    # The paper's findings fill screens; a table's own stand in the terminal.
+    shown = found.model_copy(update={"findings": []}) if csv is None else found
+    for line in summary(shown):
+        console.print(line)
+    console.print(f"wrote audit.md, audit.html and audit.json to {out}")

@@ -8,7 +8,7 @@ import typer
 from benchmark import plan as planning
 from benchmark.cli.options import (
     AUDIT,
-    ROOT,
+    RESULTS,
     DataOption,
     DatasetsOption,
     DeviceOption,
@@ -22,6 +22,7 @@ from benchmark.cli.options import (
     StaleOption,
     console,
     resolve_request,
+    shown_path,
 )
 from benchmark.cli.results import show_audit
 from benchmark.cli.training import ensure, train
@@ -30,7 +31,7 @@ app = typer.Typer()
 
 
 def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
-    """A command that takes the options of all exhibits and acts on what they resolve to."""
+    """A command with the options of all tables and figures; acts on what they resolve to."""
 
     def command(
         profile: ProfileOption = None,
@@ -52,13 +53,13 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
     return command
 
 
-def _exhibit(name: str) -> Callable[[Request], None]:
+def _table_or_figure(name: str) -> Callable[[Request], None]:
     return lambda request: _show(name, ensure([name], request), request)
 
 
 def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
     """Render one table or figure and print where it went."""
-    from benchmark.render import render
+    from benchmark.render.experiment import render
     from benchmark.render.selection import Selection
 
     selection = Selection(
@@ -66,35 +67,49 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
         models=tuple(request.models) if request.models else None,
         seeds=tuple(request.seeds),
         reuse_stale=request.reuse_stale,
-        source=request.store.root if request.render_only else None,
+        source=request.runs.root if request.render_only else None,
         data=request.data,
     )
-    rendered = render(name, planned, request.store, request.profile, request.out, selection)
+    rendered = render(name, planned, request.runs, request.profile, request.out, selection)
     if rendered.terminal is not None:
         console.print(rendered.terminal)
+    if rendered.note:
+        console.print(rendered.note, style="yellow")
     for path in rendered.paths:
-        console.print(f"wrote {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+        console.print(f"wrote {shown_path(path)}")
 
 
 def _everything(request: Request) -> None:
     from benchmark.render.selection import NotDrawn
 
     names = list(planning.experiments())
-    planned = {p.spec.key: p for p in ensure(names, request)}
+    planned = ensure(names, request)
     for name in names:
-        wanted = planning.specs(
-            [name], request.profile, datasets=request.datasets, models=request.models
-        )
         try:
-            _show(name, [planned[spec.key] for spec in wanted], request)
+            _show(name, _own(name, planned, request), request)
         except NotDrawn as reason:
-            console.print(f"{name} is left out: {reason}", highlight=False, soft_wrap=True)
+            console.print(f"{name} is left out: {reason}")
     show_audit(None, AUDIT)
     _report(request)
 
 
+def _own(name: str, planned: list[planning.Planned], request: Request) -> list[planning.Planned]:
+    """What one experiment needs, of the plan of all."""
+    if request.render_only:  # planned anew from the run set, which has read everything
+        return ensure([name], request)
+    by_key = {p.key: p for p in planned}
+    wanted = planning.specs(
+        [name],
+        request.profile,
+        datasets=request.datasets,
+        models=request.models,
+        data=request.data,
+    )
+    return [by_key[spec.key] for spec in wanted]
+
+
 for _name, _experiment in planning.experiments().items():
-    app.command(_name, help=_experiment.title)(_with_options(_exhibit(_name)))
+    app.command(_name, help=_experiment.title)(_with_options(_table_or_figure(_name)))
 app.command("all", help="Every table and figure, the audit, and the report.")(
     _with_options(_everything)
 )
@@ -106,9 +121,13 @@ def report(
     source: FromOption = None,
     device: DeviceOption = None,
     data: DataOption = None,
+    reuse_stale: StaleOption = False,
 ) -> None:
     """One self-contained HTML folder of what has been rendered so far, and of the audit."""
-    _report(resolve_request(profile, None, None, None, device, "local", source, False, data, False))
+    request = resolve_request(
+        profile, None, None, None, device, "local", source, False, data, reuse_stale
+    )
+    _report(request)
 
 
 @app.command()
@@ -132,7 +151,7 @@ def run(
         for name in request.models or ()
     ]
     for p in train(wanted, request):
-        console.print(f"{p.spec.key}: {', '.join(f'{k} {v}' for k, v in p.states.items())}")
+        console.print(f"{p.key}: {', '.join(f'{k} {v}' for k, v in p.states.items())}")
 
 
 def _report(request: Request) -> None:
@@ -141,9 +160,11 @@ def _report(request: Request) -> None:
     path = write_report(
         request.profile,
         request.out,
-        request.store,
+        request.runs,
         audit=AUDIT,
+        tuning=RESULTS / "tuning",
         data=request.data,
         as_stored=request.render_only,
+        reuse_stale=request.reuse_stale,
     )
     console.print(f"wrote {path}")

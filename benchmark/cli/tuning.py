@@ -52,20 +52,20 @@ def tune(
         console.print(f"left out, for they are not trained: {', '.join(left_out)}")
     asked = [(d, m) for d in request.datasets or request.profile.run_on for m in names]
     train(tuning.trial_specs(asked, request.profile, grid), request)
-    tried = tuning.tried_pairs(request.store, request.profile)
+    tried = tuning.tried_pairs(request.runs, request.profile)
     planned = planning.plan(
         tuning.trial_specs(tried, request.profile, grid),
         request.seeds,
-        request.store,
+        request.runs,
         data=request.data,
         as_stored=request.render_only,
     )
-    found = tuning.groups(planned, grid, request.store, reuse_stale=request.reuse_stale)
+    found = tuning.groups(planned, grid, reuse_stale=request.reuse_stale)
     if not found:
-        raise InputError(f"no trial of profile {request.profile.name} in {request.store.root}")
+        raise InputError(f"no trial of profile {request.profile.name} in {request.runs.root}")
     paths = tuning.write_log(found, grid, request.profile, TUNING)
     text = paths["md"].read_text(encoding="utf-8")
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text)
     for group in found:
         if group.chosen is None:
             states = ", ".join(trial.status for trial in group.trials)

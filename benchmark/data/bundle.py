@@ -2,12 +2,13 @@
 
 NAME/interactions.parquet   user, item, timestamp, position
 NAME/items.parquet          item, id, title, text, attributes
+NAME/users.parquet          user, id
 NAME/text.safetensors       features (benchmark/data/features.py), if there are any
 NAME/image.safetensors
 NAME/bundle.json            BundleMeta: source, checksums, filter, counts, provenance
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ from benchmark.data.config import (
 from benchmark.data.content import MODALITIES, Bundle, data_hash
 from benchmark.data.features import FeatureTable, read_features, write_features
 from benchmark.data.filter import k_core
+from benchmark.data.formats import read_numbering
+from benchmark.data.ids import match_ids
+from benchmark.data.kept import encoded_features
 from benchmark.data.meta import (
     VERSION,
     BundleMeta,
@@ -37,9 +41,11 @@ from benchmark.data.meta import (
     default_root,
     filter_name,
     is_current,
+    meta_bytes,
     read_frame,
     read_meta,
 )
+from benchmark.data.names import check_target
 from benchmark.data.readers import read_interactions, read_items
 from benchmark.data.sources import locate
 from benchmark.errors import InputError
@@ -70,17 +76,19 @@ def build_bundle(
         _, inputs[source.ids.file] = locate(
             [source.ids], raw=raw, downloads=downloads, progress=progress
         )
-        numbering = pd.read_csv(inputs[source.ids.file], dtype=str)
-        ids = dict(zip(numbering.iloc[:, 0], numbering.iloc[:, 1], strict=True))
-    interactions = read_interactions(path, source.format, ids)
+        ids = read_numbering(inputs[source.ids.file])
+    remarks: list[str] = []
+    interactions = read_interactions(path, source.format, ids, remarks=remarks)
     _expect(config.raw, interactions, path, "the source holds")
     items = None
     if config.items:
         item_source, item_path = locate(
             config.items, raw=raw, downloads=downloads, progress=progress
         )
-        items = read_items(item_path, item_source.format)
+        items = read_items(item_path, item_source.format, remarks=remarks)
         inputs[item_source.file] = item_path
+        known = list(dict.fromkeys(interactions["item"]))
+        match_ids(known, list(items["id"]), known_from=str(path), given_from=str(item_path))
     tables: dict[Modality, FeatureTable] = {}
     for modality, feature in config.features.items():
         if feature.shipped is not None:
@@ -94,6 +102,7 @@ def build_bundle(
         root=root,
         source=_origin(source, path, raw),
         inputs=inputs,
+        remarks=remarks,
     )
 
 
@@ -106,29 +115,36 @@ def write_bundle(
     root: Path,
     source: str,
     inputs: Mapping[str, Path],
+    remarks: Sequence[str] = (),
 ) -> Bundle:
     """Filter, order and number the interactions, attach items and features, and write the bundle.
 
     Users and items are numbered in the order of their first appearance in the filtered source.
     Interactions are sorted by timestamp as the configuration's `order` says, ties in the source's
-    row order.
+    row order. What encoders have made for the bundle that stood there is kept, if the texts are the
+    same. Raises InputError as `build_bundle` does, and where root/name holds anything but a bundle.
     """
+    check_target(root / config.name, inputs.values())
+    read = _counts(interactions)
     if config.core is not None:
         interactions = k_core(interactions, config.core)
     _expect(config.expected, interactions, Path(source), f"the {config.core}-core holds")
-    user, _ = pd.factorize(interactions["user"])
+    user, user_ids = pd.factorize(interactions["user"])
     item, ids = pd.factorize(interactions["item"])
     frame = pd.DataFrame({"user": user, "item": item + 1, "timestamp": interactions["timestamp"]})
     frame = frame.iloc[np.lexsort((np.arange(len(frame)), _clock(frame, config.order), user))]
     frame["position"] = frame.groupby("user").cumcount()
     frame = frame.astype({"user": "int64", "item": "int64", "position": "int64"})
     frame = frame.reset_index(drop=True)
-    described = _describe(list(ids), items, source)
+    described = _describe(list(ids), items)
     kept = {modality: table.select(list(ids)) for modality, table in tables.items()}
-    counts = Counts(users=int(user.max()) + 1, items=len(ids), interactions=len(frame))
+    noticed = list(remarks)
+    kept |= encoded_features(root / config.name, described, kept, noticed)
+    users = pd.DataFrame({"user": np.arange(len(user_ids)), "id": user_ids})
     with atomic_folder(root / config.name) as folder:
         frame.to_parquet(folder / "interactions.parquet", index=False)
         described.to_parquet(folder / "items.parquet", index=False)
+        users.to_parquet(folder / "users.parquet", index=False)
         for modality, table in kept.items():
             write_features(folder / f"{modality}.safetensors", table)
         meta = BundleMeta(
@@ -140,15 +156,17 @@ def write_bundle(
             version=VERSION,
             filter=filter_name(config),
             order=config.order,
-            counts=counts,
+            read=read,
+            counts=_counts(frame),
             encoders={m: kept[m].provenance.encoder if m in kept else None for m in MODALITIES},
             provenance={m: table.provenance for m, table in kept.items()},
             grade=config.grade,
             licence=config.licence,
             notes=config.notes,
             data_hash=data_hash(frame, described, kept),
+            remarks=noticed,
         )
-        (folder / "bundle.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / "bundle.json").write_bytes(meta_bytes(meta))
     return _read(root / config.name)
 
 
@@ -172,7 +190,7 @@ def attach_features(bundle: Bundle, modality: Modality, table: FeatureTable) -> 
         }
     )
     with atomic_file(bundle.path / "bundle.json") as temporary:
-        temporary.write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        temporary.write_bytes(meta_bytes(meta))
     return _read(bundle.path)
 
 
@@ -205,6 +223,11 @@ def read_bundle(name: str, *, root: Path) -> Bundle | None:
     Raises InputError, naming any damaged file.
     """
     return _read(root / name) if is_current(root / name, name) else None
+
+
+def user_ids(bundle: Bundle) -> list[str]:
+    """The source's ids of the users, in the order of their numbers 0 ... U - 1."""
+    return read_frame(bundle.path, "users.parquet")["id"].tolist()
 
 
 def _read(path: Path) -> Bundle:
@@ -243,25 +266,24 @@ def _origin(source: Source, path: Path, raw: Path | None) -> str:
     return source.wheel or source.url or "shipped with this package"
 
 
-def _describe(ids: list[str], items: pd.DataFrame | None, source: str) -> pd.DataFrame:
+def _describe(ids: list[str], items: pd.DataFrame | None) -> pd.DataFrame:
     """The items in the order of their numbers; what is not described has empty columns."""
     frame = pd.DataFrame({"item": np.arange(1, len(ids) + 1), "id": ids})
     if items is None:
         return frame.assign(title="", text="")
-    if not items["id"].isin(ids).any():
-        raise InputError(
-            f"{source}: none of the described items occurs in the interactions; do both files use "
-            f"the same ids? ({items['id'].iloc[0]!r} against {ids[0]!r})"
-        )
     return frame.merge(items, on="id", how="left", validate="one_to_one").fillna("")
+
+
+def _counts(frame: pd.DataFrame) -> Counts:
+    return Counts(
+        users=frame["user"].nunique(), items=frame["item"].nunique(), interactions=len(frame)
+    )
 
 
 def _expect(expected: Counts | None, frame: pd.DataFrame, origin: Path, what: str) -> None:
     if expected is None:
         return
-    found = Counts(
-        users=frame["user"].nunique(), items=frame["item"].nunique(), interactions=len(frame)
-    )
+    found = _counts(frame)
     if found != expected:
         raise InputError(
             f"{origin}: {what} {found.users:,} users, {found.items:,} items, "

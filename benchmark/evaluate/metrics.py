@@ -22,7 +22,6 @@ Breaking ties at random before drawing is the same as after it, hence ties are a
 over the draws.)
 """
 
-import difflib
 import re
 from collections.abc import Callable
 
@@ -30,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.runs.ranks import Ranks
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,8 +53,7 @@ def gains(metric: str) -> FloatArray:
     """
     match = re.fullmatch(r"([A-Za-z]+)@([1-9][0-9]*)", metric)
     if match is None or match[1] not in _GAINS:
-        near = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(metric, METRICS)
         raise InputError(f"unknown metric {metric!r}: give NDCG@k, MRR@k or HR@k{hint}")
     return np.asarray(_GAINS[match[1]](np.arange(1, int(match[2]) + 1, dtype=np.float64)))
 

@@ -2,17 +2,20 @@
 
 Processes are spawned, not forked: a fork after an OpenMP region aborts. Each takes one job at a
 time and writes its own results to the store; the parent hears of progress through a pipe. A worker
-that dies is replaced and its job tried once more, then stored as failed.
+that dies is replaced and its job tried once more, then stored as failed. A worker whose parent dies
+ends at once and stores nothing: the next call goes on from its checkpoint.
 """
 
 import contextlib
 import multiprocessing as mp
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -41,7 +44,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a job: "start", "step", "done" or "failed"."""
+    """What happened to a job: "start", "step", "done" or "failed"; "note" has a line worth saying,
+    "again" comes before a second start."""
 
     job: Job
     kind: str
@@ -50,6 +54,11 @@ class Event:
     steps: int = 0
     best: float = float("nan")
     message: str = ""
+    """One line."""
+    traceback: str = ""
+    """Of the exception that made the job fail, if one did."""
+    finished: tuple[int, ...] = ()
+    """Seeds whose runs are finished and stored, when the job has ended."""
 
 
 @dataclass
@@ -110,13 +119,18 @@ def run_jobs(
                 except (EOFError, ConnectionError):
                     worker.process.join()
                     tries[job] = tries.get(job, 0) + 1
+                    message = f"its process died ({_cause(worker.process.exitcode)})"
                     if tries[job] < 2:
                         waiting.appendleft(job)
+                        watch(Event(job, "again", at, message=f"{message}; it is tried again"))
                     else:
                         failed += 1
-                        message = f"its process died twice (exit code {worker.process.exitcode})"
+                        message = message.replace("died", "died twice", 1)
+                        say = partial(_say, watch, job, at)
                         with contextlib.suppress(InputError):
-                            store_failure(job.spec, job.seeds, Store(store), message, data=data)
+                            store_failure(
+                                job.spec, job.seeds, Store(store), message, data=data, note=say
+                            )
                         watch(Event(job, "failed", at, message=message))
                     pool[at] = _spawn(workers[at], store, data)
                     _assign(at, pool[at], waiting, watch)
@@ -131,6 +145,17 @@ def run_jobs(
         for worker in pool.values():
             worker.process.join()
     return failed
+
+
+def _say(watch: Callable[[Event], None], job: Job, at: int, line: str) -> None:
+    watch(Event(job, "note", at, message=line))
+
+
+def _cause(exitcode: int | None) -> str:
+    """What an exit code says; negative ones are signals."""
+    if exitcode == -getattr(signal, "SIGKILL", 9):
+        return "killed, as the system does where memory runs out"
+    return f"exit code {exitcode}"
 
 
 def _spawn(device: str, store: Path, data: Path | None) -> _Worker:
@@ -152,24 +177,37 @@ def _assign(at: int, worker: _Worker, waiting: deque[Job], watch: Callable[[Even
     if worker.job is not None:
         watch(Event(worker.job, "start", at))
         # a worker that has just died is noticed when its pipe is read
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             worker.connection.send(worker.job)
 
 
 def _work(connection: Connection, device: str, store: Path, data: Path | None) -> None:
     """A worker's life: one thread on a CPU, where the cores are all taken by workers."""
+    _end_with_parent()
     if device == "cpu":
         torch.set_num_threads(1)
 
+    def send(kind: str, **fields: object) -> None:
+        try:
+            connection.send((kind, fields))
+        except (
+            ConnectionError
+        ):  # the parent is gone: no exception that would be stored as a failure
+            raise SystemExit(1) from None
+
     def tell(progress: Progress) -> None:
-        fields = {"step": progress.step, "steps": progress.steps, "best": progress.best}
-        connection.send(("step", fields))
+        send("step", step=progress.step, steps=progress.steps, best=progress.best)
+
+    def note(line: str) -> None:
+        send("note", message=line)
 
     while True:
         try:
             job: Job = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
+        failure: dict[str, str] | None = None
+        finished: tuple[int, ...] = ()
         try:
             records = run_seeds(
                 job.spec,
@@ -178,13 +216,32 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
                 data=data,
                 device=torch.device(device),
                 watch=tell,
+                note=note,
             )
-            messages = [record.message for record in records if record.status == "failed"]
+            finished = tuple(record.seed for record in records if record.status == "ok")
+            for record in records:
+                if record.status == "failed" and failure is None:
+                    failure = {"message": record.message, "traceback": record.traceback}
         except InputError as error:
-            messages = [str(error)]
-        except Exception:
-            messages = [traceback.format_exc()]
-        if messages:
-            connection.send(("failed", {"message": messages[0]}))
+            failure = {"message": str(error)}
+        except Exception as error:
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            failure = {"message": message, "traceback": traceback.format_exc()}
+        if failure is not None:
+            send("failed", finished=finished, **failure)
         else:
-            connection.send(("done", {}))
+            send("done", finished=finished)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent dies, in the middle of whatever it does. A kill at any
+    moment loses nothing but the unit in flight."""
+    parent = mp.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -122,7 +122,7 @@ class OrderClaim(_Claim):
     """Every row in `above` beats every row in `below`, in every dataset, group and metric named."""
 
     kind: Literal["order"]
-    exhibit: str
+    display_item: str
     above: list[str] = Field(min_length=1)
     below: list[str] = Field(min_length=1)
     datasets: list[Dataset] = ["beauty"]
@@ -134,7 +134,7 @@ class MixedClaim(_Claim):
     """Some comparisons of `pairs` go one way and some the other."""
 
     kind: Literal["mixed"]
-    exhibit: str
+    display_item: str
     pairs: list[tuple[str, str]] = Field(min_length=1)
     datasets: list[Dataset]
     metrics: list[str] = list(HEADLINE_METRICS)
@@ -144,7 +144,7 @@ class GapClaim(_Claim):
     """The gap between two methods changes from group to group in one direction."""
 
     kind: Literal["gap"]
-    exhibit: str
+    display_item: str
     row: str
     baseline: str
     metric: str
@@ -156,7 +156,7 @@ class ShapeClaim(_Claim):
     """A hyper-parameter's curve over its printed settings: rising throughout, or with a turn."""
 
     kind: Literal["shape"]
-    exhibit: str
+    display_item: str
     rows: list[str] = Field(min_length=2)
     shape: Literal["rises", "turns"]
     metrics: list[str] = list(HEADLINE_METRICS)
@@ -183,15 +183,15 @@ class BaseClaim(_Claim):
 
 
 class ReferenceClaim(_Claim):
-    """The text sends the reader to an exhibit for a topic."""
+    """The text sends the reader to a table or figure for a topic."""
 
     kind: Literal["reference"]
-    exhibit: str
+    display_item: str
     topic: str
 
 
 class PromiseClaim(_Claim):
-    """The text announces content; kept if some exhibit has the topic."""
+    """The text announces content; kept if some table or figure has the topic."""
 
     kind: Literal["promise"]
     topic: str
@@ -229,7 +229,7 @@ Claim = Annotated[
 ]
 
 
-class Exhibit(_Strict):
+class DisplayItem(_Strict):
     """A table or figure: what its caption says it shows and which marks the caption explains."""
 
     caption: str
@@ -239,9 +239,9 @@ class Exhibit(_Strict):
 
 
 class Claims(_Strict):
-    """The paper's exhibits by name ("table 2", "figure 3") and its claims in reading order."""
+    """The paper's tables and figures by name ("table 2", "figure 3"), and its claims in order."""
 
-    exhibits: dict[str, Exhibit]
+    display_items: dict[str, DisplayItem]
     claims: list[Claim]
 
     @model_validator(mode="after")
@@ -251,9 +251,9 @@ class Claims(_Strict):
         if doubled:
             raise ValueError(f"claim ids used twice: {sorted(doubled)}")
         for claim in self.claims:
-            exhibit = getattr(claim, "exhibit", None)
-            if exhibit is not None and exhibit not in self.exhibits:
-                raise ValueError(f"claim {claim.id}: no exhibit '{exhibit}'")
+            display_item = getattr(claim, "display_item", None)
+            if display_item is not None and display_item not in self.display_items:
+                raise ValueError(f"claim {claim.id}: no display item '{display_item}'")
         return self
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rankaudit.feasibility import Metric
 from rankaudit.findings import Outcome, PlainFinding
+from rankaudit.metrics import Metric
 from rankaudit.rows import Row
 
 

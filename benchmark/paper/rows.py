@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from rankaudit.feasibility import Metric
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed
 from rankaudit.rows import Role, Row
 

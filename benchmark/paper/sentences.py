@@ -1,4 +1,4 @@
-"""Kind `text`: sentences of the paper against its tables, its exhibits and each other."""
+"""Kind `text`: sentences of the paper against its tables, its figures and each other."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ class _Cells:
     def at(self, ref: CellRef) -> Printed:
         return self._printed[ref.table, ref.row, ref.dataset, ref.metric, ref.group]
 
-    def get(self, exhibit: str, row: str, dataset: str, metric: str, group: str) -> Printed | None:
-        table = exhibit.removeprefix("table ")
+    def get(
+        self, display_item: str, row: str, dataset: str, metric: str, group: str
+    ) -> Printed | None:
+        table = display_item.removeprefix("table ")
         return self._printed.get((table, row, dataset, metric, group))
 
     def row(self, table: str, row: str) -> list[Printed]:
@@ -92,21 +94,23 @@ def _judge(claim: Claim, cells: _Cells, claims: Claims) -> PlainFinding | bool |
         case ShapeClaim():
             return _shape(claim, cells)
         case ReferenceClaim():
-            if claim.topic in claims.exhibits[claim.exhibit].topics:
+            if claim.topic in claims.display_items[claim.display_item].topics:
                 return True
-            right = [name for name, e in claims.exhibits.items() if claim.topic in e.topics]
-            shows = ", ".join(claims.exhibits[claim.exhibit].topics)
+            right = [name for name, e in claims.display_items.items() if claim.topic in e.topics]
+            shows = ", ".join(claims.display_items[claim.display_item].topics)
             return _finding(
                 claim,
-                claim.exhibit,
-                f"{claim.exhibit.capitalize()} shows {shows}; {claim.topic} is in "
-                f"{', '.join(right) or 'no exhibit'}.",
+                claim.display_item,
+                f"{claim.display_item.capitalize()} shows {shows}; {claim.topic} is in "
+                f"{', '.join(right) or 'no table or figure'}.",
                 "discrepancy",
-                ["A reference that was not updated when exhibits moved."],
+                ["A reference that was not updated when tables and figures moved."],
                 repair=", ".join(right) or None,
             )
         case PromiseClaim():
-            if any(claim.topic in exhibit.topics for exhibit in claims.exhibits.values()):
+            if any(
+                claim.topic in display_item.topics for display_item in claims.display_items.values()
+            ):
                 return True
             return _finding(
                 claim,
@@ -132,7 +136,7 @@ def _judge(claim: Claim, cells: _Cells, claims: Claims) -> PlainFinding | bool |
 
 def _finding(
     claim: Claim,
-    exhibit: str,
+    display_item: str,
     why: str,
     severity: Severity,
     explanations: list[str],
@@ -142,7 +146,7 @@ def _finding(
     place = _place(claim.section)
     return PlainFinding(
         kind="text",
-        table=exhibit.removeprefix("table "),
+        table=display_item.removeprefix("table "),
         row=claim.id,
         dataset=dataset,
         printed=f"{place[:1].upper()}{place[1:]}: {claim.text}",
@@ -217,8 +221,8 @@ def _order(claim: OrderClaim, cells: _Cells) -> PlainFinding | bool | None:
             for metric in claim.metrics:
                 for upper in claim.above:
                     for lower in claim.below:
-                        a = cells.get(claim.exhibit, upper, data, metric, group)
-                        b = cells.get(claim.exhibit, lower, data, metric, group)
+                        a = cells.get(claim.display_item, upper, data, metric, group)
+                        b = cells.get(claim.display_item, lower, data, metric, group)
                         if a is None or b is None:
                             continue
                         seen += 1
@@ -231,7 +235,7 @@ def _order(claim: OrderClaim, cells: _Cells) -> PlainFinding | bool | None:
         return True
     return _finding(
         claim,
-        claim.exhibit,
+        claim.display_item,
         f"{len(broken)} of {seen} printed comparisons go the other way or tie: "
         f"{'; '.join(broken[:4])}{' ...' if len(broken) > 4 else ''}.",
         "discrepancy",
@@ -245,8 +249,8 @@ def _mixed(claim: MixedClaim, cells: _Cells) -> PlainFinding | bool | None:
     for upper, lower in claim.pairs:
         for data in claim.datasets:
             for metric in claim.metrics:
-                a = cells.get(claim.exhibit, upper, data, metric, "")
-                b = cells.get(claim.exhibit, lower, data, metric, "")
+                a = cells.get(claim.display_item, upper, data, metric, "")
+                b = cells.get(claim.display_item, lower, data, metric, "")
                 if a is not None and b is not None and a.value != b.value:
                     signs.append(a.value > b.value)
     if not signs:
@@ -256,7 +260,7 @@ def _mixed(claim: MixedClaim, cells: _Cells) -> PlainFinding | bool | None:
     which = "above" if all(signs) else "below"
     return _finding(
         claim,
-        claim.exhibit,
+        claim.display_item,
         f"All {len(signs)} printed comparisons go one way: the first of each pair is {which} the "
         "second.",
         "note",
@@ -266,7 +270,7 @@ def _mixed(claim: MixedClaim, cells: _Cells) -> PlainFinding | bool | None:
 
 
 def _gap(claim: GapClaim, cells: _Cells) -> PlainFinding | bool:
-    table = claim.exhibit.removeprefix("table ")
+    table = claim.display_item.removeprefix("table ")
     pairs = [
         (
             cells.at(CellRef(table=table, row=claim.row, metric=claim.metric, group=group)),
@@ -286,7 +290,7 @@ def _gap(claim: GapClaim, cells: _Cells) -> PlainFinding | bool:
     severity: Severity = "note" if ok_absolute or ok_relative else "discrepancy"
     return _finding(
         claim,
-        claim.exhibit,
+        claim.display_item,
         f"{claim.row} less {claim.baseline} over {', '.join(claim.groups)}: {absolutes} in "
         f"absolute terms, {relatives} in relative ones.",
         severity,
@@ -299,7 +303,7 @@ def _shape(claim: ShapeClaim, cells: _Cells) -> PlainFinding | bool | None:
     wrong = []
     seen = False
     for metric in claim.metrics:
-        curve = [cells.get(claim.exhibit, row, "beauty", metric, "") for row in claim.rows]
+        curve = [cells.get(claim.display_item, row, "beauty", metric, "") for row in claim.rows]
         values = [cell.value for cell in curve if cell is not None]
         if len(values) != len(claim.rows):
             continue
@@ -313,7 +317,7 @@ def _shape(claim: ShapeClaim, cells: _Cells) -> PlainFinding | bool | None:
         return True
     return _finding(
         claim,
-        claim.exhibit,
+        claim.display_item,
         f"Not so in {', '.join(wrong)}.",
         "discrepancy",
         ["The sentence may rest on the other metrics."],
@@ -351,9 +355,9 @@ def _contradicting_settings(claims: Claims) -> list[PlainFinding]:
 def _headers(claims: Claims) -> list[PlainFinding]:
     """Tables of different settings whose first column has one and the same header."""
     seen: dict[str, list[str]] = {}
-    for name, exhibit in claims.exhibits.items():
-        if exhibit.header:
-            seen.setdefault(exhibit.header, []).append(name)
+    for name, display_item in claims.display_items.items():
+        if display_item.header:
+            seen.setdefault(display_item.header, []).append(name)
     return [
         PlainFinding(
             kind="text",
@@ -362,7 +366,7 @@ def _headers(claims: Claims) -> list[PlainFinding]:
             dataset="",
             printed=f"{', '.join(names)}: first column headed '{header}'",
             why="Tables of different settings have the same header: "
-            + "; ".join(f"{n} shows {', '.join(claims.exhibits[n].topics)}" for n in names)
+            + "; ".join(f"{n} shows {', '.join(claims.display_items[n].topics)}" for n in names)
             + ".",
             severity="note",
             explanations=["A header kept when the table was copied."],

@@ -1,38 +1,39 @@
 """A table ready to print: text and marks in places, and nothing left to compute.
 
-`tables.py` makes sheets from cells; `writers.py` and `site.py` put them on paper, terminal and
-screen. Every number in every format comes through `number` or `change`.
+`tables/layout.py` and `tables/counts.py` make the blocks of a document; `tables/writers.py` writes
+it as Markdown, LaTeX and for the terminal, `report/page.py` as HTML. `number` or `change` formats
+every number, whatever is written.
 
 Glossary
-    document   one table: blocks, and notes under it
-    block   one grid of it, usually a dataset's
-    row     a row of a block
-    entry   one place: our number, the printed one, their difference, and the marks
+    document   one table: blocks, and notes under them
+    block      one grid of a document, usually for one dataset
+    row        a row of a block
+    entry      one place of a row: our number, the printed one, their difference, and the marks
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Sign = Literal["star", "apart", "best", "next", "budget", "partial", "stale"]
+Mark = Literal["star", "significant", "best", "second", "budget", "partial", "stale"]
 
-SIGNS: dict[Sign, str] = {
+MARKS: dict[Mark, str] = {
     "star": "*",
-    "apart": "★",
+    "significant": "★",
     "best": "◆",
-    "next": "◇",
+    "second": "◇",
     "budget": "†",
     "partial": "‡",
     "stale": "§",
 }
 
-MEANING: dict[Sign, str] = {
+MEANINGS: dict[Mark, str] = {
     "star": "by the paper's rule: differs from the best other row, paired t-test over seeds, "
     "p < 0.05.",
-    "apart": "corrected rule: best, and told from every other row by the crossed bootstrap over "
-    "users and seeds, after Holm within the table.",
+    "significant": "corrected rule: best, and told from every other row by the crossed bootstrap "
+    "over users and seeds, after Holm within the table.",
     "best": "corrected rule: best, or not to be told from the best.",
-    "next": "corrected rule: best of the rest.",
+    "second": "corrected rule: best of the rest.",
     "budget": "budget: ended by its budget, not by a plateau, in at least one seed; takes no part "
     "in bold, order or stars.",
     "partial": "fewer seeds than asked for are finished; takes no part in bold, order or stars.",
@@ -63,12 +64,13 @@ class Entry:
     bold: bool = False
     underline: bool = False
     """Both by the paper's rule."""
-    signs: tuple[Sign, ...] = ()
+    marks: tuple[Mark, ...] = ()
     key: ValueKey | None = None
 
     @property
-    def marks(self) -> str:
-        return "".join(SIGNS[sign] for sign in self.signs)
+    def symbols(self) -> str:
+        """The marks as they are printed."""
+        return "".join(MARKS[mark] for mark in self.marks)
 
     @property
     def ours(self) -> str:
@@ -83,7 +85,7 @@ class TableRow:
     label: str
     entries: tuple[Entry, ...]
     heading: str = ""
-    """Of the group that begins with this line."""
+    """Of the rows that begin with this one."""
     rule: bool = False
     """Whether a rule stands above it."""
 
@@ -101,12 +103,15 @@ class Block:
     """Whether it is background that a reader may skip (folded away where that is possible)."""
 
     def has_paper(self, column: int) -> bool:
+        """Whether any entry of the column has a printed number."""
         return any(row.entries[column].paper for row in self.rows)
 
     def has_difference(self, column: int) -> bool:
+        """Whether any entry of the column has a difference from the printed number."""
         return any(row.entries[column].difference for row in self.rows)
 
     def has_spread(self, column: int) -> bool:
+        """Whether any entry of the column has a standard deviation."""
         return any(row.entries[column].spread for row in self.rows)
 
 
@@ -121,20 +126,20 @@ class Document:
     problems: tuple[str, ...] = ()
     """Runs that are missing, failed, stale or damaged."""
 
-    def signs(self) -> tuple[Sign, ...]:
-        """Those that occur, in the order of the legend."""
+    def marks(self) -> tuple[Mark, ...]:
+        """The marks that occur, in the order of the legend."""
         seen = {
-            sign
+            mark
             for block in self.blocks
             for row in block.rows
             for entry in row.entries
-            for sign in entry.signs
+            for mark in entry.marks
         }
-        return tuple(sign for sign in SIGNS if sign in seen)
+        return tuple(mark for mark in MARKS if mark in seen)
 
     def legend(self) -> list[tuple[str, str]]:
         """(mark, meaning) of every mark that occurs."""
-        rows = [(SIGNS[sign], MEANING[sign]) for sign in self.signs()]
+        rows = [(MARKS[mark], MEANINGS[mark]) for mark in self.marks()]
         entries = [e for block in self.blocks for row in block.rows for e in row.entries]
         if any(entry.bold for entry in entries):
             meaning = "best and second best by mean (the paper's rule); controls take no part."

@@ -9,10 +9,9 @@ from benchmark.analyse.statistics import RULES
 from benchmark.data.meta import DatasetFacts, dataset_facts
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
-from benchmark.render.tables.definitions import FEATURE_CONTROLS, category, usable
+from benchmark.render.tables.definitions import FEATURE_CONTROLS, category
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunKey
-from benchmark.runs.store import Store
 from benchmark.settings.registry import Profile
 
 GRADES = {
@@ -46,16 +45,6 @@ def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
     return DatasetNote(known.name, known.title, grade, known.encoders)
 
 
-def records(planned: Planned, store: Store, *, reuse_stale: bool) -> list[RunRecord]:
-    """Records of the spec's finished runs that are shown, by seed."""
-    found = []
-    for seed in usable(planned, reuse_stale=reuse_stale):
-        record = store.status(planned.spec.key, seed).record
-        if record is not None and record.status == "ok":
-            found.append(record)
-    return found
-
-
 UNEQUAL_TERMS = (
     "Controls leave out items of the user's own history, which a trained row may rank above the "
     "target (history is not masked): their numbers are not on equal terms with the trained rows'. "
@@ -72,17 +61,20 @@ def facts(
     datasets: Mapping[str, DatasetNote],
 ) -> list[str]:
     """The sentences under a table of results."""
+    specs = [p.spec for p in planned if p.spec is not None]
     windows = {
-        dataset: sorted({p.spec.protocol.max_length for p in planned if p.spec.dataset == dataset})
+        dataset: sorted({spec.protocol.max_length for spec in specs if spec.dataset == dataset})
         for dataset in datasets
     }
     seeds = sorted({seed for p in planned for seed in p.states})
     found = [r for own in runs.values() for r in own]
-    trained = [(p.spec.dataset, p.spec.training.steps) for p in planned if p.spec.training]
+    trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
         "Protocol: leave-one-out; one target a user, ranked among all items; history not masked; "
         "ties in expectation; windows of "
-        + ", ".join(f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items())
+        + ", ".join(
+            f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
+        )
         + ".",
         "Data: " + "; ".join(f"{n.title}: {n.modalities}" for n in datasets.values()) + ".",
         *(
@@ -93,7 +85,7 @@ def facts(
         f"Profile `{profile.name}`: {profile.title}. Mean ± sd over "
         f"{len(seeds)} seeds ({_span(seeds)}); Δ is ours against the printed number, relative.",
     ]
-    users = [p.spec.protocol.max_users for p in planned if p.spec.protocol.max_users]
+    users = [spec.protocol.max_users for spec in specs if spec.protocol.max_users]
     if users:
         lines.append(
             f"Only the first {max(users)} users of each dataset: these numbers test the program "
@@ -109,7 +101,7 @@ def facts(
             f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
             "NDCG@10 under full ranking, whose best parameters are tested."
         )
-    kinds = {category(p.spec) for p in planned if p.spec.variant == "base"}
+    kinds = {category(p.key) for p in planned if p.key.variant == "base"}
     if name == "table2" and "control" in kinds and len(kinds) > 1:
         lines.append(UNEQUAL_TERMS)
     if found:
@@ -132,18 +124,18 @@ def runs_block(
     """Steps, targets, time and size of the runs behind a table."""
     rows = []
     for p in planned:
-        own = runs[p.spec.key]
+        own = runs[p.key]
         if not own:
             continue
-        variant = FEATURE_CONTROLS.get(p.spec.variant, p.spec.variant)
-        name = p.spec.model if variant == "base" else f"{p.spec.model}, {variant}"
+        variant = FEATURE_CONTROLS.get(p.key.variant, p.key.variant)
+        name = p.key.model if variant == "base" else f"{p.key.model}, {variant}"
 
         def mean(values: Sequence[float]) -> str:
             return count(float(np.mean(values)))
 
-        trained = bool(p.spec.training)
+        trained = p.spec is not None and p.spec.training is not None
         texts = (
-            datasets[p.spec.dataset].title,
+            datasets[p.key.dataset].title,
             f"{len(own)}/{len(p.states)}",
             f"{sum(r.plateau for r in own)}/{len(own)}" if trained else "",
             mean([r.steps for r in own]) if trained else "",

@@ -1,4 +1,4 @@
-"""What a table was asked to show, kept beside it as tables/NAME.json.
+"""What a table or figure was asked to show, kept as tables/NAME.json or figures/NAME.json.
 
 So `verify` derives the same cells anew, and the report shows each table as it was rendered.
 """
@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import InputError
-from benchmark.plan import Planned, plan, specs
-from benchmark.runs.store import Store
-from benchmark.settings.registry import Profile
+from benchmark.plan import Planned, plan, plan_stored, specs
+from benchmark.runs.runset import RunSet
+from benchmark.settings.registry import Profile, methods
 
 
 class NotDrawn(InputError):
@@ -35,19 +35,44 @@ class Selection(BaseModel):
     data: Path | None = None
     """Folder of bundles, if not the usual one."""
 
+    def covers(self, other: "Selection", profile: Profile) -> bool:
+        """Whether it shows all datasets, rows and seeds that the other shows."""
+        return (
+            self._datasets(profile) >= other._datasets(profile)
+            and self._rows() >= other._rows()
+            and set(self.seeds) >= set(other.seeds)
+        )
+
+    def _datasets(self, profile: Profile) -> set[str]:
+        return set(self.datasets or profile.run_on)
+
+    def _rows(self) -> set[str]:
+        if self.models is not None:
+            return set(self.models)
+        return {name for name, method in methods().items() if method.category != "reading"}
+
     def planned(
-        self, names: Sequence[str], profile: Profile, store: Store, *, as_stored: bool
+        self, names: Sequence[str], profile: Profile, runs: RunSet, *, as_stored: bool
     ) -> list[Planned]:
-        """The specs of the named experiments and how they stand in `store`; nothing is trained.
+        """The specs of the named experiments and how they stand in `runs`; nothing is trained.
 
         as_stored: take runs as they are, whatever they were made with.
         """
+        if as_stored:
+            return plan_stored(
+                names,
+                profile,
+                self.seeds,
+                runs,
+                datasets=self.datasets,
+                models=self.models,
+                data=self.data,
+            )
         return plan(
-            specs(names, profile, datasets=self.datasets, models=self.models),
+            specs(names, profile, datasets=self.datasets, models=self.models, data=self.data),
             self.seeds,
-            store,
+            runs,
             data=self.data,
-            as_stored=as_stored,
             feature_control_seeds=profile.feature_control_seeds,
         )
 

@@ -1,44 +1,207 @@
-"""The state of a training run on disk, so that a killed run goes on where it was."""
+"""The state of a training run on disk, so that a killed run goes on where it was.
 
+A file is one line of ASCII (its format and the SHA-256 of all that follows), one line of JSON (the
+run it is of), and the state as torch writes it. A state is loaded only if the checksum holds and
+the run is the one that asks: a flipped bit would otherwise go on as a slightly different model.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
-from benchmark.files import atomic_file
+from benchmark.files import atomic_file, sweep, writing
+from benchmark.runs.spec import RunKey
 
 SECONDS_BETWEEN = 30.0
 """A checkpoint is written at an evaluation when the last one is at least this old."""
+
+SET_ASIDE = ".unusable"
+"""What is added to the name of a checkpoint that could not be used."""
+
+DAYS_SET_ASIDE = 7
+"""Checkpoints that could not be used are deleted when they are so old."""
+
+_FORMAT = "findrec-checkpoint-1"
+_FIRST_LINE = len(_FORMAT) + 1 + 64 + 1
+_LONGEST_LINE = 1 << 20
+
+
+class _Unusable(Exception):
+    """Why a checkpoint cannot be used."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Which run a checkpoint is of."""
+
+    key: RunKey | None = None
+    identities: Mapping[int, str] = field(default_factory=dict)
+    """Seed -> the run's identity (benchmark/runs/identity.py), of all seeds that are trained
+    together."""
+
+    def line(self) -> bytes:
+        """One line of JSON."""
+        fields = {"key": self.key, "seeds": list(self.identities.items())}
+        return json.dumps(fields).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "Owner":
+        """What `line` wrote. Raises ValueError, TypeError, KeyError or IndexError for others."""
+        fields = json.loads(line)
+        key = None if fields["key"] is None else RunKey(*fields["key"])
+        return cls(key, {int(seed): str(identity) for seed, identity in fields["seeds"]})
+
+
+def _log(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
 
 
 class CheckpointFile:
     """One file; what `benchmark/train/engine.py` asks of a checkpoint."""
 
-    def __init__(self, path: Path, *, every: float = SECONDS_BETWEEN) -> None:
-        self.path, self.every = path, every
+    def __init__(
+        self,
+        path: Path,
+        owner: Owner | None = None,
+        *,
+        every: float = SECONDS_BETWEEN,
+        note: Callable[[str], None] = _log,
+    ) -> None:
+        """owner: the run that it is of. note: is given a line on a file that cannot be used."""
+        self.path, self.owner, self.every, self.note = path, owner or Owner(), every, note
+        self._last: float | None = None
 
     def is_due(self) -> bool:
-        """Whether there is no checkpoint yet, or one that is at least `every` seconds old."""
-        return not self.path.exists() or time.time() - self.path.stat().st_mtime >= self.every
+        """Whether nothing was saved or loaded in the last `every` seconds, by a clock that nobody
+        sets."""
+        return self._last is None or time.monotonic() - self._last >= self.every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state atomically. Raises InputError where the folder is read-only or full."""
+        """Write the state atomically and wait until it is on the disk. Raises InputError where the
+        folder is read-only or full."""
         # a file of our own: torch's writer answers a full disk with an error of its own kind
         with atomic_file(self.path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+            file.write(_first_line("0" * 64))
+            hashing = _Hashing(file)
+            hashing.write(self.owner.line())
+            torch.save(state, cast(BinaryIO, hashing))
+            file.seek(0)
+            file.write(_first_line(hashing.sha256.hexdigest()))
+        self._last = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The state that was saved; None where there is none or where the file is damaged."""
-        if not self.path.exists():
-            return None
+        """The state that was saved; None where there is none. A file that cannot be used is set
+        aside under another name and named in a note, and None is given. Raises InputError where it
+        cannot be set aside."""
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
-        except Exception:  # the reader raises whatever the damage leads it to
-            self.path.unlink()
+            state = _state(self.path, self.owner, device)
+        except FileNotFoundError:
             return None
+        except _Unusable as reason:
+            aside = self.path.with_name(self.path.name + SET_ASIDE)
+            with writing(self.path.parent):
+                self.path.replace(aside)
+            self.note(f"{aside}: a checkpoint that {reason}; training starts anew")
+            return None
+        self._last = time.monotonic()
         return state
 
     def remove(self) -> None:
         """Delete the file, if there is one."""
         self.path.unlink(missing_ok=True)
+
+
+class _Hashing:
+    """A file whose written bytes are also hashed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _first_line(digest: str) -> bytes:
+    return f"{_FORMAT} {digest}\n".encode()
+
+
+def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
+    """The state in a file. Raises FileNotFoundError, _Unusable, torch.OutOfMemoryError."""
+    try:
+        with path.open("rb") as file:
+            first, rest = file.read(_FIRST_LINE), file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _Unusable(f"cannot be read ({error.strerror})") from error
+    if first != _first_line(hashlib.sha256(rest).hexdigest()):
+        raise _Unusable("is damaged or of another version (its SHA-256 differs)")
+    body = io.BytesIO(rest)
+    if body.readline() != owner.line():
+        raise _Unusable("is of another run")
+    try:
+        # torch reads a zip archive from the beginning of its file
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(rest[body.tell() :]), map_location=device, weights_only=True
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the reader raises whatever another version's file leads it to
+        raise _Unusable(f"this version of torch cannot read ({type(error).__name__})") from error
+    return state
+
+
+def sweep_checkpoints(
+    folder: Path, ours: Owner, finished: Callable[[RunKey, int], str | None]
+) -> None:
+    """Delete what nobody will go on from.
+
+    That is: checkpoints of runs that are finished, those of the same runs as `ours` that were made
+    with other settings, code or data, temporary files of processes that were killed, and unusable
+    files that were set aside days ago. finished: key, seed -> identity of the finished run that is
+    stored; None where there is none.
+    """
+    if not folder.is_dir():
+        return
+    sweep(folder)
+    for path in folder.iterdir():
+        if path.name.endswith(SET_ASIDE):
+            if time.time() - _modified(path) > DAYS_SET_ASIDE * 86_400:
+                path.unlink(missing_ok=True)
+        elif (owner := _owner(path)) is not None and owner.key is not None and owner.identities:
+            done = all(finished(owner.key, s) == i for s, i in owner.identities.items())
+            stale = owner.key == ours.key and any(
+                ours.identities.get(s, i) != i for s, i in owner.identities.items()
+            )
+            if done or stale:
+                path.unlink(missing_ok=True)
+
+
+def _owner(path: Path) -> Owner | None:
+    """Which run a file is of, unverified; None where it does not say."""
+    try:
+        with path.open("rb") as file:
+            first, second = file.read(_FIRST_LINE), file.readline(_LONGEST_LINE)
+        return Owner.of(second) if first.startswith(_FORMAT.encode()) else None
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return None
+
+
+def _modified(path: Path) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return time.time()

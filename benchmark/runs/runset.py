@@ -4,12 +4,12 @@ Planning, cells, notes, provenance and figures are all given the same run set. T
 run's bytes, are not kept in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmark.runs.schema import Hashes, RunResult
-from benchmark.runs.spec import RunKey, RunSpec, slug
+from benchmark.runs.spec import RunKey, RunSpec
 from benchmark.runs.store import DamagedRun, Store, Stored, without_top
 
 
@@ -29,10 +29,12 @@ class RunSet:
     def status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
         """How the run stands, with its result; as `Store.status` says it."""
         path = self.store.path(key, seed)
-        record = self._seen[path].record if path in self._seen else None
-        if path not in self._seen or (record is not None and record.spec.key != key):
+        if path not in self._seen:
             self._seen[path] = _without_top(self.store.status(key, seed))
-        return self._seen[path].against(hashes)
+        seen = self._seen[path]
+        if seen.record is not None and seen.record.spec.key != key:  # names with one file name
+            seen = self.store.status(key, seed)
+        return seen.against(hashes)
 
     def read(self, key: RunKey, seed: int) -> RunResult:
         """The run without its top lists. Raises KeyError if there is none, DamagedRun as
@@ -51,20 +53,11 @@ class RunSet:
                 self._seen[path] = _without_top(self.store.at(path))
             yield self._seen[path]
 
-    def seeds(self, key: RunKey) -> list[int]:
-        """Seeds that the store has a file of, whole or damaged, in rising order."""
-        folder = self.root.joinpath(*map(slug, key))
-        numbers = (path.stem.removeprefix("seed-") for path in folder.glob("seed-*.json"))
-        return sorted(int(number) for number in numbers if number.isdecimal())
-
-    def spec(self, key: RunKey) -> RunSpec | None:
-        """The settings that the stored runs of this key were made with: those of the first seed
-        whose record is whole; None where there is none."""
-        for seed in self.seeds(key):
-            record = self.status(key, seed).record
-            if record is not None:
-                return record.spec
-        return None
+    def spec(self, key: RunKey, seeds: Sequence[int]) -> RunSpec | None:
+        """The settings that the stored runs of this key were made with: those of the first of the
+        seeds whose record is whole; None where there is none."""
+        records = (self.status(key, seed).record for seed in seeds)
+        return next((record.spec for record in records if record is not None), None)
 
     def forget(self, key: RunKey, seed: int) -> None:
         """Read the run again when it is next asked for: it has just been written."""

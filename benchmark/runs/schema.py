@@ -5,18 +5,23 @@ Plain data without torch, so that tables render from stored runs alone. Written 
 """
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
 from pydantic import Field
 
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Frozen, RunSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by any change after which an older reader would misunderstand a record."""
+
+Artefacts = Mapping[str, Mapping[str, npt.NDArray[Any]]]
+"""Name of an artefact -> name of an array -> the array."""
 
 RECORDED_PACKAGES = (
     "torch",
@@ -115,7 +120,9 @@ class RunRecord(Frozen):
     """Hash of the hashes and the seed: `benchmark.runs.identity.identity`."""
     status: Literal["ok", "failed"]
     message: str = ""
-    """Why a run failed; empty for one that did not."""
+    """Why a run failed, in one line; empty for one that did not."""
+    traceback: str = ""
+    """Of the exception that made a run fail, if one did."""
     plateau: bool = False
     """Whether the run ended by patience with its best step in the first 70 % of its steps."""
     best_step: int = 0
@@ -133,6 +140,8 @@ class RunRecord(Frozen):
     """Hash of the statistical rules in force when the run was made."""
     arrays_sha256: str | None = None
     """SHA-256 of the npz beside the record; set by the store, None for a failed run."""
+    artefacts_sha256: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of every artefact's npz, by the artefact's name; set by the store."""
     sha256: str = ""
     """SHA-256 of the record's other fields; set by the store."""
 
@@ -147,6 +156,8 @@ class RunResult:
     length: IntArray | None = None
     """[U] int32: the user's full sequence length after filtering, so that length buckets need no
     bundle."""
+    artefacts: Artefacts = field(default_factory=dict)
+    """What is kept beside the ranks: the "snapshot" of a run whose protocol asks for one."""
 
     def __post_init__(self) -> None:
         trial = self.record.spec.protocol.trial
@@ -158,5 +169,8 @@ class RunResult:
                 "a finished run needs the ranks of both splits (a trial, of validation) and the "
                 "users' lengths"
             )
+        snapshot = self.record.spec.protocol.snapshot
+        if self.record.status == "ok" and snapshot and "snapshot" not in self.artefacts:
+            raise ValueError("the protocol asks for a snapshot, and the finished run has none")
         if self.record.status == "failed" and not self.record.message:
             raise ValueError("a failed run needs a message that says why")

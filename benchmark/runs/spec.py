@@ -63,6 +63,8 @@ class Protocol(Frozen):
     features: FeatureUse = "real"
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
+    snapshot: bool = False
+    """Whether the model's `snapshot`, before and after training, is kept with the ranks."""
     trial: bool = False
     """Whether it is a trial of the tuning: ranked on validation and never on test."""
 

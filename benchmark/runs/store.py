@@ -4,12 +4,13 @@ Layout, under the store's root (`runs/` for fresh results, `results/reference/` 
 
     <profile>/<dataset>/<model>/<variant>/seed-<k>.npz   ranks of both splits (a trial's: of
                                                          validation), users' lengths
+    <profile>/<dataset>/<model>/<variant>/seed-<k>.<name>.npz  an artefact, where the run has any
     <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
 
-A write puts each file in place by temp file, fsync and rename, the npz first. The json holds the
-npz's SHA-256 and its own: whatever moment a process is killed at and whatever byte changes later, a
-run reads as complete only if it is whole. Writers of one store take turns by a lock file, `.lock`,
-which the system frees when a process dies. A failed run has a json alone.
+A write puts each file in place by temp file, fsync and rename, the json last. The json holds the
+SHA-256 of each npz and its own: whatever moment a process is killed at and whatever byte changes
+later, a run reads as complete only if it is whole. Writers of one store take turns by a lock file,
+`.lock`, which the system frees when a process dies. A failed run has a json alone.
 """
 
 import contextlib
@@ -17,19 +18,20 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
 from benchmark.files import locked, write_bytes, writing
 from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import Ranks
-from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
+from benchmark.runs.schema import SCHEMA_VERSION, Artefacts, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, slug
 
 Status = Literal["complete", "failed", "stale", "damaged", "missing"]
@@ -65,6 +67,10 @@ class DamagedRun(InputError):
     """A stored run that cannot be trusted; it is treated as missing and computed again."""
 
 
+class FinishedRunKept(InputError):
+    """A failed run that was not stored, because a finished one stands in its place."""
+
+
 class Store:
     """Runs under one folder. Several processes may write and read it at once."""
 
@@ -77,25 +83,44 @@ class Store:
         return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
 
     def write(self, result: RunResult) -> Path:
-        """Put one finished or failed run in place, over whatever stood there.
+        """Put one finished or failed run in place, over whatever stood there; only a failed run
+        does not replace a finished one, be it stale.
 
-        Raises InputError if the folder cannot be written or is full, or if the run of another spec
-        whose name gives the same file name stands there.
+        Raises FinishedRunKept for a failed run where a finished one stands, and InputError if the
+        folder cannot be written or is full, or if the run of another spec whose name gives the same
+        file name stands there.
         """
         record = result.record
         path = self.path(record.spec.key, record.seed)
         arrays = _pack(result) if record.status == "ok" else None
         digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
-        text = _text(record.model_copy(update={"arrays_sha256": digest}))
+        artefacts = {name: _npz(held) for name, held in result.artefacts.items()}
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in artefacts.items()}
+        text = _text(
+            record.model_copy(
+                update={
+                    "schema_version": SCHEMA_VERSION,
+                    "arrays_sha256": digest,
+                    "artefacts_sha256": digests,
+                }
+            )
+        )
         with writing(path.parent), locked(self._lock):
             self._refuse_clash(path, record.spec.key)
+            if record.status == "failed":
+                self._keep_finished(path)
             for leftover in path.parent.glob(".seed-*"):
                 leftover.unlink()
             if arrays is not None:
                 write_bytes(path.with_suffix(".npz"), arrays)
+            for name, data in artefacts.items():
+                write_bytes(_artefact(path, name), data)
             write_bytes(path, text)
             if arrays is None:
                 path.with_suffix(".npz").unlink(missing_ok=True)
+            for older in path.parent.glob(f"{path.stem}.*.npz"):
+                if older not in {_artefact(path, name) for name in artefacts}:
+                    older.unlink()
         return path
 
     def read(self, key: RunKey, seed: int) -> RunResult:
@@ -164,6 +189,12 @@ class Store:
                     "rename one of them"
                 )
 
+    def _keep_finished(self, path: Path) -> None:
+        """Raises FinishedRunKept if a whole, finished run lies at `path`."""
+        with contextlib.suppress(DamagedRun):
+            if _read(path).record.status == "ok":
+                raise FinishedRunKept(f"{path}: the finished run is kept, the failed not stored")
+
 
 def promote(
     source: Store, target: Store, *, keep_top: bool = False, profile: str | None = None
@@ -196,8 +227,13 @@ def promote(
             result = without_top(result)
         there = target.status(key, seed)
         digest = hashlib.sha256(_pack(result)).hexdigest()
-        same = {"arrays_sha256": digest, "sha256": there.record.sha256 if there.record else ""}
-        if there.record == record.model_copy(update=same):
+        if there.record is not None and there.record == record.model_copy(
+            update={
+                "arrays_sha256": digest,
+                "sha256": there.record.sha256,
+                "schema_version": there.record.schema_version,
+            }
+        ):
             done[there.path] = "unchanged"
             continue
         done[target.write(result)] = "added" if there.status == "missing" else "replaced"
@@ -242,13 +278,23 @@ def _pack(result: RunResult) -> bytes:
         }
         if ranks.top is not None:
             arrays[f"{split}_top"] = ranks.top
+    return _npz(
+        {
+            name: array.astype(np.min_scalar_type(int(array.max(initial=0))))
+            for name, array in arrays.items()
+        }
+    )
+
+
+def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
-    small = {
-        name: array.astype(np.min_scalar_type(int(array.max(initial=0))))
-        for name, array in arrays.items()
-    }
-    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _load(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+        return {name: npz[name] for name in npz.files}
 
 
 def _splits(record: RunRecord) -> tuple[_Split, ...]:
@@ -256,9 +302,8 @@ def _splits(record: RunRecord) -> tuple[_Split, ...]:
     return ("validation",) if record.spec.protocol.trial else ("validation", "test")
 
 
-def _unpack(data: bytes, record: RunRecord) -> RunResult:
-    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
-        arrays = {name: npz[name].astype(np.int32) for name in npz.files}
+def _unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
+    arrays = {name: array.astype(np.int32) for name, array in _load(data).items()}
 
     def ranks(split: _Split) -> Ranks:
         n_items = int(arrays[f"{split}_items"])
@@ -274,31 +319,48 @@ def _unpack(data: bytes, record: RunRecord) -> RunResult:
         )
 
     splits = {split: ranks(split) for split in _splits(record)}
-    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"])
+    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"], artefacts)
 
 
 # ---------------------------------------------------------------- files
 
 
+def _artefact(path: Path, name: str) -> Path:
+    """Where an artefact of the run whose json lies at `path` lies."""
+    return path.with_suffix(f".{name}.npz")
+
+
 def _read(path: Path) -> RunResult:
-    """A run and its arrays, the hash checked."""
+    """A run and its arrays, the hashes checked."""
     npz = path.with_suffix(".npz")
     try:
         record = _record(path, path.read_bytes())
         if record.status == "failed":
             return RunResult(record)
-        data = npz.read_bytes()
+        data = {
+            file: _verified(file, digest, path)
+            for file, digest in [
+                (npz, record.arrays_sha256),
+                *((_artefact(path, name), d) for name, d in record.artefacts_sha256.items()),
+            ]
+        }
     except OSError as error:
         raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
-    if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
-        raise DamagedRun(
-            f"{npz}: its SHA-256 is not the one that {path.name} records; the run has to be "
-            "computed again"
-        )
     try:
-        return _unpack(data, record)
+        artefacts = {n: _load(data[_artefact(path, n)]) for n in record.artefacts_sha256}
+        return _unpack(data[npz], record, artefacts)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
+
+
+def _verified(file: Path, digest: str | None, record: Path) -> bytes:
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DamagedRun(
+            f"{file}: its SHA-256 is not the one that {record.name} records; the run has to be "
+            "computed again"
+        )
+    return data
 
 
 def _text(record: RunRecord) -> bytes:

@@ -6,6 +6,7 @@ layers. Adding a model never edits this file.
 """
 
 import importlib
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from benchmark.data.config import Modality
 from benchmark.errors import InputError, nearest
 from benchmark.yaml_files import FromFile, read_model, read_yaml
-from findrec.recommender import Modality
 
 T = TypeVar("T")
 
@@ -72,15 +73,29 @@ class Method(ProfileLayers):
 
     @property
     def cls(self) -> type:
-        """The model's class. Raises InputError where `class` names none."""
+        """The model's class. Raises InputError where `class` names none, and where its module
+        cannot be imported, whatever the module raises."""
         module, _, name = self.class_path.partition(":")
         try:
             return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:
+            if isinstance(error, ImportError | AttributeError | ValueError | TypeError):
+                remedy = f"{error}; write it as module:Class"
+            else:
+                remedy = f"{_raised_at(error)}; mend that file"
             raise InputError(
                 f"{self.where('class') or 'a method'}: {self.name!r}: cannot load class "
-                f"{self.class_path!r} ({error}); write it as module:Class"
+                f"{self.class_path!r}: {remedy}"
             ) from error
+
+
+def _raised_at(error: Exception) -> str:
+    """File, line and words of what went wrong in another module."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: not valid Python ({error.msg})"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}, line {frame.lineno}: {words}"
 
 
 class Profile(DatasetLayers):
@@ -145,7 +160,11 @@ def get_profile(name: str) -> Profile:
 
 
 def pick(name: str, options: Mapping[str, T], what: str) -> T:
-    """`options[name]`, or an InputError that offers the nearest name."""
+    """`options[name]`, or of the one name that differs from it in capitals alone; InputError that
+    offers the nearest name otherwise."""
     if name in options:
         return options[name]
+    same = [option for option in options if option.casefold() == name.casefold()]
+    if len(same) == 1:
+        return options[same[0]]
     raise InputError(f"unknown {what} {name!r}{nearest(name, options)}")

@@ -11,11 +11,8 @@ A later layer overrides an earlier one field by field:
 What a profile says of `model` reaches only models whose config has such a field.
 """
 
-import ast
 import dataclasses
-import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,8 +28,10 @@ from benchmark.settings.registry import (
     ProfileLayers,
     Settings,
     get_method,
+    get_profile,
     pick,
 )
+from benchmark.settings.sources import Source, dataclass_defaults, model_defaults
 from benchmark.yaml_files import FromFile, Location
 
 B = TypeVar("B", bound=BaseModel)
@@ -49,28 +48,6 @@ BLOCKS: Mapping[Part, str] = {"config": "model", "training": "training", "protoc
 
 DERIVED = ("max_length", "control", "trial", "max_users")
 """Fields of the protocol that no layer sets."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where the value of one field comes from."""
-
-    value: Any
-    layer: str
-    """What set it, in words: "profile quick", "default of SASRecConfig"."""
-    location: Location | None
-    """None where it was read from no file."""
-    overrode: "Source | None" = None
-    """What would hold without it."""
-    derived: str = ""
-    """How the value was computed, for one that stands in no file as it is."""
-
-    def chain(self) -> Iterator["Source"]:
-        """This one, the one that it overrode, and so on down to the default."""
-        source: Source | None = self
-        while source is not None:
-            yield source
-            source = source.overrode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +91,6 @@ class _Layer:
     keys: tuple[str, ...]
     """Where in the file it stands."""
 
-    @property
-    def is_profile(self) -> bool:
-        return isinstance(self.owner, Profile)
-
 
 def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") -> Resolved:
     """Merge all layers of settings for one method on one dataset.
@@ -126,16 +99,67 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     not exist, and a value that cannot be.
     """
     method = get_method(name)
-    control = method.category == "control"
+    if variant != "base":
+        variant = pick(variant, {known: known for known in method.variants}, f"variant of {name}")
     where = f"settings of {name!r} on {dataset!r} ({variant})"
+    config_class = method.cls.Config  # type: ignore[attr-defined]
+    names = {field.name for field in dataclasses.fields(config_class)}
+    defaults = dataclass_defaults(config_class)
+    found = _merged(method, dataset, profile, variant, names, defaults, where)
+    config = _config(method, found["config"], where)
+    training = (
+        None
+        if method.category == "control"
+        else _checked(Training, "training", found["training"], where)
+    )
+    protocol = _checked(Protocol, "protocol", found["protocol"], where)
+    used: dict[Part, Any] = {"config": config, "training": training, "protocol": protocol}
+    sources = {
+        # in the form that the class gave to the value
+        f"{part}.{key}": dataclasses.replace(source, value=getattr(used[part], key))
+        for part in found
+        if used[part] is not None
+        for key, source in found[part].items()
+    }
+    return Resolved(method, dataset, profile.name, variant, config, training, protocol, sources)
+
+
+def sources_in_files(spec: RunSpec) -> dict[str, Source]:
+    """What the settings files say today of a stored spec's fields, without loading its model.
+
+    A field of the config that no file sets has the spec's value, as a default of the class, without
+    the line. Raises InputError where the files have no such method, profile or variant.
+    """
+    method, profile = get_method(spec.model), get_profile(spec.profile)
+    where = f"settings of {spec.model!r} on {spec.dataset!r} ({spec.variant})"
+    names = set(spec.config)
+    found = _merged(method, spec.dataset, profile, spec.variant, names, {}, where)
+    for name in names - set(found["config"]):
+        found["config"][name] = Source(spec.config[name], f"default of {spec.implementation}", None)
+    return {f"{part}.{key}": s for part, own in found.items() for key, s in own.items()}
+
+
+def _merged(
+    method: Method,
+    dataset: str,
+    profile: Profile,
+    variant: str,
+    names: set[str],
+    defaults: dict[str, Source],
+    where: str,
+) -> dict[Part, dict[str, Source]]:
+    """The last word on every field.
+
+    names, defaults: the fields of the model's config, and what it has without any file.
+    """
+    share = Source(STRIDE, "default", Location.of(Path(__file__), _line_of_stride()))
     found: dict[Part, dict[str, Source]] = {
-        "config": _dataclass_defaults(method.cls),
-        "training": _model_defaults(Training),
-        "protocol": _model_defaults(Protocol)
-        | {"stride": Source(STRIDE, "default", _line_of_stride())},
+        "config": dict(defaults),
+        "training": model_defaults(Training),
+        "protocol": model_defaults(Protocol) | {"stride": share},
     }
     known: dict[Part, set[str]] = {
-        "config": set(found["config"]) | _fields(method.cls),
+        "config": names,
         "training": set(Training.model_fields),
         "protocol": set(Protocol.model_fields) - set(DERIVED),
     }
@@ -143,33 +167,24 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
         for part, block in BLOCKS.items():
             for key, value in getattr(layer.settings, block).items():
                 location = layer.owner.where(*layer.keys, block, key)
-                if key not in known[part] and not (layer.is_profile and block == "model"):
+                for_all = layer.owner is profile and part == "config"
+                if key not in known[part] and not for_all:
                     raise InputError(
-                        f"{location or where}: {name!r} sets {block} {key!r}, which "
+                        f"{location or where}: {method.name!r} sets {block} {key!r}, which "
                         f"{method.class_path if part == 'config' else part} does not have"
                         f"{nearest(key, sorted(known[part]))}"
                     )
                 older = found[part].get(key)
                 found[part][key] = Source(value, layer.label, location, older)
+    # a method whose config has no `max_length` has the profile's window all the same
     length = found["config"].get("max_length")
-    found["config"] = {k: s for k, s in found["config"].items() if k in known["config"]}
-
-    config = _config(method, found["config"], where)
-    training = None if control else _checked(Training, "training", found["training"], where)
     if length is None:
         raise InputError(
             f"{profile.where() or where}: profile {profile.name!r} says no `max_length` in `model`"
         )
     found["protocol"] |= _derived(method, profile, length, found["protocol"]["stride"], where)
-    protocol = _checked(Protocol, "protocol", found["protocol"], where)
-    parts = {"config": config, "training": training, "protocol": protocol}
-    sources = {
-        f"{part}.{key}": _as_used(source, getattr(parts[part], key))
-        for part, own in found.items()
-        if parts[part] is not None
-        for key, source in own.items()
-    }
-    return Resolved(method, dataset, profile.name, variant, config, training, protocol, sources)
+    found["config"] = {k: s for k, s in found["config"].items() if k in names}
+    return found
 
 
 def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Iterator[_Layer]:
@@ -234,7 +249,7 @@ def _derived(
             profile.max_users,
             f"profile {profile.name}",
             profile.where("max_users"),
-            _model_defaults(Protocol)["max_users"],
+            model_defaults(Protocol)["max_users"],
         )
     return found
 
@@ -247,11 +262,6 @@ def _strides(share: Source, length: int) -> Source:
         derived=f"{share.value} of max_length {length}",
         overrode=None if share.overrode is None else _strides(share.overrode, length),
     )
-
-
-def _as_used(source: Source, value: Any) -> Source:
-    """With the value in the form that the class gave it."""
-    return dataclasses.replace(source, value=value)
 
 
 # ---------------------------------------------------------------- values and their checks
@@ -290,57 +300,7 @@ def _place(source: Source) -> str:
     return str(source.location or source.layer)
 
 
-def _fields(cls: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls.Config)}  # type: ignore[attr-defined]
-
-
-def _dataclass_defaults(cls: type) -> dict[str, Source]:
-    """Of a model's config; fields without a default are left out."""
-    config = cls.Config  # type: ignore[attr-defined]
-    found = {}
-    for field in dataclasses.fields(config):
-        if field.default is not dataclasses.MISSING:
-            value = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            value = field.default_factory()
-        else:
-            continue
-        found[field.name] = _default(config, field.name, value)
-    return found
-
-
-def _model_defaults(kind: type[BaseModel]) -> dict[str, Source]:
-    return {
-        name: _default(kind, name, field.get_default(call_default_factory=True))
-        for name, field in kind.model_fields.items()
-        if not field.is_required()
-    }
-
-
 @cache
-def _default_place(kind: type, name: str) -> tuple[str, Location | None]:
-    """The class in which a field has its default, and the line."""
-    for base in kind.__mro__:
-        if base is object:
-            continue
-        try:
-            lines, first = inspect.getsourcelines(base)
-            path = Path(inspect.getfile(base))
-        except (OSError, TypeError):
-            continue  # a class made at run time has no source
-        body = ast.parse(textwrap.dedent("".join(lines))).body[0]
-        for node in getattr(body, "body", ()):
-            if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == name:
-                return base.__name__, Location.of(path, first + node.lineno - 1)
-    return kind.__name__, None
-
-
-def _default(kind: type, name: str, value: Any) -> Source:
-    owner, location = _default_place(kind, name)
-    return Source(value, f"default of {owner}", location)
-
-
-@cache
-def _line_of_stride() -> Location:
+def _line_of_stride() -> int:
     lines = Path(__file__).read_text(encoding="utf-8").splitlines()
-    return Location.of(Path(__file__), 1 + lines.index(f"STRIDE = {STRIDE}"))
+    return 1 + lines.index(f"STRIDE = {STRIDE}")

@@ -1,16 +1,14 @@
 """Seed-stacked training: S seeds of one model in one loop, each exactly as it would be alone.
 
-The story of a step: gather each seed's windows -> the objective's task -> `forward` (of all seeds
-at once on a GPU, in length groups on a CPU) -> cross-entropy over all items and the model's own
-terms -> backward -> per-seed clipping -> AdamW over the stacked leaves. At fixed intervals every
-seed is ranked on validation; its best parameters are kept, and it leaves the stack when it has
-plateaued.
+A step (benchmark/train/step.py) draws the windows of every seed's batch and makes the objective's
+task of them; then follow forward (of all seeds at once on a GPU, in length groups on a CPU), loss,
+backward, clipping and update. At fixed intervals every seed is ranked on validation; its best
+parameters are kept, and it is taken out of the stack when it has plateaued.
 
 Nothing here has access to test targets: `train` is given the training windows and the validation
 queries alone.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,17 +23,15 @@ from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
 from benchmark.runs.spec import Training
-from benchmark.train.groups import length_groups
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
 from benchmark.train.schedule import has_plateaued, learning_rates
 from benchmark.train.scoring import by_length, scorer
 from benchmark.train.stack import Stack
-from benchmark.train.step import layout_of, losses
+from benchmark.train.step import make_optimizer, training_step
 from findrec.recommender import Recommender
 
 SELECTION_METRIC = "NDCG@10"
-LENGTH_GROUPS = 4
 
 
 @dataclass
@@ -68,7 +64,7 @@ class SeedCurve:
     steps: list[int] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     terms: dict[str, list[float]] = field(default_factory=dict)
-    """Mean of each term of the loss since the evaluation before."""
+    """Mean of each loss, by name, since the previous evaluation."""
     best_step: int = 0
     best: float = float("nan")
     stopped_at: int = 0
@@ -87,7 +83,7 @@ class Trained:
     targets_per_step: float
     training_seconds: float
     evaluation_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """History [B, L] on the model's device -> scores [S, B, N] of the best parameters."""
@@ -136,12 +132,12 @@ class TrainingRun:
         self.validation = by_length(validation)
         self.watch, self.checkpoint = watch, checkpoint
         self.items = torch.from_numpy(windows.items).to(device)
-        self.first = torch.from_numpy(windows.first_target).to(device)
+        self.first_target = torch.from_numpy(windows.first_target).to(device)
         self.stack = Stack(build, seeds, device)
         self.model = self.stack.model
-        able = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
-        self.groups = able if groups is None else groups
-        if self.groups and not able:
+        possible = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
+        self.groups = possible if groups is None else groups
+        if self.groups and not possible:
             raise ValueError(
                 "length groups need one seed, a CPU and a model without a fixed length: "
                 "leave them off here"
@@ -152,11 +148,11 @@ class TrainingRun:
         self.curves = [SeedCurve(seed) for seed in seeds]
         self.orders = [BatchOrder(len(self.items), seed) for seed in seeds]
         self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
-        self.alive = list(range(len(seeds)))
+        self.running = list(range(len(seeds)))
         self.sums: dict[str, Tensor] = {}
         self.step = self.steps_in_sums = 0
         self.seconds = {"training": 0.0, "evaluation": 0.0}
-        self.optimizer = self.make_optimizer()
+        self.optimizer = make_optimizer(self.stack.parameters.values(), training, device)
 
     def run(self) -> Trained:
         if self.device.type == "cuda":
@@ -165,7 +161,7 @@ class TrainingRun:
             state = self.checkpoint.load(self.device)
             if state is not None:
                 self.restore(state)
-        while self.alive and self.step < self.training.steps:
+        while self.running and self.step < self.training.steps:
             started = time.perf_counter()
             self.train_step()
             self.seconds["training"] += time.perf_counter() - started
@@ -177,7 +173,7 @@ class TrainingRun:
                     self.checkpoint.save(self.state())
             known = [c.best for c in self.curves if c.steps]
             mean = float(np.mean(known)) if known else float("nan")
-            self.watch(Progress(self.step, self.training.steps, len(self.alive), mean))
+            self.watch(Progress(self.step, self.training.steps, len(self.running), mean))
         if self.checkpoint is not None:
             self.checkpoint.remove()
         return Trained(
@@ -195,7 +191,7 @@ class TrainingRun:
         parameters, optimiser moments and the curves are enough. Right after an evaluation only."""
         return {
             "step": self.step,
-            "alive": self.alive,
+            "running": self.running,
             "parameters": {k: v.detach() for k, v in self.stack.parameters.items()},
             "moments": {k: dict(self.optimizer.state[p]) for k, p in self.stack.parameters.items()},
             "best": self.best,
@@ -204,78 +200,58 @@ class TrainingRun:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.step, self.alive, self.best = state["step"], state["alive"], state["best"]
+        """Continue from a state."""
+        self.step, self.running, self.best = state["step"], state["running"], state["best"]
         self.curves = [SeedCurve(**curve) for curve in state["curves"]]
         self.seconds = state["seconds"]
-        self.stack.parameters = {k: v.requires_grad_() for k, v in state["parameters"].items()}
-        self.optimizer = self.make_optimizer()
+        self._set_parameters(state["parameters"], state["moments"])
+
+    def _set_parameters(
+        self, parameters: dict[str, Tensor], moments: dict[str, dict[str, Tensor]]
+    ) -> None:
+        """Replace the stack's parameters and the optimiser's state of each."""
+        self.stack.parameters = {k: v.detach().requires_grad_() for k, v in parameters.items()}
+        self.optimizer = make_optimizer(self.stack.parameters.values(), self.training, self.device)
         for name, p in self.stack.parameters.items():
-            self.optimizer.state[p] = state["moments"][name]
+            self.optimizer.state[p] = moments[name]
 
     # -- a step ----------------------------------------------------------------------------------
 
     def train_step(self) -> None:
         """One optimiser step of every seed in the stack."""
         task, keys = self._task()
-        rows = torch.arange(self.batch_size, device=self.device)
-        if self.groups:
-            task = task.compact()
-            lengths = (task.items[0] > 0).sum(-1)
-            parts = length_groups(lengths, LENGTH_GROUPS)
-        else:
-            parts = [(rows, task.items.shape[-1])]
-        inputs = [(task.items[:, part, :length], part) for part, length in parts]
-        layout = layout_of(parts, self.batch_size, task.items.shape[-1], self.device)
-        loss, terms = self.stack.call(
-            losses,
+        losses = training_step(
+            self.stack,
+            self.optimizer,
+            task,
             keys,
-            [items for items, _ in inputs],
-            [part for _, part in inputs],
-            layout,
-            (task.items, task.user, task.position, task.targets, task.weights),
-            in_dims=(0, 0, None, None, 0),
+            rate=self.rates[self.step],
+            clip=self.training.clip,
+            groups=self.groups,
         )
-        loss.sum().backward()
-        self._clip()
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(self.rates[self.step])
-            else:
-                group["lr"] = float(self.rates[self.step])
-        self.optimizer.step()
-        self.optimizer.zero_grad()
         self.step += 1
         self.steps_in_sums += 1
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value
 
     def _task(self) -> tuple[Task, Tensor]:
-        at = [self.orders[i].batch(self.step, self.batch_size) for i in self.alive]
-        index = torch.from_numpy(np.stack(at)).to(self.device)
+        """Each running seed's next batch as a task, and the keys of its draws, [S, 2]."""
+        batches = [self.orders[i].batch(self.step, self.batch_size) for i in self.running]
+        index = torch.from_numpy(np.stack(batches)).to(self.device)
         keys = torch.tensor(
-            [[self.curves[i].seed, self.step] for i in self.alive], device=self.device
+            [[self.curves[i].seed, self.step] for i in self.running], device=self.device
         )
-        windows, first = self.items[index], self.first[index]
+        windows, first = self.items[index], self.first_target[index]
         return make_task(self.model, windows, first, keys, prefixes=self.windows.prefixes), keys
-
-    def _clip(self) -> None:
-        """Scale each seed's gradient to norm `clip` at most; no host reads."""
-        if self.training.clip is None:
-            return
-        grads = [p.grad for p in self.stack.parameters.values() if p.grad is not None]
-        scale = (self.training.clip / (_norm_per_seed(grads) + 1e-6)).clamp(max=1)
-        for grad in grads:
-            grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
 
     # -- validation, early stopping --------------------------------------------------------------
 
     def _evaluate(self) -> None:
         means = {k: v / self.steps_in_sums for k, v in self.sums.items()}
         self.sums, self.steps_in_sums = {}, 0
-        leaving = []
+        finished = []
         values = self.validation_values()
-        for at, i in enumerate(self.alive):
+        for at, i in enumerate(self.running):
             curve, value = self.curves[i], values[at]
             curve.steps.append(self.step)
             curve.validation.append(value)
@@ -284,7 +260,7 @@ class TrainingRun:
             curve.stopped_at = self.step
             if not np.isfinite(value) or not np.isfinite(curve.terms["recommendation"][-1]):
                 curve.failure = f"loss or scores stopped being finite by step {self.step}"
-                leaving.append(at)
+                finished.append(at)
                 continue
             if not value <= curve.best:  # also the first, where best is NaN
                 curve.best, curve.best_step = value, self.step
@@ -294,9 +270,9 @@ class TrainingRun:
             plateaued = has_plateaued(curve.best_step, self.step, since, self.training.patience)
             if plateaued and self.step >= self.training.min_steps:
                 curve.plateau = True
-                leaving.append(at)
-        if leaving:
-            self._leave(leaving)
+                finished.append(at)
+        if finished:
+            self._remove(finished)
 
     def validation_values(self) -> list[float]:
         """Mean validation NDCG@10 of each seed still in the stack; NaN where it has diverged."""
@@ -311,10 +287,10 @@ class TrainingRun:
             for r in ranks
         ]
 
-    def _leave(self, leaving: list[int]) -> None:
+    def _remove(self, finished: list[int]) -> None:
         """Take finished seeds out of the stack: slice parameters and the optimiser's state."""
-        stay = [at for at in range(len(self.alive)) if at not in leaving]
-        self.alive = [self.alive[at] for at in stay]
+        stay = [at for at in range(len(self.running)) if at not in finished]
+        self.running = [self.running[at] for at in stay]
         if not stay:
             return
         state = self.optimizer.state
@@ -322,29 +298,13 @@ class TrainingRun:
             name: {k: v[stay] if v.dim() else v for k, v in state[p].items()}
             for name, p in self.stack.parameters.items()
         }
-        self.stack.parameters = {
-            name: p.detach()[stay].requires_grad_() for name, p in self.stack.parameters.items()
-        }
-        self.optimizer = self.make_optimizer()
-        for name, p in self.stack.parameters.items():
-            self.optimizer.state[p] = moments[name]
-
-    def make_optimizer(self) -> torch.optim.AdamW:
-        """Not the fused one on a CPU: it rounds the elements after a tensor's last whole vector
-        differently, and which those are depends on the seeds that stand before."""
-        cuda = self.device.type == "cuda"
-        return torch.optim.AdamW(
-            self.stack.parameters.values(),
-            lr=torch.tensor(self.training.lr, device=self.device) if cuda else self.training.lr,
-            weight_decay=self.training.weight_decay,
-            capturable=cuda,
-        )
+        self._set_parameters({k: p[stay] for k, p in self.stack.parameters.items()}, moments)
 
     def _targets_per_step(self) -> float:
         """Targets that count in a step of one seed, on average."""
         if self.model.objective == "cloze":
             keys = torch.tensor([[0, 0]], device=self.device)
-            task = make_task(self.model, self.items[None], self.first[None], keys)
+            task = make_task(self.model, self.items[None], self.first_target[None], keys)
             targets = float((task.weights > 0).sum())
         elif self.model.objective == "last" or self.windows.prefixes:
             targets = float(len(self.items))
@@ -353,22 +313,13 @@ class TrainingRun:
         return targets / len(self.items) * self.batch_size
 
 
-def _norm_per_seed(grads: list[Tensor]) -> Tensor:
-    """[S] norms over all stacked gradients [S, ...].
-
-    On a CPU a reduction of [1, n] sums in another order than one of [S, n], so each seed is reduced
-    by itself there, to keep it independent of the stack to the bit.
-    """
-    norm = torch.linalg.vector_norm
-    if grads[0].device.type == "cpu":
-        own = range(len(grads[0]))
-        return torch.stack([norm(torch.stack([norm(g[at]) for g in grads])) for at in own])
-    return norm(torch.stack([norm(g.flatten(1), dim=1) for g in grads]), dim=0)
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the allocator on CUDA, of the whole process on a CPU."""
+def _peak_memory(device: torch.device) -> int | None:
+    """Bytes: of the allocator on CUDA, else of the whole process; None where nothing tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

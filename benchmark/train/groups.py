@@ -1,7 +1,7 @@
-"""Length groups: cut one batch by length so that short sequences cost what they are worth.
+"""Length groups: parts of one batch with similar lengths, so that little padding is computed.
 
-The batch itself stays as drawn (forming batches by length costs quality); only its `forward` is
-called in parts, each padded to its own longest sequence.
+The batch itself stays as drawn, because forming batches by length lowers accuracy; only `forward`
+is called on parts, each padded to its own longest sequence.
 """
 
 from itertools import pairwise

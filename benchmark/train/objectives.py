@@ -1,4 +1,4 @@
-"""What a step asks of a model: which inputs it sees, at which positions, for which targets.
+"""The task of a step: the inputs of a model, the positions that are scored, and their targets.
 
 Shapes: S seeds, B windows, L positions, M scored positions. All draws are keyed (findrec.ops), so
 a seed's task does not depend on the seeds beside it.
@@ -72,9 +72,9 @@ def _causal(windows: Tensor, first_target: Tensor) -> Task:
 def _cloze(model: Recommender, windows: Tensor, keys: Tensor) -> Task:
     """Masked positions of the window's last L items (Sun et al. 2019, section 3.6).
 
-    A share of the sequences has its last item alone masked, as BERT4Rec's training data do, so that
-    training sees the question that evaluation asks; a sequence in which chance masks nothing gets
-    its last item masked too, else it would be idle.
+    In a share of the sequences only the last item is masked, as in BERT4Rec's training data,
+    because evaluation masks the last position. A sequence in which no item is drawn has its last
+    item masked, since it would not contribute otherwise.
     """
     config = model.config
     full = windows[..., -1:] > 0

@@ -13,8 +13,9 @@ from findrec.recommender import Batch, Recommender
 
 
 def scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-    """History [B, L] -> scores [S, B, N]."""
-    model = stack.model
+    """History [B, L] -> scores [S, B, N], in evaluation mode: a module that behaves otherwise in
+    training, as `nn.Dropout` does, is still here."""
+    model = stack.model.eval()
     seeds = len(next(iter(parameters.values())))
     key = torch.zeros(2, dtype=torch.int64, device=next(iter(parameters.values())).device)
     with torch.no_grad():
@@ -27,6 +28,7 @@ def scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Te
 
     @torch.no_grad()
     def score(history: Tensor) -> Tensor:
+        model.eval()
         items, end = query(model.objective, history, model.n_items + 1)
         if not model.fixed_length:
             items = items[:, : int(end.max()) + 1]

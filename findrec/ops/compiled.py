@@ -12,11 +12,6 @@ from typing import Any, cast
 
 import torch
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 
 class Compiled:
     """A function that is compiled for one floating dtype when that is first asked for."""
@@ -75,9 +70,10 @@ def _one_process_at_a_time() -> Iterator[None]:
     system may refuse to lock a file that is opened for reading; compiling then goes on unlocked.
     """
     with Path(__file__).open() as source:
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(source, fcntl.LOCK_EX)
+        with suppress(OSError, ImportError):  # Windows has no fcntl
+            import fcntl
+
+            fcntl.flock(source, fcntl.LOCK_EX)
         yield
 
 

@@ -4,10 +4,8 @@ Every op is written for tensors with any number of leading stack dimensions *S, 
 one call computes all stacked seeds. Under `vmap` over seeds the batching rule is then the same for
 every op: move the seeds' dimension to the front, expand what the seeds share, call the op once.
 
-The rule is registered on the dispatcher rather than through `torch.library.register_vmap` or
-`torch.autograd.Function.vmap`, because a training step makes dozens of small calls: forward and
-backward of an op that does nothing cost 17 us a call this way, 56 and 79 us through
-`torch.library.register_vmap` (on a `Library` and on a `custom_op`), and 3 us for a built-in op.
+The rule adds about 0.1 ms to a call on a CPU, and a training step makes 3 (GRU4Rec) to 26 (FindRec)
+calls: at most 1 % of an eager step of ten seeds with batches of 32 at quick widths.
 """
 
 from collections.abc import Callable
@@ -15,10 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
 
 _LIBRARY = torch.library.Library("findrec", "DEF")
-_BATCHED = torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
 
 
 def define(schema: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -33,25 +29,16 @@ def define(schema: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
     _LIBRARY.impl(name, kernel, "CompositeImplicitAutograd")
     op: Callable[..., Tensor] = getattr(torch.ops.findrec, name).default
 
-    def batched(*arguments: Any) -> Tensor:
-        level = _functorch.current_level()
-        unwrapped = [
-            _functorch._unwrap_batched(value, level) if isinstance(value, Tensor) else (value, None)
-            for value in arguments
+    def batched(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+        stacked = [
+            value
+            if not isinstance(value, Tensor)
+            else value.expand(info.batch_size, *value.shape)
+            if dim is None
+            else value.movedim(dim, 0)
+            for value, dim in zip(arguments, in_dims, strict=True)
         ]
-        size = next(value.shape[dim] for value, dim in unwrapped if dim is not None)
-        with torch._C._ExcludeDispatchKeyGuard(_BATCHED):
-            stacked = [
-                value
-                if not isinstance(value, Tensor)
-                else value.expand(size, *value.shape)
-                if dim is None
-                else value.movedim(dim, 0)
-                if dim
-                else value
-                for value, dim in unwrapped
-            ]
-            return _functorch._add_batch_dim(op(*stacked), 0, level)
+        return op(*stacked), 0
 
-    _LIBRARY.impl(name, batched, "FuncTorchBatched")
+    torch.library.register_vmap(f"findrec::{name}", batched, lib=_LIBRARY)
     return op

@@ -1,8 +1,10 @@
 """The commands as a user calls them, on real data with the smoke profile."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +66,104 @@ def test_a_second_call_trains_nothing_and_writes_the_same(folder):
     assert call(folder, "table2", *SMALL).returncode == 0
     assert {path.name: path.read_bytes() for path in tables.iterdir()} == before
     assert {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("seed-*")} == runs
+
+
+def test_a_look_at_one_row_leaves_the_whole_table_and_the_report_as_they_are(folder):
+    """It stands beside them; verify checks both, and a request for as much replaces the whole."""
+    assert call(folder, "report", "--profile", "smoke").returncode == 0
+    place = folder / "results" / "smoke"
+    whole = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    one = call(folder, "table2", *SMALL[:-1], "GRU4Rec", "--seeds", "1")
+    assert one.returncode == 0, one.stderr
+    assert "table2 shows more than was asked for, and stays as it is" in " ".join(
+        one.stdout.split()
+    )
+    beside = {path for path in place.rglob("*") if path.is_file()} - set(whole)
+    assert {path.relative_to(place).as_posix() for path in beside} == {
+        f"subset/tables/table2.{suffix}" for suffix in ("md", "csv", "tex", "json")
+    }
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert set(pd.read_csv(place / "subset" / "tables" / "table2.csv")["row"]) == {"GRU4Rec"}
+    assert "2 table(s) checked, 0 difference(s)" in call(folder, "verify").stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_that_lacks_characters_gets_plain_ones(folder, encoding):
+    """Markdown is written in UTF-8 as ever; the screen has +- or the encoding's own sign."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", "table2", *SMALL],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ("+-" if encoding == "ascii" else "±") in done.stdout.decode(encoding)
+    assert "±" in (folder / "results" / "smoke" / "tables" / "table2.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        (">/dev/full", "standard output cannot be written (No space left on device)"),
+        (">&-", "standard output is closed"),
+        ("| true", "standard output cannot be written (its reader is gone)"),
+    ],
+)
+def test_output_that_nobody_takes_ends_in_one_line(tmp_path, redirection, message):
+    script = f"set -o pipefail; {sys.executable} -m benchmark list {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupt_ends_with_a_word_and_the_log_is_named(tmp_path, number):
+    """While a worker starts: no process is left, nothing is stored as failed."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "benchmark", "run", *SMALL[:5], "GRU4Rec", "--seeds", "3"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    logs = tmp_path / "runs" / "logs"
+    while not any(" start " in path.read_text() for path in logs.glob("*.log")):
+        time.sleep(0.05)
+        assert command.poll() is None, command.communicate()
+    os.kill(command.pid, number)
+    _, said = command.communicate(timeout=60)
+    (log,) = logs.glob("*.log")
+    assert command.returncode == 128 + number
+    assert said == (
+        f"interrupted ({number.name}): finished runs are stored, the same command goes on from "
+        f"here\nlog: {log.relative_to(tmp_path)}\n"
+    )
+    assert "interrupted" in log.read_text()
+    assert not [run for run in Store(tmp_path / "runs").scan() if run.status != "complete"]
+    deadline = time.monotonic() + 20  # the last of them end a moment after their parent
+    while living := _living(command.pid):
+        assert time.monotonic() < deadline, living
+        time.sleep(0.1)
+
+
+def _living(group: int) -> list[str]:
+    """The processes of a group, those left out that have ended and that nobody has waited for."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    rows = (line.split(None, 2) for line in listed.stdout.splitlines())
+    return [args for own, stat, args in rows if int(own) == group and not stat.startswith("Z")]
 
 
 def test_dry_run_prints_the_plan_and_trains_nothing(folder):
@@ -208,7 +308,7 @@ def test_all_shows_no_stale_number_as_current(work, monkeypatch):
 
 def plan_alone(names, request):
     wanted = specs(names, request.profile, datasets=request.datasets, models=request.models)
-    return plan(wanted, request.seeds, request.store, data=request.data)
+    return plan(wanted, request.seeds, request.runs, data=request.data)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.cli import doctor
+from benchmark import doctor
 from benchmark.data.bundle import build_bundle, load_bundle
 from benchmark.data.meta import default_root
 

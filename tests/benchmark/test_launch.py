@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,11 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.launch.local import Job, devices, run_jobs
 from benchmark.plan import plan, spec_of
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def test_jobs_run_in_processes_and_their_results_are_found(tmp_path, smoke_job):
     kinds = [event.kind for event in events]
     assert kinds.count("start") == kinds.count("done") == 2
     assert max(event.step for event in events) == 12
-    (planned,) = plan([smoke_job(0).spec], [0, 1], Store(tmp_path))
+    (planned,) = plan([smoke_job(0).spec], [0, 1], RunSet(Store(tmp_path)))
     assert planned.states == {0: "complete", 1: "complete"}
 
 
@@ -62,13 +68,93 @@ def test_a_unit_that_cannot_work_is_reported_and_the_rest_goes_on(tmp_path, smok
     assert Store(tmp_path).status(good.spec.key, 0).status == "complete"
 
 
+DRIVER = """
+import sys
+from pathlib import Path
+from benchmark.launch.local import Job, run_jobs
+from benchmark.runs.spec import RunSpec
+
+spec = RunSpec.model_validate_json(sys.stdin.read())
+
+def watch(event):
+    if event.kind == "step" and event.step == 3:
+        print("step", flush=True)
+
+run_jobs([Job(spec, (0,), 1.0)], workers=["cpu"], store=Path(sys.argv[1]), data=None, watch=watch)
+"""
+
+
+def test_workers_whose_parent_is_killed_end_without_a_record(tmp_path, smoke_job):
+    """A run of some minutes, whose worker is in its first steps when the parent is killed: within
+    five seconds there is no process left, and no failed run is stored."""
+    spec = smoke_job(0).spec.with_training(steps=100_000, eval_every=100_000)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=ROOT,
+    )
+    parent.stdin.write(spec.model_dump_json())
+    parent.stdin.close()
+    assert parent.stdout.readline() == "step\n"
+    workers = _children(parent.pid)
+    assert len(workers) == 1
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while any(map(_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_alive, workers))
+    assert list(Store(tmp_path).scan()) == []
+
+
+@pytest.mark.slow  # six processes, each of which imports torch
+def test_a_job_whose_process_dies_twice_is_a_failed_run(tmp_path, smoke_job):
+    """What was said, and what was stored; a finished run of the same name stays and is named."""
+    events = []
+
+    def watch(event):
+        events.append(event)
+        if event.kind == "step" and event.step == 2:
+            for child in _children():
+                os.kill(child, signal.SIGKILL)
+
+    for _ in range(2):
+        events.clear()
+        assert run_jobs([smoke_job(0)], workers=["cpu"], store=tmp_path, data=None, watch=watch)
+        (again,) = [event.message for event in events if event.kind == "again"]
+        assert again.endswith("memory runs out); it is tried again")
+        failed = events[-1]
+        assert failed.message.startswith("its process died twice (killed")
+        stored = Store(tmp_path).status(smoke_job(0).spec.key, 0)
+        assert stored.status in ("failed", "complete")
+        if stored.status == "failed":
+            assert stored.problem == failed.message
+            run_jobs([smoke_job(0)], workers=["cpu"], store=tmp_path, data=None, watch=id)
+    (note,) = [event.message for event in events if event.kind == "note"]
+    assert "seed-0.json: the finished run is kept" in note
+    assert Store(tmp_path).status(smoke_job(0).spec.key, 0).status == "complete"
+
+
 def test_an_absent_device_is_refused():
     with pytest.raises(InputError, match="--device tpu"):
         devices("tpu")
 
 
-def _children() -> list[int]:
-    """Worker processes of this one; the resource tracker of multiprocessing is none of them."""
+def _alive(process: int) -> bool:
+    """Whether it runs; one that has ended and that nobody waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _children(parent: int | None = None) -> list[int]:
+    """Worker processes of a parent, by default this process; the resource tracker of
+    multiprocessing is none of them."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -76,6 +162,6 @@ def _children() -> list[int]:
             command = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
             continue
-        if int(fields[1]) == os.getpid() and "spawn_main" in command:
+        if int(fields[1]) == (parent or os.getpid()) and "spawn_main" in command:
             found.append(int(pid))
     return found

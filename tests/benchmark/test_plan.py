@@ -5,6 +5,7 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.plan import experiments, plan, spec_of, specs
 from benchmark.run import run_seeds
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 
@@ -56,20 +57,20 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
     spec = spec_of("Popularity", "beauty", SMOKE)
     other = spec_of("EASE", "beauty", SMOKE)
     run_seeds(spec, [0], store)
-    done, missing = plan([spec, other], [0, 1], store)
+    done, missing = plan([spec, other], [0, 1], RunSet(store))
     assert done.states == {0: "complete"}  # a control has one seed
     assert done.to_run() == []
     assert missing.to_run() == [0]
     changed = spec.with_protocol(max_users=100)
-    (stale,) = plan([changed], [0], store)
+    (stale,) = plan([changed], [0], RunSet(store))
     assert stale.states == {0: "stale"}
     assert stale.to_run() == [0]
     assert stale.to_run(reuse_stale=True) == []
-    (taken,) = plan([changed], [0], store, as_stored=True)
+    (taken,) = plan([changed], [0], RunSet(store), as_stored=True)
     assert taken.states == {0: "complete"}
 
 
 def test_feature_controls_may_have_fewer_seeds(tmp_path):
     spec = spec_of("FindRec", "beauty", SMOKE, "no-features")
-    (planned,) = plan([spec], [0, 1, 2], Store(tmp_path), feature_control_seeds=1)
+    (planned,) = plan([spec], [0, 1, 2], RunSet(Store(tmp_path)), feature_control_seeds=1)
     assert list(planned.states) == [0]

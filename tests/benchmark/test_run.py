@@ -29,6 +29,7 @@ from benchmark.plan import plan, spec_of
 from benchmark.run import run_seeds
 from benchmark.runs.identity import hashes, identity
 from benchmark.runs.ranks import Ranks
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
@@ -285,11 +286,11 @@ def test_a_model_that_cannot_be_built_is_a_failed_run(tmp_path, monkeypatch):
         assert record.message.startswith("ValueError: IISAN adapts the states of an encoder's")
         assert record.identity == identity(hashes(spec, real.meta.data_hash), seed)
         assert store.read(spec.key, seed).test is None
-    (planned,) = plan([spec], [0, 1], store)
+    (planned,) = plan([spec], [0, 1], RunSet(store))
     assert planned.to_run() == [0, 1]
     (record,) = run_seeds(spec, [1], store)
     assert record.status == "ok"
-    (planned,) = plan([spec], [0, 1], store)
+    (planned,) = plan([spec], [0, 1], RunSet(store))
     assert planned.states == {0: "failed", 1: "complete"}
 
 
@@ -412,3 +413,65 @@ def test_a_killed_run_goes_on_where_its_checkpoint_was(tmp_path):
             json.loads(r.record.model_dump_json(exclude=different)) for r in (left, right)
         )
         assert kept == whole
+
+
+class Interrupted(BaseException):
+    """Not an Exception, which would be stored as a failed run."""
+
+
+def interrupted(spec: RunSpec, seed: int, store: Store, at: int) -> Path:
+    """Stop a run at a step; its checkpoint."""
+
+    def watch(progress):
+        if progress.step == at:
+            raise Interrupted
+
+    before = set((store.root / ".checkpoints").glob("*.pt"))
+    with pytest.raises(Interrupted):
+        run_seeds(spec, [seed], store, watch=watch)
+    (path,) = set((store.root / ".checkpoints").glob("*.pt")) - before
+    return path
+
+
+def test_a_damaged_checkpoint_is_named_and_training_starts_anew(tmp_path):
+    spec, store, said = smoke("SASRec", eval_every=4), Store(tmp_path / "damaged"), []
+    checkpoint = interrupted(spec, 0, store, KILLED_AT)
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data[:-100] + bytes([data[-100] ^ 4]) + data[-99:])
+    (left,) = run(spec, [0], store.root, note=said.append)
+    (right,) = run(spec, [0], tmp_path / "whole")
+    assert equal(left.test, right.test)
+    (line,) = said
+    assert line.startswith(f"{checkpoint}.unusable: a checkpoint that is damaged")
+
+
+def test_checkpoints_of_runs_that_are_stale_or_finished_are_swept(tmp_path):
+    """What is left of a run with other settings and of one that another process has finished."""
+    spec, store = smoke("SASRec", eval_every=4), Store(tmp_path)
+    other = interrupted(smoke("SASRec", eval_every=3), 0, store, 5)
+    assert other.exists()
+    finished = interrupted(spec, 0, store, KILLED_AT)
+    assert not other.exists()
+    kept = finished.read_bytes()
+    run(spec, [0], store.root)
+    finished.write_bytes(kept)
+    unfinished = interrupted(spec, 1, store, KILLED_AT)
+    assert not finished.exists()
+    run(smoke("GRU4Rec"), [0], store.root)
+    assert list(unfinished.parent.iterdir()) == [unfinished]
+
+
+def test_the_record_of_a_model_that_fails_keeps_its_traceback(tmp_path, monkeypatch):
+    """The message is one line, and the traceback names the model's own line."""
+
+    def forward(self, batch):
+        raise RuntimeError("first line\nsecond [line]")
+
+    monkeypatch.setattr(SASRec, "forward", forward)
+    monkeypatch.setattr(benchmark.run, "_preflight", lambda *_: None)
+    (result,) = run(smoke("SASRec"), [0], tmp_path)
+    record = result.record
+    assert (record.status, record.message) == ("failed", "RuntimeError: first line second [line]")
+    assert 'raise RuntimeError("first line\\nsecond [line]")' in record.traceback
+    assert f'File "{__file__}"' in record.traceback
+    assert run(smoke("GRU4Rec"), [0], tmp_path)[0].record.traceback == ""

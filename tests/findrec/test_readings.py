@@ -19,7 +19,7 @@ DOCS = (ROOT / "docs" / "paper-readings.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("name", ROW["variants"])
 def test_variant_is_a_config(name: str) -> None:
     changes = ROW["variants"][name]
-    config = FindRecConfig(**(ROW["model"] | changes.get("model", {})))
+    config = FindRecConfig(**(ROW.get("model", {}) | changes.get("model", {})))
     field, _, value = name.partition("=")
     if value:
         field = {"lambda": "iicm_weight"}.get(field, field)

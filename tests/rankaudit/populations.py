@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankaudit.feasibility import Metric, Protocol
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed
+from rankaudit.rankings import Protocol
 
 METRICS = tuple(
     metric

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from rankaudit.feasibility import (
     TOLERANCE,
-    Metric,
-    Protocol,
     slack,
     slack_best_of_each,
     whole_hits,
 )
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding
+from rankaudit.rankings import Protocol
 from tests.rankaudit.populations import (
     draw_metrics,
     draw_population,

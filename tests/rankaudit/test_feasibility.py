@@ -9,15 +9,15 @@ import pytest
 from scipy.optimize import linprog
 
 from rankaudit.feasibility import (
-    Metric,
-    Protocol,
     one_digit_repairs,
     range_of,
     slack,
     slack_best_of_each,
     whole_hits,
 )
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding
+from rankaudit.rankings import Protocol
 from tests.rankaudit.populations import METRICS, value
 
 # HiGHS's feasibility tolerance, in units of the last digit.

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankaudit.feasibility import Metric
+from rankaudit.hits import whole_numbers
+from rankaudit.metrics import Metric
 from rankaudit.presentation import (
     improvements,
     marks,
-    whole_numbers,
 )
 from rankaudit.printed import Printed, Rounding
 from rankaudit.proportional import (

@@ -4,7 +4,6 @@ They need the extra `features` (pip install 'findrec-benchmark[features]') and a
 when used; features that the package ships need none of it.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.config import Modality
-from benchmark.errors import InputError
+from benchmark.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,7 @@ def load_encoder(name: str, modality: Modality, device: torch.device) -> Encoder
     """Load an encoder; InputError for an unknown name, or if its package is not installed."""
     known = [known for known, (its, _) in ENCODERS.items() if its == modality]
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown {modality} encoder {name!r}: {hint}Known: {', '.join(known)}")
+        raise InputError(f"unknown {modality} encoder {name!r}{nearest(name, known)}")
     module, attribute = ENCODERS[name][1].split(":")
     try:
         loader = getattr(import_module(module), attribute)

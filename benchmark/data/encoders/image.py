@@ -1,12 +1,14 @@
 """Image encoders. Pictures are prepared with Pillow and NumPy alone."""
 
+import contextlib
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmark.data.config import Modality
@@ -19,14 +21,23 @@ def load_pictures(
 ) -> Tensor:
     """[B, 3, size, size] float32: RGB, resized whole (bicubic, no crop), standardised by channel.
 
-    mean, deviation: on the scale of 0 to 1. Raises InputError for a picture that cannot be read.
+    Turned as EXIF says, transparent parts on white, deeper pixels scaled to 8 bits. mean,
+    deviation: on the scale of 0 to 1. Raises InputError for a picture that cannot be read.
     """
     rows = []
     for path in paths:
         try:
-            with Image.open(path) as picture:
-                resized = picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        except (UnidentifiedImageError, OSError) as error:
+            with warnings.catch_warnings():
+                # of odd EXIF data, and of pictures up to twice the size that is refused
+                warnings.simplefilter("ignore")
+                with Image.open(path) as picture:
+                    resized = _rgb(picture).resize((size, size), Image.Resampling.BICUBIC)
+        except Image.DecompressionBombError as error:
+            raise InputError(
+                f"{path}: a picture of too many pixels ({error}); shrink it, or delete it to have "
+                "the item count as one without a picture"
+            ) from error
+        except Exception as error:  # damaged files make Pillow raise what it likes
             raise InputError(
                 f"{path}: not a readable picture ({error}); replace it, or delete it to have the "
                 "item count as one without a picture"
@@ -35,6 +46,38 @@ def load_pictures(
     centre, scale = (np.asarray(values, dtype=np.float32) for values in (mean, deviation))
     pixels = (np.stack(rows) - centre) / scale
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """An opened picture as 8-bit RGB, upright, transparent parts on white.
+
+    16-bit grey is divided by 257. Floating-point pixels lie between 0 and 1, or else between 0 and
+    255; others, and 32-bit integers whose white nothing says, raise ValueError.
+    """
+    stated_white = picture.mode.startswith("I;16") or picture.format in {"PNG", "PPM"}
+    with contextlib.suppress(Exception):  # damaged EXIF data say nothing of the picture
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = _eight_bit(picture, stated_white)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _eight_bit(picture: Image.Image, stated_white: bool) -> Image.Image:
+    pixels = np.asarray(picture).astype(np.float64)
+    low, high = float(pixels.min()), float(pixels.max())
+    if picture.mode == "F":
+        white = 1.0 if high <= 1 else 255.0
+    elif stated_white:
+        white = 65535.0
+    else:
+        raise ValueError("32-bit integers do not say what white is; save it with 8 or 16 bits")
+    if not 0 <= low <= high <= white:
+        raise ValueError(f"pixels from {low:g} to {high:g}; save it with 8 or 16 bits")
+    return Image.fromarray(np.rint(pixels * (255 / white)).astype(np.uint8))
 
 
 class EfficientNetLite0:

@@ -1,39 +1,23 @@
 """Figure 2: what the alignment does to real states, before and after training.
 
-The paper's figure 2 is a drawing. Here FindRec is trained for some hundred steps on a dataset that
-has both modalities; shown are the states of its text and its image stream at the same positions.
+The paper's figure 2 is a drawing. Ours is drawn from a stored run of FindRec, trained for some
+hundred steps on a dataset that has both modalities: its snapshot holds the states of the text and
+the image stream at the same positions.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch.nn.functional import layer_norm
 
-from benchmark.data.bundle import load_bundle
-from benchmark.data.content import Bundle
-from benchmark.data.sequences import Queries, leave_one_out
-from benchmark.files import atomic_file
-from benchmark.plan import OWN_MODEL, spec_of
 from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
-from benchmark.runs.identity import hashes
-from benchmark.settings.registry import Profile
-from benchmark.settings.resolve import resolve
-from benchmark.train.engine import Progress, train
-from findrec.model import FindRec
-from findrec.recommender import Batch
+from benchmark.runs.schema import RunResult
 
 FloatArray = npt.NDArray[np.float64]
 
-STEPS = 150
-"""At most; the figure shows the direction, not the plateau."""
-POSITIONS = 400
 LINKS = 12
 """Pairs that the figure joins by a line."""
 
@@ -60,89 +44,13 @@ class Snapshot:
     steps: int
 
 
-def kept(
-    dataset: str, profile: Profile, cache: Path, *, data: Path | None = None
-) -> Snapshot | None:
-    """What an earlier call of `snapshot` left in `cache` (an npz), if it was made with the present
-    settings, code and data."""
-    if not cache.is_file():
-        return None
-    return _read(cache, _made_with(dataset, profile, load_bundle(dataset, root=data)))
-
-
-def snapshot(
-    dataset: str,
-    profile: Profile,
-    cache: Path,
-    *,
-    data: Path | None = None,
-    watch: Callable[[Progress], None] = lambda _: None,
-) -> Snapshot:
-    """Train FindRec (seed 0) and look at it, or read what is `kept` in `cache`.
-
-    Raises ValueError for a dataset that lacks a modality.
-    """
-    found = kept(dataset, profile, cache, data=data)
-    if found is not None:
-        return found
-    bundle = load_bundle(dataset, root=data)
-    resolved = resolve(OWN_MODEL, dataset, profile)
-    catalogue = bundle.catalogue()
-    if catalogue.text is None or catalogue.image is None:
-        raise ValueError(f"{dataset} has not both modalities; figure 2 needs text and image")
-    sequences = leave_one_out(bundle, resolved.config.max_length)
-    if profile.max_users is not None:
-        sequences = sequences.first_users(profile.max_users)
-
-    def build() -> FindRec:
-        return FindRec(resolved.config, catalogue)
-
-    settings = resolved.training
-    assert settings is not None
-    steps = min(settings.steps, STEPS)
-    trained = train(
-        build,
-        settings.model_copy(update={"steps": steps}),
-        sequences.train,
-        sequences.validation,
-        [0],
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-        watch=watch,
+def snapshot_of(run: RunResult) -> Snapshot:
+    """What `FindRec.snapshot` left with a finished run. Raises KeyError for a run without it."""
+    arrays = {name: a.astype(np.float64) for name, a in run.artefacts["snapshot"].items()}
+    before, after = (
+        States(arrays[f"{when}.text"], arrays[f"{when}.image"]) for when in ("before", "after")
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # as the engine initialises seed 0
-        model = build().eval()
-    before, _ = look_at(model, sequences.validation)
-    own = {name.removeprefix("model."): p[0].cpu() for name, p in trained.parameters.items()}
-    model.load_state_dict(own, strict=False)
-    after, gates = look_at(model, sequences.validation)
-    seen = Snapshot(before, after, gates, trained.curves[0].best_step)
-    _write(cache, seen, _made_with(dataset, profile, bundle))
-    return seen
-
-
-@torch.no_grad()
-def look_at(model: FindRec, queries: Queries) -> tuple[States, FloatArray]:
-    """The streams' states at the last position of the first users whose item there has both
-    modalities, at most `POSITIONS`; and the mean gates [H, K] over all valid positions."""
-    items = torch.as_tensor(queries.history[:POSITIONS])
-    batch = Batch(items, torch.arange(len(items)), torch.zeros(2, dtype=torch.int64))
-    last = (items > 0).sum(1) - 1
-    row = torch.arange(len(items))
-    present = torch.ones(len(items), dtype=torch.bool)
-    states = {}
-    streams = {}
-    for name in ("text", "image"):
-        project = model.features[name]
-        streams[name] = model.streams[name](project(items), batch)
-        z = streams[name][row, last]
-        present &= project.has(items)[row, last]  # type: ignore[operator]
-        states[name] = layer_norm(z, z.shape[-1:]).double()
-    routed = model.attention(streams["image"], streams["text"], batch)
-    _, gates = model.routing(routed, batch)
-    use = gates[items > 0].mean(0) if gates is not None else torch.ones(model.config.heads, 1)
-    text, image = (states[name][present].numpy() for name in ("text", "image"))
-    return States(text, image), use.double().numpy()
+    return Snapshot(before, after, arrays["after.gates"], run.record.best_step)
 
 
 # ---------------------------------------------------------------- kernel
@@ -255,34 +163,3 @@ def _distributions(axes: Axes, seen: Snapshot) -> None:
     top = axes.get_ylim()[1]
     axes.set_ylim(0, 1.55 * top)
     axes.legend(loc="upper left", fontsize=6.5)
-
-
-# ---------------------------------------------------------------- cache
-
-
-def _made_with(dataset: str, profile: Profile, bundle: Bundle) -> str:
-    spec = spec_of(OWN_MODEL, dataset, profile)
-    return repr((hashes(spec, bundle.meta.data_hash), STEPS, POSITIONS))
-
-
-def _read(cache: Path, made_with: str) -> Snapshot | None:
-    with np.load(cache, allow_pickle=False) as stored:
-        if str(stored["made_with"]) != made_with:
-            return None
-        before = States(stored["before_text"], stored["before_image"])
-        after = States(stored["after_text"], stored["after_image"])
-        return Snapshot(before, after, stored["gates"], int(stored["steps"]))
-
-
-def _write(cache: Path, seen: Snapshot, made_with: str) -> None:
-    with atomic_file(cache) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(
-            handle,
-            before_text=seen.before.text,
-            before_image=seen.before.image,
-            after_text=seen.after.text,
-            after_image=seen.after.image,
-            gates=seen.gates,
-            steps=np.asarray(seen.steps),
-            made_with=np.asarray(made_with),
-        )

@@ -5,6 +5,7 @@ and which way the data flows is written here, and follows `FindRec.forward`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
+from benchmark.data.bundle import load_bundle
+from benchmark.plan import OWN_MODEL
 from benchmark.render.document import count
 from benchmark.render.figures.style import (
     ID_COLOUR,
@@ -22,6 +25,8 @@ from benchmark.render.figures.style import (
     TWO_COLUMNS,
     figure,
 )
+from benchmark.settings.registry import Profile
+from benchmark.settings.resolve import resolve
 from findrec.model import FindRec
 
 _STREAM_COLOURS = {"id": ID_COLOUR, "text": TEXT_COLOUR, "image": IMAGE_COLOUR}
@@ -38,6 +43,12 @@ class Part:
     title: str
     detail: str
     parameters: int
+
+
+def model_of(dataset: str, profile: Profile, data: Path | None) -> FindRec:
+    """FindRec as the profile configures it for a dataset, untrained. data: folder of bundles."""
+    config = resolve(OWN_MODEL, dataset, profile).config
+    return FindRec(config, load_bundle(dataset, root=data).catalogue())
 
 
 def parts(model: FindRec) -> list[Part]:

@@ -15,7 +15,7 @@ from benchmark.render.figures.style import (
     QUIET,
     TWO_COLUMNS,
     figure,
-    look,
+    method_style,
 )
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.definitions import SWEEPS
@@ -23,13 +23,13 @@ from benchmark.runs.schema import RunRecord
 
 FloatArray = npt.NDArray[np.float64]
 
-_METRIC_LOOKS: dict[str, tuple[str, Any, str]] = {
+_METRIC_STYLES: dict[str, tuple[str, Any, str]] = {
     "NDCG@5": ("#0072B2", "-", "o"),
     "NDCG@10": ("#D55E00", "-", "s"),
     "MRR@5": ("#0072B2", (0, (4, 1.5)), "^"),
     "MRR@10": ("#D55E00", (0, (4, 1.5)), "v"),
 }
-_VALIDATION_LOOK: tuple[str, Any, str] = (QUIET, (0, (1.2, 1.2)), "D")
+_VALIDATION_STYLE: tuple[str, Any, str] = (QUIET, (0, (1.2, 1.2)), "D")
 _EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo")
 _EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#999999")
 
@@ -91,7 +91,7 @@ def _curve(
     table = name.removeprefix("table") + ("-validation" if validation else "")
     own = cells[(cells["table"] == table) & (cells["metric"] == metric)]
     at = np.arange(len(own))
-    colour, line, marker = _VALIDATION_LOOK if validation else _METRIC_LOOKS[metric]
+    colour, line, marker = _VALIDATION_STYLE if validation else _METRIC_STYLES[metric]
     mean, low, high = (own[c].to_numpy(float) for c in ("mean", "ci_low", "ci_high"))
     axes.plot(at, mean, color=colour, linestyle=line, marker=marker, label=label)
     axes.fill_between(at, low, high, color=colour, alpha=0.13, lw=0)
@@ -130,7 +130,7 @@ def draw_learning(
             steps, low, mean, high = _joined(records)
             if not len(steps):
                 continue
-            style = look(method)
+            style = method_style(method)
             panel.plot(
                 steps, mean, color=style.colour, linestyle=style.line, label=method, lw=1.2,
                 zorder=3 if method == OWN_MODEL else 2,

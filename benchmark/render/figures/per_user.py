@@ -15,11 +15,10 @@ from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import per_user
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
-from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, look
+from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, method_style
 from benchmark.render.notes import DatasetNote
-from benchmark.render.tables.definitions import category, usable
+from benchmark.render.tables.definitions import category
 from benchmark.runs.schema import RunRecord
-from benchmark.runs.store import Store
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -35,26 +34,21 @@ class Scores:
     control: bool
 
 
-def scores(
-    planned: Sequence[Planned], store: Store, *, reuse_stale: bool
-) -> dict[str, dict[str, Scores]]:
+def scores(planned: Sequence[Planned], *, reuse_stale: bool) -> dict[str, dict[str, Scores]]:
     """dataset -> method -> scores on test, of base configurations with finished runs."""
     found: dict[str, dict[str, Scores]] = {}
     for p in planned:
-        if p.spec.variant != "base":
+        if p.key.variant != "base":
             continue
         columns, length = [], None
-        for seed in usable(p, reuse_stale=reuse_stale):
-            if store.status(p.spec.key, seed).status != "complete":
-                continue
-            run = store.read(p.spec.key, seed)
+        for run in p.results(reuse_stale=reuse_stale):
             if run.test is not None and run.length is not None:
                 columns.append(per_user(run.test, RULES.metric))
                 length = run.length
         if length is not None:
-            own = found.setdefault(p.spec.dataset, {})
-            control = category(p.spec) == "control"
-            own[p.spec.model] = Scores(np.stack(columns, axis=1), length, control)
+            own = found.setdefault(p.key.dataset, {})
+            control = category(p.key) == "control"
+            own[p.key.model] = Scores(np.stack(columns, axis=1), length, control)
     return found
 
 
@@ -77,7 +71,7 @@ def draw_users(
         gap = own[OWN_MODEL].values.mean(1) - others[best].values.mean(1)
         ranked = np.sort(gap)[::-1]
         share = (np.arange(len(ranked)) + 0.5) / len(ranked)
-        colour, other = look(OWN_MODEL).colour, look(best).colour
+        colour, other = method_style(OWN_MODEL).colour, method_style(best).colour
         left.fill_between(
             share, ranked, where=ranked > 0, color=colour, alpha=0.75, lw=0, step="mid"
         )
@@ -121,7 +115,7 @@ def draw_cost(
                 continue
             seconds = np.array([r.timings.training for r in records])
             quality = own.values.mean(0)
-            style = look(method)
+            style = method_style(method)
             panel.errorbar(
                 seconds.mean(), quality.mean(),
                 xerr=np.abs(np.array([[seconds.min()], [seconds.max()]]) - seconds.mean()),
@@ -152,7 +146,7 @@ def draw_improvement(
         others = [m for m in own if m != OWN_MODEL] if OWN_MODEL in own else []
         for at, method in enumerate(others):
             mean, low, high = improvement(own[OWN_MODEL].values, own[method].values)
-            style = look(method)
+            style = method_style(method)
             panel.plot([low, high], [at, at], color=style.colour, lw=1.2)
             panel.plot(mean, at, color=style.colour, marker=style.marker, ls="none")
         panel.axvline(0.5, color=INK, lw=0.6)

@@ -1,4 +1,4 @@
-"""How every picture looks: one style document, one colour for a method, readable in grey.
+"""The style of every picture: one style document, one colour for a method, readable in grey.
 
 Colours are from Okabe and Ito's palette and Paul Tol's "muted", which people with colour-blindness
 tell apart; line style and marker say the same again for print in grey.
@@ -30,8 +30,8 @@ FORMATS: tuple[Literal["svg", "pdf", "png"], ...] = ("svg", "pdf", "png")
 
 
 @dataclass(frozen=True)
-class Look:
-    """Of a method."""
+class MethodStyle:
+    """Colour, line and marker of a method in every picture."""
 
     colour: str
     line: Any
@@ -43,31 +43,31 @@ class Look:
 
 _DASH, _DOT, _LONG = (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5))
 
-LOOKS = {
-    "SASRec": Look("#332288", "-", "o"),
-    "BERT4Rec": Look("#56B4E9", _DASH, "s"),
-    "GRU4Rec": Look("#44AA99", _DOT, "^"),
-    "SMLP4Rec": Look("#117733", _LONG, "v"),
-    "Mamba4Rec": Look("#0072B2", "-", "D"),
-    "SASRec (MM)": Look("#7A6FC2", _DASH, "o"),
-    "Mamba4Rec (MM)": Look("#4B9CD3", _DASH, "D"),
-    "NOVA": Look("#B89B2E", "-", "P"),
-    "UniSRec": Look("#AA4499", _DASH, "X"),
-    "IISAN": Look("#882255", _DOT, "<"),
-    "MMMLP": Look("#7F7F2A", _LONG, ">"),
-    "FindRec": Look("#D55E00", "-", "*"),
+METHOD_STYLES = {
+    "SASRec": MethodStyle("#332288", "-", "o"),
+    "BERT4Rec": MethodStyle("#56B4E9", _DASH, "s"),
+    "GRU4Rec": MethodStyle("#44AA99", _DOT, "^"),
+    "SMLP4Rec": MethodStyle("#117733", _LONG, "v"),
+    "Mamba4Rec": MethodStyle("#0072B2", "-", "D"),
+    "SASRec (MM)": MethodStyle("#7A6FC2", _DASH, "o"),
+    "Mamba4Rec (MM)": MethodStyle("#4B9CD3", _DASH, "D"),
+    "NOVA": MethodStyle("#B89B2E", "-", "P"),
+    "UniSRec": MethodStyle("#AA4499", _DASH, "X"),
+    "IISAN": MethodStyle("#882255", _DOT, "<"),
+    "MMMLP": MethodStyle("#7F7F2A", _LONG, ">"),
+    "FindRec": MethodStyle("#D55E00", "-", "*"),
 }
 
 _OTHERS = ("#4d4d4d", "#7a7a7a", "#a0a0a0", "#5e5e5e", "#8c8c8c", "#b3b3b3")
 _OTHER_MARKERS = ("d", "p", "h", "8", "H", "s")
 
 
-def look(method: str) -> Look:
+def method_style(method: str) -> MethodStyle:
     """The same for a method in every picture; greys for controls and rows of the user's own."""
-    if method in LOOKS:
-        return LOOKS[method]
+    if method in METHOD_STYLES:
+        return METHOD_STYLES[method]
     at = sum(method.encode())
-    return Look(_OTHERS[at % len(_OTHERS)], _DOT, _OTHER_MARKERS[at % len(_OTHER_MARKERS)])
+    return MethodStyle(_OTHERS[at % len(_OTHERS)], _DOT, _OTHER_MARKERS[at % len(_OTHER_MARKERS)])
 
 
 @contextmanager

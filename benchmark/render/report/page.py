@@ -18,17 +18,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from benchmark.analyse.statistics import RULES
 from benchmark.files import atomic_folder
 from benchmark.paper import load_claims
+from benchmark.paper.audit import TITLES
 from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import ValueKey, number, percent
-from benchmark.render.figures.style import look
+from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, DatasetNote, dataset_note
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
 from benchmark.render.tables.definitions import category
-from benchmark.runs.store import Store
+from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
 from rankaudit.findings import AuditReport
+from rankaudit.page import SCRIPT
+from rankaudit.page import body as page_body
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -62,7 +65,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Standing:
+class DatasetSummary:
     """One dataset in the summary."""
 
     note: DatasetNote
@@ -73,32 +76,41 @@ class Standing:
 def write_report(
     profile: Profile,
     out: Path,
-    store: Store,
+    runs: RunSet,
     *,
     audit: Path | None = None,
+    tuning: Path | None = None,
     data: Path | None = None,
     as_stored: bool = False,
+    reuse_stale: bool = False,
 ) -> Path:
-    """Write `out`/report from the runs of `store`, the figures already drawn under `out`, and the
-    audit in the folder `audit`; returns the path of its first page.
+    """Write `out`/report from `runs`, the figures already drawn under `out`, and the
+    audit in the folder `audit`; returns the path of its first page. Settings that were tuned name
+    their line of the log in the folder `tuning`.
 
     A table that was rendered under `out` shows the datasets, rows and seeds that it was rendered
     with; others the profile's. as_stored: take runs as they are, whatever made them (results
-    from elsewhere); otherwise stale ones are shown only in tables that were rendered with them.
+    from elsewhere); otherwise stale ones are shown only in tables that were rendered with them, or
+    in all where `reuse_stale` asks for it.
     Raises InputError where `out` cannot be written.
     """
-    whole = Selection(seeds=tuple(range(profile.seeds)), data=data)
-    provenance = Provenance(store)
+    whole = Selection(seeds=tuple(range(profile.seeds)), data=data, reuse_stale=reuse_stale)
+    provenance = Provenance(tuning)
     tables = []
     for name in TABLES:
         rendered = out / "tables" / f"{name}.json"
         selection = read_selection(rendered) if rendered.is_file() else whole
-        selection = selection.model_copy(update={"data": data or selection.data})
+        selection = selection.model_copy(
+            update={
+                "data": data or selection.data,
+                "reuse_stale": reuse_stale or selection.reuse_stale,
+            }
+        )
         table = build_table(
             name,
-            selection.planned([name], profile, store, as_stored=as_stored),
-            store,
+            selection.planned([name], profile, runs, as_stored=as_stored),
             profile,
+            root=runs.root,
             datasets=selection.datasets,
             reuse_stale=selection.reuse_stale,
             data=selection.data,
@@ -116,9 +128,11 @@ def write_report(
         "tables": tables,
         "figures": figures,
         "audit": findings,
+        "audit_page": "" if findings is None else page_body(findings, TITLES),
+        "audit_script": SCRIPT,
         "claims": load_claims().claims,
-        "standings": _standings(performance, profile, data),
-        "runs": _count_runs(whole, profile, store, as_stored),
+        "summaries": _summaries(performance, profile, data),
+        "runs": _count_runs(whole, profile, runs, as_stored),
         "rules": RULES,
         "captions": CAPTIONS,
     }
@@ -158,15 +172,15 @@ def _figures(folder: Path) -> list[str]:
 
 
 def _count_runs(
-    whole: Selection, profile: Profile, store: Store, as_stored: bool
+    whole: Selection, profile: Profile, runs: RunSet, as_stored: bool
 ) -> tuple[int, int]:
     """(finished, planned) over all tables and figures; stale runs are not finished ones."""
-    planned = whole.planned(list(experiments()), profile, store, as_stored=as_stored)
+    planned = whole.planned(list(experiments()), profile, runs, as_stored=as_stored)
     states = [state for p in planned for state in p.states.values()]
     return states.count("complete"), len(states)
 
 
-def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[Standing]:
+def _summaries(table: BuiltTable, profile: Profile, data: Path | None) -> list[DatasetSummary]:
     """NDCG@10 of every row of Table 2, and how FindRec stands."""
     metric = RULES.metric
     cells = {
@@ -179,10 +193,10 @@ def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[S
         if r["row"] == OWN_MODEL and not r["column"] and r["metric"] == metric
     }
     found = []
-    for dataset in dict.fromkeys(cell_spec.spec.dataset for cell_spec in table.cell_specs):
+    for dataset in dict.fromkeys(cell_spec.run_key.dataset for cell_spec in table.cell_specs):
         shown = []
         for cell_spec in table.cell_specs:
-            if cell_spec.spec.dataset == dataset and cell_spec.spec.variant == "base":
+            if cell_spec.run_key.dataset == dataset and cell_spec.run_key.variant == "base":
                 key = ValueKey("2", *cell_spec.key, metric)
                 shown.append((cell_spec, key, cells[key]))
         values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
@@ -195,14 +209,14 @@ def _standings(table: BuiltTable, profile: Profile, data: Path | None) -> list[S
                 low=_share(c["ci_low"], widest),
                 high=_share(c["ci_high"], widest),
                 paper=_share(c["paper"], widest),
-                colour=look(cell_spec.row).colour,
-                control=category(cell_spec.spec) == "control",
+                colour=method_style(cell_spec.row).colour,
+                control=category(cell_spec.run_key) == "control",
                 cell=cell_id(key),
             )
             for cell_spec, key, c in shown
         ]
         note = dataset_note(dataset, profile, data)
-        found.append(Standing(note, tuple(bars), _sentence(lines.get(dataset), note)))
+        found.append(DatasetSummary(note, tuple(bars), _sentence(lines.get(dataset), note)))
     return found
 
 

@@ -5,17 +5,21 @@ spec's key, so that settings stand once however many cells they are behind.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.analyse.cells import CellSpec
+from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PAPER_METRICS, per_user
 from benchmark.render.document import ValueKey, number
 from benchmark.render.tables.build import BuiltTable
 from benchmark.runs.schema import RunResult
-from benchmark.runs.store import Store
+from benchmark.runs.spec import RunSpec
+from benchmark.settings.explain import explanation, reasons, value_text
+from benchmark.settings.resolve import sources_in_files
 
 
 def cell_id(key: ValueKey) -> str:
@@ -24,13 +28,15 @@ def cell_id(key: ValueKey) -> str:
 
 
 class Provenance:
-    """Collects cells and specs from tables; runs are read once."""
+    """Collects cells and specs from tables.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    tuning: folder of the tuning logs, which say how a tuned setting was chosen.
+    """
+
+    def __init__(self, tuning: Path | None = None) -> None:
+        self.tuning = tuning
         self.cells: dict[str, dict[str, Any]] = {}
         self.specs: dict[str, dict[str, Any]] = {}
-        self._runs: dict[str, list[RunResult]] = {}
 
     def add(self, table: BuiltTable) -> None:
         """Every cell of a table; those without runs say so."""
@@ -52,17 +58,18 @@ class Provenance:
                 cell["source"] = "counted from the bundle"
             else:
                 split = "validation" if key.table.endswith("-validation") else "test"
-                shown = table.shown[cell_spec.spec.key]
-                cell["spec"] = self._unit(cell_spec, shown)
+                shown = table.shown[cell_spec.run_key]
+                cell["spec"] = self._spec(cell_spec, shown)
                 cell["split"] = split
-                cell["values"] = self._values(cell_spec, shown, key.metric, split)
+                cell["values"] = _values(cell_spec, shown, key.metric, split)
             self.cells[cell_id(key)] = cell
 
-    def _unit(self, cell_spec: CellSpec, shown: tuple[int, ...]) -> str:
+    def _spec(self, cell_spec: CellSpec, shown: Sequence[RunResult]) -> str:
+        """The name under which the settings and seeds stand; added where they are new."""
         name = _name(cell_spec, shown)
         if name not in self.specs:
-            runs = self._read(cell_spec, shown)
-            record = runs[0].record if runs else None
+            record = shown[0].record if shown else None
+            spec = record.spec if record is not None else cell_spec.spec
             made = {}
             if record is not None:
                 environment = record.environment
@@ -78,13 +85,9 @@ class Provenance:
                     "started": record.started.isoformat(timespec="seconds"),
                 }
             self.specs[name] = {
-                "implementation": cell_spec.spec.implementation,
+                "implementation": spec.implementation if spec is not None else "not known",
                 "made": made,
-                "config": _flat(cell_spec.spec.config),
-                "training": _flat(
-                    cell_spec.spec.training.model_dump() if cell_spec.spec.training else {}
-                ),
-                "protocol": _flat(cell_spec.spec.protocol.model_dump()),
+                "settings": _settings(spec, self.tuning) if spec is not None else {},
                 "seeds": [
                     {
                         "seed": run.record.seed,
@@ -93,53 +96,51 @@ class Provenance:
                         "end": "plateau" if run.record.plateau else "budget",
                         "seconds": round(run.record.timings.training, 1),
                     }
-                    for run in runs
+                    for run in shown
                 ],
             }
         return name
-
-    def _values(
-        self, cell_spec: CellSpec, shown: tuple[int, ...], metric: str, split: str
-    ) -> list[str]:
-        """The metric of every seed that is shown."""
-        found = []
-        for run in self._read(cell_spec, shown):
-            ranks = run.test if split == "test" else run.validation
-            assert ranks is not None
-            assert run.length is not None
-            values = per_user(ranks, metric)
-            if cell_spec.bucket is not None:
-                values = values[cell_spec.bucket.holds(run.length)]
-            found.append(number(float(np.mean(values))) if len(values) else "no users")
-        return found
-
-    def _read(self, cell_spec: CellSpec, shown: tuple[int, ...]) -> list[RunResult]:
-        name = _name(cell_spec, shown)
-        if name not in self._runs:
-            self._runs[name] = [self.store.read(cell_spec.spec.key, seed) for seed in shown]
-        return self._runs[name]
 
     def data(self) -> dict[str, Any]:
         """For JSON."""
         return {"metrics": list(PAPER_METRICS), "cells": self.cells, "specs": self.specs}
 
 
-def _name(cell_spec: CellSpec, shown: tuple[int, ...]) -> str:
+def _values(cell_spec: CellSpec, shown: Sequence[RunResult], metric: str, split: str) -> list[str]:
+    """The metric of every seed that is shown."""
+    found = []
+    for run in shown:
+        ranks = run.test if split == "test" else run.validation
+        assert ranks is not None
+        assert run.length is not None
+        values = per_user(ranks, metric)
+        if cell_spec.bucket is not None:
+            values = values[cell_spec.bucket.holds(run.length)]
+        found.append(number(float(np.mean(values))) if len(values) else "no users")
+    return found
+
+
+def _name(cell_spec: CellSpec, shown: Sequence[RunResult]) -> str:
     """Tables may show other seeds of one spec."""
-    return f"{cell_spec.spec.key}, seeds {', '.join(map(str, shown)) or 'none'}"
+    seeds = ", ".join(str(run.record.seed) for run in shown) or "none"
+    return f"{cell_spec.run_key}, seeds {seeds}"
 
 
 def _interval(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"{number(low)} to {number(high)}"
 
 
-def _flat(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, _text(value)) for name, value in settings.items()]
+def _settings(spec: RunSpec, tuning: Path | None) -> dict[str, list[tuple[str, str, list[str]]]]:
+    """By part (config, training, protocol): name, value and reasons of every setting.
 
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(map(_text, value))
-    return "yes" if value is True else "no" if value is False else str(value)
+    Settings of a method, profile or variant that is no more have no reasons.
+    """
+    try:
+        sources = sources_in_files(spec)
+    except InputError:
+        sources = None
+    found: dict[str, list[tuple[str, str, list[str]]]] = {}
+    for field in explanation(spec, sources or {}, tuning)["fields"]:
+        why = reasons(field) if sources is not None else []
+        found.setdefault(field["part"], []).append((field["name"], value_text(field["value"]), why))
+    return found

@@ -1,7 +1,7 @@
 """Tables from stored runs. `build_table` is the one path from a plan to numbers: Markdown, CSV and
 LaTeX come from what it returns, so that `verify` can write them anew and compare byte by byte."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -10,20 +10,17 @@ import pandas as pd
 
 from benchmark.analyse.cells import CellSpec, derive_cells
 from benchmark.analyse.verify import to_csv
-from benchmark.data.bundle import load_bundle
 from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
-from benchmark.render.notes import dataset_note, facts, records, runs_block
+from benchmark.render.notes import dataset_note, facts, runs_block
 from benchmark.render.tables.counts import table1, table4
-from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells, usable
+from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
 from benchmark.render.tables.writers import to_latex, to_markdown
-from benchmark.runs.identity import hashes
-from benchmark.runs.schema import Hashes
-from benchmark.runs.spec import RunKey, RunSpec
-from benchmark.runs.store import Store
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
 TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS)
@@ -43,8 +40,8 @@ class BuiltTable:
     document: Document
     cell_specs: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""
-    shown: Mapping[RunKey, tuple[int, ...]] = field(default_factory=dict)
-    """Seeds of each spec whose runs are in the numbers."""
+    shown: Mapping[RunKey, tuple[RunResult, ...]] = field(default_factory=dict)
+    """The runs that are in the numbers."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
@@ -58,18 +55,19 @@ class BuiltTable:
 def build_table(
     name: str,
     planned: Sequence[Planned],
-    store: Store,
     profile: Profile,
     *,
+    root: Path,
     datasets: Sequence[str] | None = None,
     reuse_stale: bool = False,
     data: Path | None = None,
 ) -> BuiltTable:
     """A table by its name in experiments.yaml (one of `TABLES`), from stored runs alone.
 
-    Runs that the plan calls stale are used, with a mark, where `reuse_stale` asks for it; otherwise
-    their cells have no value. Tables 1 and 4 are counts, and come from the bundles of `datasets`
-    (None: the profile's). Raises InputError for an unknown dataset.
+    planned: what the table needs, with its runs. root: the runs' folder, left out of messages.
+    Stale runs are used, with a mark, where `reuse_stale` asks for it; otherwise their cells have no
+    value. Tables 1 and 4 are counts, and come from the bundles of `datasets` (None: the profile's).
+    Raises InputError for an unknown dataset.
     """
     title = (
         f"{name.replace('table', 'Table ').replace('fig', 'Figure ')}. {experiments()[name].title}"
@@ -80,51 +78,33 @@ def build_table(
         document = Document(name, title, counted.blocks, counted.notes)
         return BuiltTable(counted.cells, pd.DataFrame(), document)
     planned = distinct(name, planned)
-    names = dict.fromkeys(p.spec.dataset for p in planned)
+    names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
     cell_specs = specs_of_cells(
         name, planned, {dataset: note.grade for dataset, note in notes.items()}
     )
-    fresh = _fresh(planned, data)
     table_id = name.removeprefix("table")
     printed = load_cells()
-    table = derive_cells(
-        table_id, cell_specs, store, paper_cells=printed, hashes=fresh, reuse_stale=reuse_stale
-    )
+    table = derive_cells(table_id, cell_specs, paper_cells=printed, reuse_stale=reuse_stale)
     cells = table.cells
     if name in SWEEPS:
         on_validation = [replace(cell_spec, split="validation") for cell_spec in cell_specs]
-        validation = derive_cells(
-            f"{table_id}-validation",
-            on_validation,
-            store,
-            hashes=fresh,
-            reuse_stale=reuse_stale,
-        )
+        validation = derive_cells(f"{table_id}-validation", on_validation, reuse_stale=reuse_stale)
         cells = pd.concat([cells, validation.cells], ignore_index=True)
     layout = Layout(name, cell_specs, cells, table.comparisons, printed)
-    shown = {p.spec.key: usable(p, reuse_stale=reuse_stale) for p in planned}
-    runs = {p.spec.key: records(p, store, reuse_stale=reuse_stale) for p in planned}
+    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
+    records = {key: [run.record for run in runs] for key, runs in shown.items()}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
-    blocks.append(runs_block(planned, runs, notes))
-    lines = facts(name, planned, runs, profile, notes)
-    problems = _problems(table.problems, store)
+    blocks.append(runs_block(planned, records, notes))
+    lines = facts(name, planned, records, profile, notes)
+    problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, table.comparisons, document, tuple(cell_specs), shown)
 
 
-def _fresh(planned: Sequence[Planned], data: Path | None) -> Callable[[RunSpec], Hashes | None]:
-    """What runs made now would depend on, of specs of which the plan found stale ones."""
-    stale = [p.spec for p in planned if "stale" in p.states.values()]
-    datasets = {spec.dataset for spec in stale}
-    seen = {d: load_bundle(d, root=data).meta.data_hash for d in datasets}
-    found = {spec.key: hashes(spec, seen[spec.dataset]) for spec in stale}
-    return lambda spec: found.get(spec.key)
-
-
-def _problems(problems: Sequence[str], store: Store) -> tuple[str, ...]:
+def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:
     """Missing runs as a number, since their cells say so; others one by one. Without the store's
     own path, which says nothing about the runs and differs from machine to machine."""
     missing = [problem for problem in problems if ": missing: " in problem]
-    others = [p.replace(f"{store.root}/", "") for p in problems if p not in missing]
+    others = [p.replace(f"{root}/", "") for p in problems if p not in missing]
     return (*([f"{len(missing)} runs are missing."] if missing else []), *others)

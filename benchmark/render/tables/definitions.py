@@ -1,12 +1,13 @@
 """What the tables are made of: categories of rows, swept settings, ablations, controls."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.analyse.cells import CellSpec, Grade
 from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.plan import OWN_MODEL, Planned
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import methods
 
 CATEGORIES = {
@@ -26,12 +27,16 @@ class Sweep:
     """Field of FindRec's config."""
     label: str
 
-    def value(self, spec: RunSpec) -> float:
-        return float(spec.config[self.setting])
+    def value(self, planned: Planned) -> float:
+        """Of the settings, or of the variant's own file where they are not known: NaN for a base
+        configuration without runs in results from elsewhere."""
+        if planned.spec is not None:
+            return float(planned.spec.config[self.setting])
+        variant = methods()[planned.key.model].variants.get(planned.key.variant)
+        return float(variant.model.get(self.setting, math.nan)) if variant else math.nan
 
-    def paper_row(self, spec: RunSpec) -> str:
+    def paper_row(self, value: float) -> str:
         """As the paper prints the value: 1e-4, 512."""
-        value = self.value(spec)
         return f"{value:.0e}".replace("e-0", "e-") if value < 1 else f"{value:g}"
 
 
@@ -61,12 +66,12 @@ CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""
 
 
-def category(spec: RunSpec) -> str:
+def category(key: RunKey) -> str:
     """Key of `CATEGORIES`. A control, or a method fed with permuted features or none, is shown
     for comparison and never judged."""
-    if spec.variant in FEATURE_CONTROLS:
+    if key.variant in FEATURE_CONTROLS:
         return "control"
-    return methods()[spec.model].category
+    return methods()[key.model].category
 
 
 def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
@@ -75,17 +80,11 @@ def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
     if name not in SWEEPS:
         return list(planned)
     sweep = SWEEPS[name]
-    order = sorted(planned, key=lambda p: (sweep.value(p.spec), p.spec.variant != "base"))
+    known = [p for p in planned if not math.isnan(sweep.value(p))]
     found: dict[tuple[str, float], Planned] = {}
-    for p in order:
-        found.setdefault((p.spec.dataset, sweep.value(p.spec)), p)
+    for p in sorted(known, key=lambda p: (sweep.value(p), p.key.variant != "base")):
+        found.setdefault((p.key.dataset, sweep.value(p)), p)
     return list(found.values())
-
-
-def usable(planned: Planned, *, reuse_stale: bool) -> tuple[int, ...]:
-    """Seeds whose finished runs a request shows: current ones, and stale ones if it asks so."""
-    wanted = ("complete", "stale") if reuse_stale else ("complete",)
-    return tuple(seed for seed, state in planned.states.items() if state in wanted)
 
 
 def specs_of_cells(
@@ -94,23 +93,24 @@ def specs_of_cells(
     """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
     found = []
     for p in planned:
-        spec = p.spec
+        key = p.key
         cell_spec = CellSpec(
-            row=spec.model,
-            spec=spec,
-            seeds=tuple(p.states),
-            grade=grades[spec.dataset],
-            column="" if spec.variant == "base" else spec.variant,
+            row=key.model,
+            run_key=key,
+            runs=p.runs,
+            grade=grades[key.dataset],
+            column="" if key.variant == "base" else key.variant,
             family=name,
+            spec=p.spec,
         )
         if name == "table5":
-            found.append(replace(cell_spec, paper_row=ABLATIONS[spec.variant][0]))
+            found.append(replace(cell_spec, paper_row=ABLATIONS[key.variant][0]))
         elif name in SWEEPS:
-            sweep = SWEEPS[name]
-            column = f"{sweep.value(spec):g}"
-            found.append(replace(cell_spec, column=column, paper_row=sweep.paper_row(spec)))
+            value = SWEEPS[name].value(p)
+            paper_row = SWEEPS[name].paper_row(value)
+            found.append(replace(cell_spec, column=f"{value:g}", paper_row=paper_row))
         else:
-            if category(spec) == "control":  # beside it the paper prints nothing
+            if category(key) == "control":  # beside it the paper prints nothing
                 cell_spec = replace(
                     cell_spec, compared=False, paper_row=cell_spec.key.label + ", control"
                 )

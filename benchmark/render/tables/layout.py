@@ -13,7 +13,7 @@ from benchmark.plan import OWN_MODEL
 from benchmark.render.document import (
     Block,
     Entry,
-    Sign,
+    Mark,
     TableRow,
     ValueKey,
     change,
@@ -68,7 +68,7 @@ class Layout:
     def blocks(self, note: DatasetNote) -> list[Block]:
         """The dataset's grid, and how FindRec compares there."""
         cell_specs = [
-            cell_spec for cell_spec in self.cell_specs if cell_spec.spec.dataset == note.name
+            cell_spec for cell_spec in self.cell_specs if cell_spec.run_key.dataset == note.name
         ]
         notes: tuple[str, ...] = ()
         if self.name in CROSS_MODAL and len(note.encoders) < 2:
@@ -78,7 +78,7 @@ class Layout:
         if self.name == "table3":
             rows = self._by_bucket(cell_specs)
         elif self.name == "table5":
-            rows = [TableRow(ABLATIONS[s.spec.variant][1], self._entries(s)) for s in cell_specs]
+            rows = [TableRow(ABLATIONS[s.run_key.variant][1], self._entries(s)) for s in cell_specs]
         else:
             rows = self._by_category(cell_specs, note)
         grid = Block(note.heading, "method", PAPER_METRICS, tuple(rows), notes)
@@ -89,9 +89,9 @@ class Layout:
     def _by_category(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[TableRow]:
         rows: list[TableRow] = []
         for key, heading in CATEGORIES.items():
-            members = [cell_spec for cell_spec in cell_specs if category(cell_spec.spec) == key]
+            members = [cell_spec for cell_spec in cell_specs if category(cell_spec.run_key) == key]
             for at, cell_spec in enumerate(members):
-                change_of_features = FEATURE_CONTROLS.get(cell_spec.spec.variant)
+                change_of_features = FEATURE_CONTROLS.get(cell_spec.run_key.variant)
                 label = (
                     f"{cell_spec.row}, {change_of_features}"
                     if change_of_features
@@ -137,7 +137,7 @@ class Layout:
                 self._entry(cell_spec, RULES.metric, self._validation_id),
                 *self._entries(cell_spec),
             )
-            base = " (base)" if cell_spec.spec.variant == "base" else ""
+            base = " (base)" if cell_spec.run_key.variant == "base" else ""
             rows.append(TableRow(f"{cell_spec.column}{base}", entries))
         headings = (f"validation {RULES.metric}", *(f"test {metric}" for metric in PAPER_METRICS))
         sweep = SWEEPS[self.name]
@@ -198,30 +198,30 @@ class Layout:
             change(cell["mean"], paper) if comparable else "",
             bold=row is not None and bool(row["paper_bold"]),
             underline=row is not None and bool(row["paper_underline"]),
-            signs=self._signs(cell_spec, cell, row),
+            marks=self._marks(cell_spec, cell, row),
             key=key,
         )
 
-    def _signs(
+    def _marks(
         self, cell_spec: CellSpec, cell: dict[Any, Any], row: dict[Any, Any] | None
-    ) -> tuple[Sign, ...]:
+    ) -> tuple[Mark, ...]:
         """Stars and corrected marks only where a test was made."""
-        signs: list[Sign] = []
+        marks: list[Mark] = []
         if row is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(row["p"]):
-            signs += ["star"] * bool(row["paper_star"])
+            marks += ["star"] * bool(row["paper_star"])
             if row["star"]:
-                signs.append("apart")
+                marks.append("significant")
             elif row["bold"]:
-                signs.append("best")
+                marks.append("best")
             elif row["underline"]:
-                signs.append("next")
+                marks.append("second")
         if cell["status"] == "budget":
-            signs.append("budget")
-        elif cell["n"] < len(cell_spec.seeds):
-            signs.append("partial")
+            marks.append("budget")
+        elif cell["n"] < len(cell_spec.runs):
+            marks.append("partial")
         elif cell["status"] == "stale":
-            signs.append("stale")
-        return tuple(signs)
+            marks.append("stale")
+        return tuple(marks)
 
     # ------------------------------------------------------------ inference
 
@@ -230,7 +230,7 @@ class Layout:
         own = [
             cell_spec
             for cell_spec in cell_specs
-            if cell_spec.spec.model == OWN_MODEL and cell_spec.compared
+            if cell_spec.run_key.model == OWN_MODEL and cell_spec.compared
         ]
         several = len(own) > 1
         rows = []
@@ -273,7 +273,7 @@ class Layout:
 
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
-            return ABLATIONS[cell_spec.spec.variant][1]
+            return ABLATIONS[cell_spec.run_key.variant][1]
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"
         return f"length {cell_spec.key.column}" if cell_spec.bucket is not None else cell_spec.row

@@ -1,4 +1,4 @@
-"""Sheets as Markdown, LaTeX and on the terminal."""
+"""Documents as Markdown, LaTeX and on the terminal."""
 
 import re
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ def _markdown_entry(entry: Entry) -> str:
     if entry.underline:
         text = f"<u>{text}</u>"
     spread = f" ± {entry.spread}" if entry.spread else ""
-    return f"{text}{spread}{entry.marks.replace('*', chr(92) + '*')}"
+    return f"{text}{spread}{entry.symbols.replace('*', chr(92) + '*')}"
 
 
 def _escaped(text: str) -> str:
@@ -154,7 +154,7 @@ def _latex_entry(entry: Entry) -> str:
     if entry.underline:
         text = f"\\underline{{{text}}}"
     spread = f" {{\\scriptsize $\\pm$ {entry.spread}}}" if entry.spread else ""
-    return f"{text}{spread}{_latex(entry.marks)}"
+    return f"{text}{spread}{_latex(entry.symbols)}"
 
 
 def _latex(text: str) -> str:
@@ -221,7 +221,7 @@ def _rich_entry(entry: Entry) -> Text:
     text = Text(entry.text, style=style if known else "dim")
     if entry.spread:
         text.append(f" ±{entry.spread.removeprefix('0')}", style="not bold not underline dim")
-    return text.append(entry.marks, style="not underline cyan")
+    return text.append(entry.symbols, style="not underline cyan")
 
 
 def _rich_second(entry: Entry) -> Text:

@@ -12,9 +12,17 @@ from benchmark.analyse.statistics import RULES, Bucket
 from benchmark.analyse.verify import to_csv, verify
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
-from benchmark.runs.store import Store
-from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_spec
+from benchmark.runs.store import Store, Stored
+from tests.benchmark.results import (
+    HASHES,
+    delete_run,
+    draw_above,
+    failed_result,
+    make_result,
+    make_spec,
+)
 
 QUICK = replace(RULES, resamples=400)
 SEEDS = tuple(range(6))
@@ -28,10 +36,12 @@ def fill(store: Store, model: str, quality: float, *, seeds=SEEDS, users=400, **
         store.write(make_result(make_spec(model), seed, above, **fields))
 
 
-def cell_spec(model: str, **fields) -> CellSpec:
-    return CellSpec(
-        **{"row": model, "spec": make_spec(model), "seeds": SEEDS, "grade": "A"} | fields
-    )
+def cell_spec(model: str, *, seeds=SEEDS, **fields) -> CellSpec:
+    """A cell whose runs `make_table` looks up."""
+    spec = fields.pop("spec", make_spec(model))
+    runs = dict.fromkeys(seeds, Stored(Path(), "missing"))
+    base = {"row": model, "run_key": spec.key, "runs": runs, "grade": "A", "spec": spec}
+    return CellSpec(**base | fields)
 
 
 @pytest.fixture
@@ -43,8 +53,15 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def make_table(store: Store, cell_specs: list[CellSpec], **fields):
-    return derive_cells("2", cell_specs, store, metrics=METRICS, rules=QUICK, **fields)
+def make_table(
+    store: Store, cell_specs: list[CellSpec], *, table="2", hashes=lambda spec: None, **fields
+):
+    runs = RunSet(store)
+    filled = [
+        replace(c, runs={k: runs.status(c.run_key, k, hashes(c.spec)) for k in c.runs})
+        for c in cell_specs
+    ]
+    return derive_cells(table, filled, metrics=METRICS, rules=QUICK, **fields)
 
 
 ROWS = [cell_spec("Poor"), cell_spec("Good"), cell_spec("Fair")]
@@ -84,7 +101,7 @@ def test_every_row_meets_the_best_other(store):
     assert len(table.comparisons) == 6, "Holm ran over the whole table"
 
 
-def test_one_unit_has_one_interval_in_every_table(store):
+def test_one_spec_has_one_interval_in_every_table(store):
     alone = cell(make_table(store, [cell_spec("Good")]), "Good")
     among = cell(make_table(store, ROWS), "Good")
     assert (alone["ci_low"], alone["ci_high"]) == pytest.approx(
@@ -107,14 +124,8 @@ def test_paper_values_stand_beside_the_cells_that_they_belong_to(store):
     assert cell(table, "Good")["paper"] == 0.5
     assert cell(table, "Fair")["paper"] == 0.6
     assert np.isnan(cell(table, "Poor")["paper"])
-    bucket = derive_cells(
-        "3",
-        [cell_spec("Good", bucket=RULES.buckets[2])],
-        store,
-        paper_cells=paper,
-        metrics=METRICS,
-        rules=QUICK,
-    )
+    third = [cell_spec("Good", bucket=RULES.buckets[2])]
+    bucket = make_table(store, third, table="3", paper_cells=paper)
     assert bucket.cells.loc[0, ["column", "paper"]].tolist() == [">30", 0.7]
 
 
@@ -131,7 +142,7 @@ def test_buckets_average_back_to_the_whole(store):
     assert np.dot(weights, means) == pytest.approx(whole, rel=1e-12)
 
 
-def test_buckets_are_contests_of_their_own(store):
+def test_buckets_are_comparison_families_of_their_own(store):
     cell_specs = [cell_spec(m, bucket=b) for b in RULES.buckets for m in ("Good", "Poor")]
     lines = make_table(store, cell_specs).comparisons
     assert len(lines) == 12
@@ -154,7 +165,7 @@ def test_sweep_compares_values_of_one_row(tmp_path):
         rng = np.random.default_rng(int(value))
         for seed in SEEDS:
             store.write(make_result(spec, seed, draw_above(rng, 300, quality)))
-        cell_specs.append(CellSpec("FindRec", spec, SEEDS, "A", column=value, paper_row=value))
+        cell_specs.append(cell_spec("FindRec", spec=spec, column=value, paper_row=value))
     lines = make_table(store, cell_specs).comparisons.query("metric == 'NDCG@10'")
     assert lines["versus"].tolist() == ["FindRec 2", "FindRec 1"]
     assert lines["bold"].tolist() == [False, True]
@@ -224,6 +235,7 @@ def test_stale_runs_that_the_budget_ended_are_not_compared(store):
 
 
 def test_failed_runs_stay_failed_when_they_are_stale_too(store):
+    delete_run(store, make_spec("Good"), 0)  # a failed run does not replace a finished one
     store.write(failed_result(make_spec("Good"), 0))
     current = HASHES.model_copy(update={"code": "edited"})
     table = make_table(store, ROWS, hashes=lambda spec: current, reuse_stale=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.analyse.compare import COLUMNS, compare_stores
+from benchmark.analyse.compare import COLUMNS, compare_runs
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_spec
 
@@ -37,7 +38,7 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
 
 
 def test_differences_and_their_reasons(stores):
-    frame = compare_stores(*stores, metrics=["NDCG@10"], rules=QUICK)
+    frame = compare_runs(*map(RunSet, stores), metrics=["NDCG@10"], rules=QUICK)
     assert tuple(frame.columns) == COLUMNS
     frame = frame.set_index("model")
     same, better = frame.loc["Same"], frame.loc["Better"]
@@ -55,4 +56,4 @@ def test_differences_and_their_reasons(stores):
 
 def test_nothing_to_compare(tmp_path):
     with pytest.raises(InputError, match="neither"):
-        compare_stores(Store(tmp_path / "a"), Store(tmp_path / "b"))
+        compare_runs(RunSet(Store(tmp_path / "a")), RunSet(Store(tmp_path / "b")))

@@ -13,13 +13,20 @@ from benchmark.analyse.regression import (
     ALPHA,
     JOINT,
     check_means,
-    check_stores,
+    check_runs,
     rank_sum,
     write_junit,
 )
 from benchmark.errors import InputError
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
-from tests.benchmark.results import draw_above, failed_result, make_result, make_spec
+from tests.benchmark.results import (
+    delete_run,
+    draw_above,
+    failed_result,
+    make_result,
+    make_spec,
+)
 
 SOUND = np.random.default_rng(0).normal(0.1, 0.002, 10)
 SPECS, REFERENCES, FRESH = 4, 10, 8
@@ -223,15 +230,20 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
 
 
 def test_stores_are_checked_unit_by_unit(stores):
-    outcomes = {check.name: check.outcome for check in check_stores(*stores, profile="ci")}
+    outcomes = {
+        check.name: check.outcome for check in check_runs(*map(RunSet, stores), profile="ci")
+    }
     assert outcomes.pop(JOINT) in ("passed", "failed")
     assert outcomes == {"Sound on toy (ci)": "passed", "Worse on toy (ci)": "failed"}
 
 
 def test_failed_fresh_run_is_no_pass(stores):
     fresh, _ = stores
+    delete_run(fresh, make_spec("Sound", profile="ci"), 1)
     fresh.write(failed_result(make_spec("Sound", profile="ci"), 1))
-    outcomes = {check.name: check.outcome for check in check_stores(*stores, profile="ci")}
+    outcomes = {
+        check.name: check.outcome for check in check_runs(*map(RunSet, stores), profile="ci")
+    }
     assert outcomes["Sound on toy (ci)"] == "missing"
     assert outcomes[JOINT] == "unjudged"
 
@@ -239,16 +251,16 @@ def test_failed_fresh_run_is_no_pass(stores):
 def test_damage_and_absence_are_errors(stores):
     fresh, reference = stores
     with pytest.raises(InputError, match="no finished run of the profile 'smoke'"):
-        check_stores(fresh, reference, profile="smoke")
+        check_runs(RunSet(fresh), RunSet(reference), profile="smoke")
     path = reference.path(make_spec("Sound", profile="ci").key, 0).with_suffix(".npz")
     path.write_bytes(b"")
     with pytest.raises(InputError, match=str(path)):
-        check_stores(fresh, reference, profile="ci")
+        check_runs(RunSet(fresh), RunSet(reference), profile="ci")
 
 
 def test_junit(stores, tmp_path):
     checks = [
-        *check_stores(*stores, profile="ci")[:2],
+        *check_runs(*map(RunSet, stores), profile="ci")[:2],
         outcome([]),
         outcome([0.15, 0.15, 0.15]),
     ]

@@ -201,9 +201,9 @@ def test_those_who_come_together_build_once(tmp_path: Path) -> None:
 
 
 def test_unknown_dataset_has_its_nearest_name(small: Bundle) -> None:
-    with pytest.raises(InputError, match="'beuaty': did you mean 'beauty'"):
+    with pytest.raises(InputError, match="'beuaty'; did you mean 'beauty'"):
         load_bundle("beuaty", root=small.path.parent)
-    with pytest.raises(InputError, match="'smal': did you mean 'small'"):
+    with pytest.raises(InputError, match="'smal'; did you mean 'small'"):
         load_bundle("smal", root=small.path.parent)
     with pytest.raises(InputError, match="unknown dataset 'ml100k'"):
         build_bundle("ml100k", root=small.path.parent)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.paper.base_rate import FOLDER, load_sources, run_base_rate
-from rankaudit.audit import read_rows
+from rankaudit.interpret import read_rows
 
 SMALL = ["castpoi.csv", "csekg.csv", "recbole_gnn.csv", "m3rec_logs.csv"]
 
@@ -27,7 +27,13 @@ def test_small_samples_pass(tmp_path: Path) -> None:
     checks = [c for r in reports.values() for c in r.checks if c.kind != "proportional_rows"]
     assert sum(c.examined for c in checks if c.kind == "infeasible_row") == 196
     assert sum(c.reported for c in checks) == 0
-    assert "| all | | | 0 of 196 |" in (tmp_path / "base_rate.md").read_text(encoding="utf-8")
+    text = (tmp_path / "base_rate.md").read_text(encoding="utf-8")
+    assert "| all | | | 0 of 196 |" in text
+    # 169 rows of three sources are RecBole's, 142 of them from run logs: one evaluator.
+    assert "| RecBole | 3 | 169 | 0 | 142 | 0 |" in text
+    assert "| its own | 1 | 27 | 0 | 0 | 0 |" in text
+    assert "run logs of 1 evaluator(s)" in text
+    assert "below 95%" in text
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.paper.configuration import base_configuration
-from rankaudit.feasibility import Metric
+from rankaudit.metrics import Metric
 from rankaudit.printed import Printed
 from rankaudit.rows import Row
 

@@ -179,7 +179,10 @@ def test_planted_sentences_are_found() -> None:
             claim = claim.model_copy(update={"rows": ["512", "256", "128"]})
         changed.append(claim)
     after = {
-        f.row for f in text_checks(cells, Claims(exhibits=claims.exhibits, claims=changed)).findings
+        f.row
+        for f in text_checks(
+            cells, Claims(display_items=claims.display_items, claims=changed)
+        ).findings
     }
     assert after - before == {
         "rq1-mamba-value",

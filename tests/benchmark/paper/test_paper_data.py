@@ -98,8 +98,8 @@ def test_claims_refer_to_cells_that_exist() -> None:
         for ref in refs:
             seen += 1
             assert (ref.table, ref.row, ref.dataset, ref.metric, ref.group) in places, claim.id
-        if isinstance(claim, OrderClaim) and claim.exhibit.startswith("table"):
-            table = claim.exhibit.removeprefix("table ")
+        if isinstance(claim, OrderClaim) and claim.display_item.startswith("table"):
+            table = claim.display_item.removeprefix("table ")
             for name in (*claim.above, *claim.below):
                 assert (table, name) in rows, claim.id
         if isinstance(claim, BaseClaim):
@@ -118,11 +118,13 @@ def test_damaged_files_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("benchmark.paper.CELLS", damaged)
     with pytest.raises(InputError, match=r"cells\.csv, line 6"):
         load_cells()
-    text = CLAIMS.read_text(encoding="utf-8").replace("exhibit: table 7", "exhibit: table 10")
+    text = CLAIMS.read_text(encoding="utf-8").replace(
+        "display_item: table 7", "display_item: table 10"
+    )
     ledger = tmp_path / "claims.yaml"
     ledger.write_text(text, encoding="utf-8")
     monkeypatch.setattr("benchmark.paper.CLAIMS", ledger)
-    with pytest.raises(InputError, match=r"no exhibit 'table 10'"):
+    with pytest.raises(InputError, match=r"no display item 'table 10'"):
         load_claims()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmark.plan import Planned, plan, specs
+from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import Curves, RunResult, Timings
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
@@ -44,7 +45,20 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
     )
     length = (5 + np.arange(users) % 45).astype(np.int32)
     validation, test = (make_ranks(draw_above(rng, users, quality)) for _ in range(2))
-    return RunResult(record, validation, test, length)
+    artefacts = {"snapshot": _snapshot(rng)} if spec.protocol.snapshot else {}
+    return RunResult(record, validation, test, length, artefacts)
+
+
+def _snapshot(rng: np.random.Generator, positions: int = 60, width: int = 8) -> dict:
+    """Unaligned states before, and after them ones of which a half is shared."""
+    shots = {}
+    for when, shared in (("before", 0.0), ("after", 0.5)):
+        common = rng.normal(size=(positions, width))
+        for modality in ("text", "image"):
+            own = rng.normal(size=(positions, width))
+            shots[f"{when}.{modality}"] = (shared * common + (1 - shared) * own).astype(np.float32)
+        shots[f"{when}.gates"] = rng.dirichlet(np.ones(4), size=8).astype(np.float32)
+    return shots
 
 
 def fill(
@@ -60,6 +74,7 @@ def fill(
     """Write a run for every spec and seed that the named tables and figures need."""
     wanted = specs(names, profile, datasets=datasets, models=models)
     for spec in wanted:
-        for seed in range(1 if spec.protocol.control else seeds):
+        alone = spec.protocol.control or spec.protocol.snapshot
+        for seed in range(1 if alone else seeds):
             store.write(synthetic_run(spec, seed, users))
-    return plan(wanted, range(seeds), store, as_stored=True)
+    return plan(wanted, range(seeds), RunSet(store), as_stored=True)

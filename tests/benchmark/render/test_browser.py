@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from benchmark.render.report.page import write_report
+from benchmark.runs.runset import RunSet
 
 pytestmark = pytest.mark.browser
 
@@ -56,7 +57,9 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store, as_stored=True).parent
+    return write_report(
+        profile, tmp_path_factory.mktemp("results"), RunSet(store), as_stored=True
+    ).parent
 
 
 @pytest.fixture

@@ -7,23 +7,26 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmark.core import builder, split, take_snapshot
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
-from benchmark.render import render
+from benchmark.plan import specs
+from benchmark.render.experiment import render
 from benchmark.render.figures.alignment import (
     Snapshot,
     States,
     draw_alignment,
     kernel_values,
-    look_at,
     principal_plane,
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
 from benchmark.render.figures.per_user import improvement
-from benchmark.render.figures.style import FORMATS, LOOKS, look, save, styled
+from benchmark.render.figures.style import FORMATS, METHOD_STYLES, method_style, save, styled
 from benchmark.render.selection import NotDrawn, Selection
-from benchmark.runs.store import Store
+from benchmark.run import run_seeds
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import DamagedRun, Store
 from benchmark.settings.registry import get_profile
 from findrec.config import FindRecConfig
 from findrec.coordination import mean_kernel
@@ -83,16 +86,20 @@ def test_principal_plane_of_a_plane():
     assert share == pytest.approx(1.0, abs=1e-12)
 
 
-def test_look_at_a_model():
+def test_snapshot_of_a_model():
     """Shapes, normalised states, gates that sum to one; items without a modality are left out."""
     _, queries = sequences(items=30)
-    seen, gates = look_at(FindRec(CONFIG, catalogue(30)), queries)
-    assert seen.text.shape == seen.image.shape == (len(queries.history), 8)
-    np.testing.assert_allclose(seen.text.mean(1), 0, atol=1e-6)  # float32 LayerNorm
-    assert gates.shape == (2, 3)
-    np.testing.assert_allclose(gates.sum(1), 1, atol=1e-6)
-    some, _ = look_at(FindRec(CONFIG, catalogue(30, missing=0.4)), queries)
-    assert 0 < len(some.text) < len(seen.text)
+    seen = take_snapshot(FindRec(CONFIG, catalogue(30)).eval(), queries, "now")
+    assert seen["now.text"].shape == seen["now.image"].shape == (len(queries.history), 8)
+    np.testing.assert_allclose(seen["now.text"].mean(1), 0, atol=1e-6)  # float32 LayerNorm
+    assert seen["now.gates"].shape == (2, 3)
+    np.testing.assert_allclose(seen["now.gates"].sum(1), 1, atol=1e-6)
+    some = take_snapshot(FindRec(CONFIG, catalogue(30, missing=0.4)).eval(), queries, "now")
+    assert 0 < len(some["now.text"]) < len(seen["now.text"])
+    with pytest.raises(ValueError, match="lacks one"):
+        take_snapshot(FindRec(CONFIG, catalogue(30, modalities=("text",))), queries, "now")
+    with pytest.raises(InputError, match="has no method `snapshot`"):
+        take_snapshot(torch.nn.Linear(2, 2), queries, "now")
 
 
 def test_improvement():
@@ -110,11 +117,11 @@ def test_improvement():
 
 
 def test_methods_differ_in_colour_and_in_grey():
-    colours = [style.colour for style in LOOKS.values()]
+    colours = [style.colour for style in METHOD_STYLES.values()]
     assert len(set(colours)) == len(colours)
-    strokes = [(str(style.line), style.marker) for style in LOOKS.values()]
+    strokes = [(str(style.line), style.marker) for style in METHOD_STYLES.values()]
     assert len(set(strokes)) == len(strokes)
-    assert look("EASE") == look("EASE")
+    assert method_style("EASE") == method_style("EASE")
 
 
 def test_files_are_fit_for_print(tmp_path):
@@ -134,14 +141,14 @@ def test_curves_and_figure_3(synthetic, profile, tmp_path):
     store, planned = synthetic
     own = [p for p in planned if p.spec.variant == "base" or "=" in p.spec.variant]
     asked = Selection(seeds=(0, 1, 2))
-    rendered = render("curves", own, store, profile, tmp_path, asked)
+    rendered = render("curves", own, RunSet(store), profile, tmp_path, asked)
     names = {path.stem for path in rendered.paths}
     assert names == {
         "curves",
         *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
     }
     experts = [p for p in own if p.spec.model == "FindRec" and "lambda" not in p.spec.variant]
-    rendered = render("fig3", experts, store, profile, tmp_path, asked)
+    rendered = render("fig3", experts, RunSet(store), profile, tmp_path, asked)
     assert {p.name for p in rendered.paths} >= {"fig3.csv", "fig3.svg", "fig3.pdf", "fig3.png"}
 
 
@@ -156,10 +163,15 @@ def test_figures_1_and_2_are_of_the_datasets_asked_for(name, profile, tmp_path):
     both = profile.model_copy(update={"run_on": ("ml-100k",)})
     asked = Selection(seeds=(0,), datasets=("beauty",))
     with pytest.raises(NotDrawn, match="none of the datasets beauty"):
-        render(name, [], Store(tmp_path), both, tmp_path, asked)
+        render(name, [], RunSet(Store(tmp_path)), both, tmp_path, asked)
     with pytest.raises(InputError, match="did you mean 'beauty'"):
         render(
-            name, [], Store(tmp_path), both, tmp_path, Selection(seeds=(0,), datasets=("beuty",))
+            name,
+            [],
+            RunSet(Store(tmp_path)),
+            both,
+            tmp_path,
+            Selection(seeds=(0,), datasets=("beuty",)),
         )
 
 
@@ -186,17 +198,52 @@ def with_both(tmp_path_factory):
     return folder, get_profile("smoke")
 
 
-def test_figure_2_of_results_from_elsewhere_trains_nothing(tmp_path, with_both):
-    """Without what an earlier call has kept it says so; with it, it is drawn from that."""
+def test_figure_2_is_drawn_from_its_stored_run(tmp_path, with_both):
+    """Without the run it says so; with it, results from elsewhere give the same picture, and a
+    damaged snapshot none. The states before training are those of the seed's first model."""
     data, profile = with_both
-    elsewhere = Selection(seeds=(0,), datasets=("own",), data=data, source=tmp_path)
-    with pytest.raises(NotDrawn, match="trains nothing"):
-        render("fig2", [], Store(tmp_path), profile, tmp_path, elsewhere)
+    here = Selection(seeds=(0, 1), datasets=("own",), data=data)
+    elsewhere = here.model_copy(update={"source": tmp_path / "runs"})
+    store = Store(tmp_path / "runs")
+
+    def drawn(selection):
+        runs = RunSet(store)
+        as_stored = selection.source is not None
+        planned = selection.planned(["fig2"], profile, runs, as_stored=as_stored)
+        render("fig2", planned, runs, profile, tmp_path, selection)
+        return (tmp_path / "figures" / "fig2.svg").read_bytes()
+
+    for selection in (here, elsewhere):
+        with pytest.raises(NotDrawn, match="holds no finished run of FindRec"):
+            drawn(selection)
     assert not (tmp_path / "figures").exists()
-    here = elsewhere.model_copy(update={"source": None})
-    render("fig2", [], Store(tmp_path), profile, tmp_path, here)
-    picture = tmp_path / "figures" / "fig2.svg"
-    drawn = picture.read_bytes()
-    picture.unlink()
-    render("fig2", [], Store(tmp_path), profile, tmp_path, elsewhere)
-    assert picture.read_bytes() == drawn
+    (spec,) = specs(["fig2"], profile, datasets=["own"], data=data)
+    (record,) = run_seeds(spec, [0], store, data=data)
+    assert record.status == "ok", record.message
+    assert drawn(here) == drawn(elsewhere)
+
+    arrays = store.read(spec.key, 0).artefacts["snapshot"]
+    bundle = load_bundle("own", root=data)
+    torch.manual_seed(0)
+    model = builder(spec, bundle.catalogue())().eval()
+    queries = split(bundle, spec.protocol).validation
+    expected = take_snapshot(model, queries, "before")
+    names = itertools.product(("before", "after"), ("text", "image", "gates"))
+    assert set(arrays) == set(map(".".join, names))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(arrays[name], values)
+    assert not np.array_equal(arrays["after.text"], arrays["before.text"])
+
+    file = store.path(spec.key, 0).with_suffix(".snapshot.npz")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DamagedRun, match=r"seed-0\.snapshot\.npz: its SHA-256"):
+        store.read(spec.key, 0)
+    with pytest.raises(NotDrawn, match="holds no finished run of FindRec"):
+        drawn(elsewhere)
+
+
+def test_only_a_dataset_with_both_modalities_gets_a_snapshot(with_both):
+    data, profile = with_both
+    for datasets, found in ((["beauty"], []), (["beauty", "own", "ml-100k"], ["own"])):
+        planned = specs(["fig2"], profile, datasets=datasets, data=data)
+        assert [spec.dataset for spec in planned] == found

@@ -3,20 +3,30 @@
 import html.parser
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.render import render
 from benchmark.render.document import number
+from benchmark.render.experiment import render
 from benchmark.render.report.page import write_report
 from benchmark.render.selection import Selection
+from benchmark.runs.runset import RunSet
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
-    return write_report(profile, tmp_path_factory.mktemp("results"), store, as_stored=True)
+    return write_report(
+        profile,
+        tmp_path_factory.mktemp("results"),
+        RunSet(store),
+        tuning=ROOT / "results" / "tuning",
+        as_stored=True,
+    )
 
 
 class Elements(html.parser.HTMLParser):
@@ -92,6 +102,25 @@ def test_provenance_repeats_the_stored_ranks(report, synthetic):
     assert known["cells"]["2|NOVA||beauty|MRR@5"]["status"] == "missing"
 
 
+def test_settings_say_where_they_come_from(report, synthetic):
+    """The lines that are named hold the setting, its older value, and the trial that chose it."""
+    known = data(report)
+    settings = known["specs"][known["cells"]["2|FindRec||beauty|MRR@5"]["spec"]]["settings"]
+    spec = next(p.spec for p in synthetic[1] if p.spec.model == "FindRec")
+    assert [len(settings[part]) for part in ("config", "training", "protocol")] == [
+        len(spec.config),
+        len(spec.training.model_dump()),
+        len(spec.protocol.model_dump()),
+    ]
+    ((text, reasons),) = ((t, why) for name, t, why in settings["training"] if name == "lr")
+    assert text == "0.005"
+    said = ("lr: 0.005", "beauty,FindRec,0.005,0.2", "lr: 0.002")
+    for reason, expected in zip(reasons, said, strict=True):
+        file, number_of_line = reason.rpartition(" ")[2].split(":")
+        line = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(number_of_line) - 1]
+        assert expected in line
+
+
 def test_says_what_three_seeds_can_carry(report):
     assert "a test carries no verdict" in report.read_text(encoding="utf-8")
 
@@ -104,7 +133,7 @@ def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
     found = audit_paper()
     write_audit(found, tmp_path / "audit", TITLES)
     store, _ = synthetic
-    again = write_report(profile, tmp_path, store, audit=tmp_path / "audit", as_stored=True)
+    again = write_report(profile, tmp_path, RunSet(store), audit=tmp_path / "audit", as_stored=True)
     text = (again.parent / "audit.html").read_text(encoding="utf-8")
     assert text.count('<article class="finding') == len(found.findings)
 
@@ -114,8 +143,8 @@ def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp
     store, planned = synthetic
     asked = Selection(seeds=(0, 1), models=("SASRec",), reuse_stale=True)
     shown = [p for p in planned if p.spec.model == "SASRec"]
-    render("table2", shown, store, profile, tmp_path, asked)
-    cells = data(write_report(profile, tmp_path, store))["cells"]
+    render("table2", shown, RunSet(store), profile, tmp_path, asked)
+    cells = data(write_report(profile, tmp_path, RunSet(store)))["cells"]
     assert len(cells["2|SASRec||beauty|MRR@5"]["values"]) == 2
     assert "2|FindRec||beauty|MRR@5" not in cells
     other = cells["6|FindRec|0.01|beauty|MRR@5"]

@@ -15,18 +15,20 @@ from rich.console import Console
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
+from benchmark.data.meta import meta_bytes
 from benchmark.errors import InputError
 from benchmark.paper import load_cells
 from benchmark.plan import experiments, plan, specs
-from benchmark.render import render
 from benchmark.render.document import change, count, number, percent, signed, size
+from benchmark.render.experiment import render
 from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, build_table
 from benchmark.render.tables.writers import to_latex, to_markdown, to_terminal
 from benchmark.runs.identity import hashes
+from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
-from benchmark.settings.registry import get_profile
+from benchmark.settings.registry import get_profile, methods
 from tests.benchmark.render.synthetic import fill, synthetic_run
 from tests.benchmark.results import failed_result
 
@@ -34,7 +36,7 @@ MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 
 
 def planned(store, profile, name="table2", seeds=3, models=MODELS):
-    return plan(specs([name], profile, models=models), range(seeds), store, as_stored=True)
+    return plan(specs([name], profile, models=models), range(seeds), RunSet(store), as_stored=True)
 
 
 def entries(table, label, block=0):
@@ -66,7 +68,7 @@ def test_formats_of_missing_and_signs():
 
 def test_cells_show_ours_beside_the_printed(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table2", planned(store, profile), store, profile)
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
     entry = entries(table, "SASRec")[1]
     cell = table.cells.query("row == 'SASRec' and metric == 'NDCG@10'").iloc[0]
     printed = load_cells().query(
@@ -80,7 +82,7 @@ def test_cells_show_ours_beside_the_printed(synthetic, profile):
 
 def test_controls_stand_apart(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table2", planned(store, profile), store, profile)
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
     rows = table.document.blocks[0].rows
     start = next(at for at, row in enumerate(rows) if row.heading.startswith("Controls"))
     controls = rows[start:]
@@ -97,11 +99,11 @@ def test_controls_stand_apart(synthetic, profile):
 
 def test_three_seeds_carry_no_star(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table2", planned(store, profile), store, profile)
-    signs = {
-        s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.signs
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
+    marks = {
+        s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.marks
     }
-    assert not signs & {"star", "apart", "best", "next"}
+    assert not marks & {"star", "significant", "best", "second"}
     assert any("Inconclusive (n = 3)" in note for note in table.document.notes)
     best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
     assert entries(table, best)[1].bold
@@ -111,13 +113,16 @@ def test_six_seeds_carry_marks(tmp_path, profile):
     store = Store(tmp_path)
     fill(store, ["table2"], profile, seeds=6, users=400, models=("SASRec", "MMMLP"))
     table = build_table(
-        "table2", planned(store, profile, seeds=6, models=("SASRec", "MMMLP")), store, profile
+        "table2",
+        planned(store, profile, seeds=6, models=("SASRec", "MMMLP")),
+        profile,
+        root=store.root,
     )
     rows = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
     for model in ("SASRec", "MMMLP"):
-        signs = entries(table, model)[1].signs
-        assert ("star" in signs) == rows.loc[model, "paper_star"]
-        assert ("apart" in signs) == rows.loc[model, "star"]
+        marks = entries(table, model)[1].marks
+        assert ("star" in marks) == rows.loc[model, "paper_star"]
+        assert ("significant" in marks) == rows.loc[model, "star"]
     assert not any("Inconclusive" in note for note in table.document.notes)
 
 
@@ -132,19 +137,19 @@ def test_missing_failed_budget_and_partial(tmp_path, profile):
         store.write(type(run)(record, run.validation, run.test, run.length))
     store.write(synthetic_run(spec["MMMLP"], 0, 80))
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
-    table = build_table("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     assert entries(table, "SASRec")[0].text == "no runs"
     assert entries(table, "Mamba4Rec")[0].text == "failed"
-    assert entries(table, "GRU4Rec")[0].signs == ("budget",)
+    assert entries(table, "GRU4Rec")[0].marks == ("budget",)
     assert not entries(table, "GRU4Rec")[0].bold
-    assert entries(table, "MMMLP")[0].signs == ("partial",)
+    assert entries(table, "MMMLP")[0].marks == ("partial",)
     assert any("loss is NaN at step 3" in problem for problem in table.document.problems)
     assert str(tmp_path) not in to_markdown(table.document)
 
 
 def test_csv_is_the_long_form(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table6", planned(store, profile, "table6"), store, profile)
+    table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
     rows = list(csv.DictReader(io.StringIO(table.texts()["csv"])))
     assert tuple(rows[0]) == COLUMNS
     assert {r["table"] for r in rows} == {"6", "6-validation"}
@@ -155,7 +160,7 @@ def test_csv_is_the_long_form(synthetic, profile):
 
 def test_sweep_is_chosen_on_validation(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table6", planned(store, profile, "table6"), store, profile)
+    table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
     cells = table.cells.query("metric == 'NDCG@10'")
     validation = cells[cells["table"] == "6-validation"].set_index("column")["mean"]
     test = cells[cells["table"] == "6"].set_index("column")["mean"]
@@ -167,7 +172,7 @@ def test_sweep_is_chosen_on_validation(synthetic, profile):
 
 def test_every_number_of_the_texts_is_in_the_csv(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table2", planned(store, profile), store, profile)
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
     frame = table.cells
     known = {number(v) for c in ("mean", "sd", "paper") for v in frame[c] if not math.isnan(v)}
     grid = to_markdown(table.document).split("<details>")[0]
@@ -179,7 +184,7 @@ def test_every_number_of_the_texts_is_in_the_csv(synthetic, profile):
 def test_texts_are_the_same_every_time(synthetic, profile):
     store, _ = synthetic
     again = [
-        build_table("table6", planned(store, profile, "table6"), store, profile).texts()
+        build_table("table6", planned(store, profile, "table6"), profile, root=store.root).texts()
         for _ in range(2)
     ]
     assert again[0] == again[1]
@@ -189,7 +194,9 @@ def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
     smoke = get_profile("smoke").model_copy(update={"run_on": ("beauty",)})
     store = Store(tmp_path)
     fill(store, ["table2"], smoke, seeds=2, users=60, models=("SASRec",))
-    table = build_table("table2", planned(store, smoke, seeds=2, models=("SASRec",)), store, smoke)
+    table = build_table(
+        "table2", planned(store, smoke, seeds=2, models=("SASRec",)), smoke, root=store.root
+    )
     assert set(table.cells["grade"]) == {"C"}
     assert entries(table, "SASRec")[0].paper
     assert not entries(table, "SASRec")[0].difference
@@ -198,7 +205,9 @@ def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
 def test_latex_escapes_and_balances(synthetic, profile):
     store, _ = synthetic
     for name in ("table2", "table6"):
-        text = to_latex(build_table(name, planned(store, profile, name), store, profile).document)
+        text = to_latex(
+            build_table(name, planned(store, profile, name), profile, root=store.root).document
+        )
         assert text.isascii(), set(filter(lambda c: not c.isascii(), text))
         assert text.count("{") == text.count("}")
         for number_of_columns, body in re.findall(
@@ -212,7 +221,9 @@ def test_latex_escapes_and_balances(synthetic, profile):
 def test_render_writes_three_files(synthetic, profile, tmp_path):
     store, _ = synthetic
     asked = Selection(seeds=(0, 1, 2), datasets=("beauty",), source=Path("elsewhere"))
-    rendered = render("table6", planned(store, profile, "table6"), store, profile, tmp_path, asked)
+    rendered = render(
+        "table6", planned(store, profile, "table6"), RunSet(store), profile, tmp_path, asked
+    )
     assert [p.relative_to(tmp_path).as_posix() for p in rendered.paths] == [
         "tables/table6.md",
         "tables/table6.csv",
@@ -226,7 +237,9 @@ def test_render_writes_three_files(synthetic, profile, tmp_path):
 
 def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
     store, _ = synthetic
-    document = build_table("table2", planned(store, profile, "table2"), store, profile).document
+    document = build_table(
+        "table2", planned(store, profile, "table2"), profile, root=store.root
+    ).document
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(to_terminal(document))
     text = console.export_text()
@@ -239,7 +252,7 @@ def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
 def test_unknown_name(synthetic, profile, tmp_path):
     store, _ = synthetic
     with pytest.raises(InputError, match="table2"):
-        render("tabel2", [], store, profile, tmp_path, Selection(seeds=(0,)))
+        render("tabel2", [], RunSet(store), profile, tmp_path, Selection(seeds=(0,)))
 
 
 def test_every_experiment_is_drawn():
@@ -250,10 +263,10 @@ def test_every_experiment_is_drawn():
 
 def test_counts_of_beauty(profile):
     """Table 1 to the digit once decoded, Table 4 in part (shipped data, built on first use)."""
-    first = build_table("table1", [], Store(Path("nowhere")), profile)
+    first = build_table("table1", [], profile, root=Path("runs"))
     agrees = [row.entries[-1].text for row in first.document.blocks[0].rows]
     assert agrees == ["yes"] * 5
-    fourth = build_table("table4", [], Store(Path("nowhere")), profile)
+    fourth = build_table("table4", [], profile, root=Path("runs"))
     verdicts = {
         row.label: [entry.difference for entry in row.entries]
         for row in fourth.document.blocks[0].rows
@@ -273,7 +286,8 @@ def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
             run = synthetic_run(base, seed, 60)
             record = run.record.model_copy(update={"spec": p.spec})
             store.write(type(run)(record, run.validation, run.test, run.length))
-    table = build_table("table6", plans, store, profile)
+    plans = planned(store, profile, "table6")
+    table = build_table("table6", plans, profile, root=store.root)
     assert table.document.blocks[0].notes[0].startswith("Every setting gives the same numbers")
 
 
@@ -281,43 +295,43 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     """Synthetic runs carry made-up hashes: stale, to a plan that does not take them as they are."""
     store, _ = synthetic
     models = ("SASRec", "MMMLP")
-    plans = plan(specs(["table2"], profile, models=models), range(3), store)
+    plans = plan(specs(["table2"], profile, models=models), range(3), RunSet(store))
     assert {state for p in plans for state in p.states.values()} == {"stale"}
-    table = build_table("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     assert (set(table.cells["status"]), table.cells["n"].sum()) == ({"stale"}, 0)
     assert table.comparisons.empty
     assert entries(table, "SASRec")[0].text == "no current run"
     assert set(table.shown.values()) == {()}
     assert not table.document.blocks[-1].rows
-    reused = build_table("table2", plans, store, profile, reuse_stale=True)
+    reused = build_table("table2", plans, profile, root=Path("runs"), reuse_stale=True)
     assert set(reused.cells["status"]) == {"stale"}
-    assert entries(reused, "SASRec")[0].signs[-1] == "stale"
+    assert entries(reused, "SASRec")[0].marks[-1] == "stale"
     assert len(reused.document.blocks[-1].rows) == len(plans)
 
 
 def test_some_stale_seeds_leave_a_partial_cell(tmp_path, profile):
     store = Store(tmp_path)
-    plans = plan(specs(["table2"], profile, models=("SASRec",)), range(3), store)
+    plans = plan(specs(["table2"], profile, models=("SASRec",)), range(3), RunSet(store))
     current = hashes(plans[0].spec, load_bundle("beauty").meta.data_hash)
     for seed in range(3):
         run = synthetic_run(plans[0].spec, seed, 60)
         own = run.record.model_copy(update={"hashes": current} if seed else {})
         store.write(type(run)(own, run.validation, run.test, run.length))
-    plans = plan([plans[0].spec], range(3), store)
+    plans = plan([plans[0].spec], range(3), RunSet(store))
     assert plans[0].states == {0: "stale", 1: "complete", 2: "complete"}
-    table = build_table("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     assert set(table.cells["n"]) == {2}
-    assert entries(table, "SASRec")[0].signs == ("partial",)
-    assert table.shown[plans[0].spec.key] == (1, 2)
+    assert entries(table, "SASRec")[0].marks == ("partial",)
+    assert [run.record.seed for run in table.shown[plans[0].key]] == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["table1", "table4"])
 def test_counts_of_the_datasets_asked_for(profile, name):
     both = profile.model_copy(update={"run_on": ("ml-100k", "microlens")})
-    table = build_table(name, [], Store(Path("nowhere")), both, datasets=["beauty"])
+    table = build_table(name, [], both, root=Path("runs"), datasets=["beauty"])
     assert set(table.cells["dataset"]) == {"beauty"}
     with pytest.raises(InputError, match="did you mean 'beauty'"):
-        build_table(name, [], Store(Path("nowhere")), profile, datasets=["beuty"])
+        build_table(name, [], profile, root=Path("runs"), datasets=["beuty"])
 
 
 def test_features_are_the_bundle_s(tmp_path, profile):
@@ -333,7 +347,7 @@ def test_features_are_the_bundle_s(tmp_path, profile):
     (tmp_path / "beauty").mkdir()
     built = tmp_path / "beauty" / "bundle.json"
     own = meta.model_copy(update={"encoders": {"text": None, "image": "own.npy"}})
-    built.write_text(own.model_dump_json())
+    built.write_bytes(meta_bytes(own))
     assert dataset_note("beauty", profile, tmp_path).encoders == {"image": "own.npy"}
     built.write_text("{}")
     with pytest.raises(InputError, match=r"bundle\.json: damaged"):
@@ -350,7 +364,7 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
             record = run.record.model_copy(update={"peak_memory": peak})
             store.write(type(run)(record, run.validation, run.test, run.length))
     plans = planned(store, profile, models=("SASRec", "Popularity"))
-    table = build_table("table2", plans, store, profile)
+    table = build_table("table2", plans, profile, root=Path("runs"))
     block = table.document.blocks[-1]
     at = block.headings.index("peak memory")
     assert {row.label: row.entries[at].text for row in block.rows} == {
@@ -359,7 +373,9 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
     }
     assert UNEQUAL_TERMS in table.document.notes
     alone = [p for p in plans if p.spec.model == "SASRec"]
-    assert UNEQUAL_TERMS not in build_table("table2", alone, store, profile).document.notes
+    assert (
+        UNEQUAL_TERMS not in build_table("table2", alone, profile, root=Path("runs")).document.notes
+    )
     assert size(3 * 2**29) == "1.5 GiB"
 
 
@@ -369,3 +385,19 @@ def test_a_selection_that_is_missing_or_damaged_says_so(tmp_path):
             (tmp_path / "table2.json").write_text(text)
         with pytest.raises(InputError, match=r"table2\.json.*render the table again"):
             read_selection(tmp_path / "table2.json")
+
+
+def test_what_one_selection_shows_of_another():
+    """Rows, datasets and seeds; what is not named is everything, readings apart."""
+    profile = get_profile("quick")
+    some = Selection(datasets=profile.run_on[:1], models=("SASRec", "NOVA"), seeds=(0, 1))
+    whole = Selection(seeds=(0, 1, 2))
+    assert some.covers(some, profile)
+    assert whole.covers(whole, profile)
+    assert whole.covers(some, profile)
+    assert not some.covers(whole, profile)
+    assert some.covers(some.model_copy(update={"models": ("NOVA",)}), profile)
+    for less in ({"models": ("NOVA",)}, {"seeds": (0,)}, {"seeds": (1, 2)}, {"datasets": ("x",)}):
+        assert not some.model_copy(update=less).covers(some, profile), less
+    assert not whole.covers(Selection(models=("FindRec (released)",), seeds=(0,)), profile)
+    assert Selection(models=tuple(methods()), seeds=(0, 1, 2)).covers(whole, profile)

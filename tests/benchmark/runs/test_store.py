@@ -11,15 +11,16 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.runs.schema import RunResult
+from benchmark.runs.schema import SCHEMA_VERSION, RunResult
 from benchmark.runs.spec import slug
-from benchmark.runs.store import DamagedRun, Store, promote
+from benchmark.runs.store import DamagedRun, FinishedRunKept, Store, promote
 from tests.benchmark.results import (
     HASHES,
     draw_above,
@@ -76,14 +77,46 @@ def test_status_of_missing_complete_failed_and_stale(store):
     assert store.status(spec.key, 0).status == "complete", "results from elsewhere are not judged"
 
 
-def test_failed_run_has_no_ranks_and_takes_older_ones_away(store):
+def test_failed_run_has_no_ranks_and_takes_damaged_ones_away(store):
     spec = make_spec()
     path = store.write(make_result(spec, 0, ABOVE))
+    path.write_bytes(path.read_bytes()[:-1])
     store.write(failed_result(spec, 0))
     assert not path.with_suffix(".npz").exists()
     assert store.read(spec.key, 0).test is None
     store.write(make_result(spec, 0, ABOVE))
     assert store.status(spec.key, 0).status == "complete"
+
+
+def test_failed_run_never_replaces_a_finished_one(store):
+    """Be the finished one of the same identity or stale."""
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE))
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    other = make_record(
+        spec, 0, status="failed", message="no", hashes=HASHES.model_copy(update={"code": "other"})
+    )
+    for failed in (failed_result(spec, 0), RunResult(other)):
+        with pytest.raises(FinishedRunKept, match=r"seed-0\.json: the finished run is kept"):
+            store.write(failed)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+    store.write(failed_result(spec, 1, "first"))
+    store.write(failed_result(spec, 1, "second"))
+    assert store.read(spec.key, 1).record.message == "second"
+
+
+def test_records_of_the_first_schema_are_read(store):
+    """They have no traceback; written again, as by promote, they are of the schema of today."""
+    spec = make_spec()
+    path = store.write(make_result(spec, 0, ABOVE))
+    fields = json.loads(path.read_text()) | {"schema_version": 1}
+    del fields["sha256"], fields["traceback"]
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(fields | {"sha256": digest}))
+    result = store.read(spec.key, 0)
+    assert (result.record.schema_version, result.record.traceback) == (1, "")
+    store.write(result)
+    assert store.read(spec.key, 0).record.schema_version == SCHEMA_VERSION
 
 
 def test_incomplete_results_cannot_be_made():
@@ -317,3 +350,63 @@ def test_concurrent_writers_of_one_run_end_whole(tmp_path):
     assert reads > 0
     result = store.read(make_spec().key, 0)
     assert (result.test.above == int(result.record.message)).all()
+
+
+# ---------------------------------------------------------------- artefacts
+
+
+def with_snapshot(seed=0, **arrays):
+    spec = make_spec(protocol={"snapshot": True})
+    arrays = arrays or {"states": np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)}
+    made = make_result(make_spec(), seed, np.arange(5))
+    return replace(made, record=make_record(spec, seed), artefacts={"snapshot": arrays})
+
+
+def test_artefacts_come_back_to_the_bit_and_are_hashed(store):
+    made = with_snapshot()
+    path = store.write(made)
+    read = store.read(made.record.spec.key, 0)
+    found, expected = read.artefacts["snapshot"]["states"], made.artefacts["snapshot"]["states"]
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+    file = path.with_suffix(".snapshot.npz")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert read.record.artefacts_sha256 == {"snapshot": digest}
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    (stored,) = store.scan()
+    assert stored.status == "damaged"
+    assert str(file) in stored.problem
+    file.unlink()
+    assert store.status(made.record.spec.key, 0).status == "damaged"
+
+
+def test_a_run_without_artefacts_leaves_none_of_the_run_before(store):
+    path = store.write(with_snapshot())
+    store.write(with_snapshot(seed=1))
+    store.write(make_result(make_spec(), 0, ABOVE))
+    assert sorted(file.name for file in path.parent.glob("seed-*")) == [
+        "seed-0.json",
+        "seed-0.npz",
+        "seed-1.json",
+        "seed-1.npz",
+        "seed-1.snapshot.npz",
+    ]
+
+
+def test_promoted_runs_keep_their_artefacts(store, tmp_path):
+    target = Store(tmp_path / "reference")
+    store.write(with_snapshot())
+    assert list(promote(store, target).values()) == ["added"]
+    assert list(promote(store, target).values()) == ["unchanged"]
+    other = with_snapshot(states=np.zeros(2, np.float32))
+    store.write(other)
+    assert list(promote(store, target).values()) == ["replaced"]
+    read = target.read(other.record.spec.key, 0).artefacts["snapshot"]["states"]
+    np.testing.assert_array_equal(read, np.zeros(2))
+
+
+def test_a_finished_run_has_the_snapshot_that_it_was_asked_for():
+    with pytest.raises(ValueError, match="asks for a snapshot"):
+        replace(with_snapshot(), artefacts={})

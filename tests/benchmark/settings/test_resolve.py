@@ -7,6 +7,7 @@ from benchmark.plan import experiments, spec_of
 from benchmark.settings import registry
 from benchmark.settings.registry import Method, Profile, get_method, get_profile, methods
 from benchmark.settings.resolve import resolve
+from benchmark.yaml_files import Location, read_model
 
 PROFILE = Profile(
     name="tiny",
@@ -74,7 +75,7 @@ def test_a_bad_value_names_row_and_dataset(method):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: get_method("SASREC"), "did you mean 'SASRec'"),
+        (lambda: get_method("SASREX"), "did you mean 'SASRec'"),
         (lambda: get_profile("quik"), "did you mean 'quick'"),
         (lambda: resolve("SASRec", "beauty", PROFILE, "nope"), "unknown variant of SASRec"),
     ],
@@ -82,6 +83,13 @@ def test_a_bad_value_names_row_and_dataset(method):
 def test_unknown_names_get_the_nearest(ask, message):
     with pytest.raises(InputError, match=message):
         ask()
+
+
+def test_names_are_known_in_any_capitals():
+    assert get_method("SASREC").name == "SASRec"
+    assert get_profile("Quick").name == "quick"
+    spec = resolve("nova", "beauty", get_profile("quick"), "ADD").spec
+    assert (spec.model, spec.variant, spec.config["fusion"]) == ("NOVA", "add", "add")
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper", "reading-b"])
@@ -101,3 +109,131 @@ def test_every_experiment_names_rows_and_variants_that_exist():
         for variant in experiment.variants:
             if variant != "base":
                 assert variant in get_method("FindRec").variants, (name, variant)
+
+
+# ---------------------------------------------------------------- where each value comes from
+
+FILE = """\
+name: R
+class: baselines.sasrec:SASRec
+category: id
+model: {dropout: 0.05}
+profiles:
+  tiny:
+    model: {dropout: 0.3}
+    datasets:
+      beauty:
+        training: {lr: 0.7}
+variants:
+  v:
+    protocol: {features: none, stride: 1.0}
+    profiles:
+      tiny: {training: {lr: 0.8}}
+      quick: {training: {lr: 0.9}}
+"""
+
+
+@pytest.fixture
+def from_file(monkeypatch, tmp_path):
+    def install(text):
+        path = tmp_path / "r.yaml"
+        path.write_text(text, encoding="utf-8")
+        made = read_model(path, Method)
+        monkeypatch.setattr(registry, "methods", lambda: {"R": made})
+        return path
+
+    return install
+
+
+def test_sources_name_what_set_a_value_and_all_that_it_overrode(from_file):
+    path = from_file(FILE)
+    sources = resolve("R", "beauty", PROFILE, "v").sources
+    chain = [(s.value, s.layer, s.location) for s in sources["training.lr"].chain()]
+    assert chain == [
+        (0.8, "R [v] in tiny", Location.of(path, 15)),
+        (0.7, "R in tiny on beauty", Location.of(path, 10)),
+        (0.1, "profile tiny", None),  # made in this test, from no file
+    ]
+    chain = [(s.value, s.layer) for s in sources["config.dropout"].chain()]
+    assert chain == [
+        (0.3, "R in tiny"),
+        (0.2, "profile tiny on beauty"),
+        (0.1, "profile tiny"),
+        (0.05, "R"),
+        (0.5, "default of SASRecConfig"),
+    ]
+
+
+def test_values_that_are_derived_say_from_what(from_file):
+    from_file(FILE)
+    sources = resolve("R", "beauty", PROFILE, "v").sources
+    stride = sources["protocol.stride"]
+    assert (stride.value, stride.derived) == (50, "1.0 of max_length 50")
+    assert (stride.overrode.value, stride.overrode.derived) == (25, "0.5 of max_length 50")
+    assert sources["protocol.control"].derived == "category id"
+    window = sources["protocol.max_length"]
+    assert window.value == 50
+    assert window.layer == "default of ModelConfig"
+
+
+def test_every_field_has_a_source_with_the_value_that_is_used():
+    for name in methods():
+        for profile in ("quick", "smoke"):
+            resolved = resolve(name, "beauty", get_profile(profile))
+            values = {
+                f"{part}.{field}": value
+                for part in ("config", "training", "protocol")
+                for field, value in (resolved.spec.model_dump()[part] or {}).items()
+            }
+            assert {field: s.value for field, s in resolved.sources.items()} == values
+
+
+def test_a_control_has_the_window_of_the_methods_beside_it():
+    """It has no `max_length` of its own: the profile's counts, on a dataset too."""
+    paper = get_profile("paper")
+    for dataset, expected in (("beauty", 50), ("ml-100k", 100)):
+        for name in ("Popularity", "SASRec"):
+            assert resolve(name, dataset, paper).protocol.max_length == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("{lr: 0.7}", "{lrr: 0.7}", 10, r"'R' sets training 'lrr'.*did you mean 'lr'"),
+        ("{lr: 0.8}", "{lr: -1}", 15, r"training.lr is -1: Input should be greater than 0"),
+        ("stride: 1.0", "stride: 2", 13, r"protocol.stride is 2: it is a share of the window"),
+        ("stride: 1.0", "max_length: 9", 13, r"sets protocol 'max_length', which protocol does"),
+        ("features: none", "features: noen", 13, r"protocol.features is 'noen'"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(from_file, old, new, line, message):
+    assert old in FILE
+    path = from_file(FILE.replace(old, new))
+    with pytest.raises(InputError, match=message) as refused:
+        resolve("R", "beauty", PROFILE, "v")
+    assert f"{path}:{line}" in str(refused.value)
+
+
+def test_settings_for_a_profile_that_does_not_exist_are_refused(monkeypatch, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    text = FILE.replace("      quick:", "      quik:").replace("  tiny:", "  ci:")
+    (models / "r.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "order.yaml").write_text("[]", encoding="utf-8")
+    profiles = registry.profiles()
+    monkeypatch.setattr(registry, "CONFIGS", tmp_path)
+    monkeypatch.setattr(registry, "profiles", lambda: profiles)
+    with pytest.raises(InputError, match=r"r\.yaml:16: no profile is called 'quik'; did you mean"):
+        registry.methods.__wrapped__()
+    (models / "s.yaml").write_text(text, encoding="utf-8")
+    (models / "r.yaml").write_text(text.replace("quik", "quick"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"s\.yaml:1: the name 'R' is taken by .*r\.yaml:1"):
+        registry.methods.__wrapped__()
+
+
+def test_values_that_do_not_go_together_are_named_with_their_lines(from_file):
+    released = FILE.replace("baselines.sasrec:SASRec", "findrec.released:ReleasedFindRec")
+    path = from_file(released.replace("{dropout: 0.05}", "{heads: 5}"))
+    with pytest.raises(InputError, match="align_dim 9 does not divide into 5 heads") as refused:
+        resolve("R", "beauty", PROFILE)
+    assert f"heads = 5 ({path}:4)" in str(refused.value)

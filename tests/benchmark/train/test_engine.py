@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import make_task, query
 from benchmark.train.order import BatchOrder
 from benchmark.train.stack import Stack
-from benchmark.train.step import losses
-from findrec.recommender import Batch, Catalogue
+from benchmark.train.step import seed_loss
+from findrec.recommender import Batch, Catalogue, Output
 from tests.benchmark.train.synthetic import sequences
 
 ITEMS, LENGTH = 30, 12
@@ -27,10 +28,11 @@ SETTINGS = Training(lr=5e-3, batch_size=16, steps=24, eval_every=8, patience=2)
 
 @pytest.fixture(autouse=True)
 def _no_fallback():
-    before = torch._C._functorch._is_vmap_fallback_enabled()
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    functorch: Any = torch._C._functorch  # its stubs lack these two
+    before = functorch._is_vmap_fallback_enabled()
+    functorch._set_vmap_fallback_enabled(False)
     yield
-    torch._C._functorch._set_vmap_fallback_enabled(before)
+    functorch._set_vmap_fallback_enabled(before)
 
 
 def build(cls=SASRec, **changes):
@@ -90,9 +92,9 @@ def test_gradients_of_a_stack_equal_those_of_separate_models():
     task = make_task(stack.model, items, first, keys)
     rows = torch.arange(16)
     layout = torch.arange(16 * LENGTH).view(16, LENGTH)
-    fields = (task.items, task.user, task.position, task.targets, task.weights.double())
+    fields = {**vars(task), "weights": task.weights.double()}
     stacked, _ = stack.call(
-        losses, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
+        seed_loss, keys, [task.items], [rows], layout, fields, in_dims=(0, 0, None, None, 0)
     )
     stacked.sum().backward()
     for at, seed in enumerate(stack.seeds):
@@ -251,3 +253,20 @@ def test_prefix_training_gets_the_same_targets_as_the_causal_objective():
     # in one pass over the data, whose steps are the rows over the batch size
     passes = [run.targets_per_step * len(run.items) for run in (causal, literal)]
     assert passes[1] == pytest.approx(passes[0], rel=1e-12)  # float64 sums of whole numbers
+
+
+class Modes(SASRec):
+    """Notes in which mode `forward` found it."""
+
+    seen: ClassVar[set[tuple[bool, bool]]] = set()
+
+    def forward(self, batch: Batch) -> Output:
+        self.seen.add((batch.training, self.training))
+        return super().forward(batch)
+
+
+def test_steps_train_and_evaluations_evaluate():
+    Modes.seen.clear()
+    trained = run([0], cls=Modes)
+    trained.scorer()(torch.tensor([[1, 2, 0]]))
+    assert Modes.seen == {(True, True), (False, False)}

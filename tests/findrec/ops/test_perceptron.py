@@ -9,12 +9,13 @@ from findrec.ops import dropout, mlp_row, perceptron
 from findrec.ops.random import stream_code
 
 USERS, LENGTH, HIDDEN, WIDTH = 9, 7, 16, 8
+Leaves = tuple[Tensor, Tensor, Tensor, Tensor]
 ROWS, KEY = torch.arange(USERS) + 3, torch.tensor([5, 8])
 
 
 def inputs(
     seed: int = 0, between: tuple[int, ...] = (), dtype: torch.dtype = torch.float64
-) -> tuple[list[Tensor], Tensor]:
+) -> tuple[Leaves, Tensor]:
     """Leaves x, weight, shift and row of random lengths, x zero past them; and the lengths."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -25,8 +26,10 @@ def inputs(
     valid = torch.arange(LENGTH) < lengths.unsqueeze(1)
     x = normal(USERS, *between, LENGTH, WIDTH)
     x = x * valid.reshape(USERS, *[1] * len(between), LENGTH, 1)
-    leaves = [x, normal(HIDDEN, LENGTH), normal(HIDDEN, WIDTH), normal(USERS, *between, 1, HIDDEN)]
-    return [leaf.requires_grad_() for leaf in leaves], lengths
+    leaves = x, normal(HIDDEN, LENGTH), normal(HIDDEN, WIDTH), normal(USERS, *between, 1, HIDDEN)
+    for leaf in leaves:
+        leaf.requires_grad_()
+    return leaves, lengths
 
 
 @pytest.fixture
@@ -68,17 +71,19 @@ def test_fused_equals_reference(p: float, between: tuple[int, ...]) -> None:
 @pytest.mark.usefixtures("two_users_a_chunk")
 def test_stack_equals_seeds_alone_bit_for_bit() -> None:
     leaves, lengths = zip(*(inputs(seed, dtype=torch.float32) for seed in range(3)), strict=True)
-    stacked = [torch.stack(same).detach().requires_grad_() for same in zip(*leaves, strict=True)]
+    x, weight, shift, row = (torch.stack(same).detach() for same in zip(*leaves, strict=True))
+    stacked = x, weight, shift, row
+    for leaf in stacked:
+        leaf.requires_grad_()
     keys = torch.tensor([[seed, 8] for seed in range(3)])
 
-    def call(*arguments: Tensor) -> Tensor:
-        *tensors, key = arguments
-        return mlp_row(*tensors, 0.3, key, "a", ROWS)
+    def call(leaves: Leaves, lengths: Tensor, key: Tensor) -> Tensor:
+        return mlp_row(*leaves, lengths, 0.3, key, "a", ROWS)
 
-    together = torch.vmap(call)(*stacked, torch.stack(lengths), keys)
+    together = torch.vmap(call)(stacked, torch.stack(lengths), keys)
     together.square().sum().backward()
     for s in range(3):
-        alone = call(*leaves[s], lengths[s], keys[s])
+        alone = call(leaves[s], lengths[s], keys[s])
         assert torch.equal(together[s], alone)
         alone.square().sum().backward()
         for whole, own in zip(stacked, leaves[s], strict=True):
@@ -91,10 +96,12 @@ def test_reference_of_a_stack_equals_that_of_each_seed() -> None:
     """It is what runs off the CPU, with the stack dimension in front; 1e-12 as above."""
     leaves, _ = zip(*(inputs(seed, (3,)) for seed in range(2)), strict=True)
     keys, code = torch.tensor([[0, 8], [1, 8]]), stream_code("a")
-    stacked = [torch.stack(same) for same in zip(*leaves, strict=True)]
-    together = perceptron.reference(*stacked, 0.3, keys, code, ROWS.expand(2, -1))
+    x, weight, shift, row = (torch.stack(same) for same in zip(*leaves, strict=True))
+    rows = ROWS.expand(2, -1)
+    together = perceptron.reference(x, weight, shift, row, 0.3, keys, code, rows)
     for s in range(2):
-        alone = perceptron.reference(*leaves[s], 0.3, keys[s], code, ROWS)
+        own: Leaves = leaves[s]
+        alone = perceptron.reference(*own, 0.3, keys[s], code, ROWS)
         torch.testing.assert_close(together[s], alone, rtol=0, atol=1e-12)
 
 
@@ -102,7 +109,8 @@ def test_gradcheck() -> None:
     leaves, lengths = inputs()
     full = torch.full_like(lengths, LENGTH)
     assert torch.autograd.gradcheck(
-        lambda *leaves: mlp_row(*leaves, full, 0.3, KEY, "a", ROWS), leaves
+        lambda x, weight, shift, row: mlp_row(x, weight, shift, row, full, 0.3, KEY, "a", ROWS),
+        leaves,
     )
 
 
@@ -113,4 +121,4 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
     arguments |= {"lengths": lengths, "rows": ROWS}
     arguments[name] = arguments[name].unsqueeze(-1)
     with pytest.raises(ValueError, match=f"mlp_row's {name}"):
-        mlp_row(**arguments, p=0.3, key=KEY, random_stream="a")  # type: ignore[arg-type]
+        mlp_row(**arguments, p=0.3, key=KEY, random_stream="a")

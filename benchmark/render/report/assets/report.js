@@ -79,9 +79,11 @@ function element(name, text, className) {
 
 function pairs(entries) {
   const list = element("dl");
-  for (const [name, text] of entries) {
+  for (const [name, text, reasons = []] of entries) {
     if (text === "" || text === undefined) continue;
-    list.append(element("dt", name.replaceAll("_", " ")), element("dd", String(text)));
+    const value = element("dd", String(text));
+    value.append(...reasons.map((reason) => element("small", reason)));
+    list.append(element("dt", name.replaceAll("_", " ")), value);
   }
   return list;
 }
@@ -121,7 +123,9 @@ function show(id) {
     const scroll = element("div", undefined, "scroll");
     scroll.append(seedTable(spec, cell.values));
     parts.push(scroll, pairs([["implementation", spec.implementation], ...Object.entries(spec.made)]),
-      folded("Model", spec.config), folded("Training", spec.training), folded("Protocol", spec.protocol));
+      ...[["Model", "config"], ["Training", "training"], ["Protocol", "protocol"]]
+        .filter(([, part]) => spec.settings[part])
+        .map(([title, part]) => folded(title, spec.settings[part])));
   } else if (spec) {
     parts.push(element("p", "No runs stand behind this cell."));
   }

@@ -9,11 +9,12 @@ import pytest
 
 from rankaudit import audit_csv, run_audit
 from rankaudit.__main__ import main
-from rankaudit.audit import read_rows
 from rankaudit.errors import InputError
-from rankaudit.feasibility import Metric, Protocol
 from rankaudit.findings import AuditReport
+from rankaudit.interpret import read_rows
+from rankaudit.metrics import Metric
 from rankaudit.printed import Rounding
+from rankaudit.rankings import Protocol
 
 
 def write(folder: Path, text: str) -> Path:
@@ -126,7 +127,7 @@ def test_reports_are_written_whole_and_read_back(tmp_path: Path) -> None:
     text = (out / "audit.md").read_text(encoding="utf-8")
     for finding in report.findings:
         assert finding.printed in text
-    assert sorted(p.name for p in out.iterdir()) == ["audit.json", "audit.md"]
+    assert sorted(p.name for p in out.iterdir()) == ["audit.html", "audit.json", "audit.md"]
 
 
 def test_command_line(

@@ -1,0 +1,73 @@
+"""What came of reading a dataset, for the user who has just built it."""
+
+from datetime import UTC, datetime
+from shlex import quote
+
+import pandas as pd
+
+from benchmark.data.content import MODALITIES, Bundle, attribute_names
+from benchmark.data.meta import default_root
+
+_UNITS = (
+    (1e8, 1e10, 1.0, "seconds"),
+    (1e11, 1e13, 1e3, "milliseconds"),
+    (1e14, 1e16, 1e6, "microseconds"),
+    (1e17, 9.3e18, 1e9, "nanoseconds"),
+)
+"""Timestamps from .. up to, how many to a second, name: each range is the years 1973 to 2286."""
+
+
+def import_report(bundle: Bundle) -> list[str]:
+    """Lines of text: rows read and kept and why not, items described, features, span of times, what
+    was noticed, and the next command."""
+    meta, items = bundle.meta, bundle.items
+    read, kept = meta.read, meta.counts
+    lines = [f"{read.interactions:,} interactions read, {kept.interactions:,} kept"]
+    if kept.interactions < read.interactions:
+        lines[0] += (
+            f"; the {meta.filter} leaves out {read.interactions - kept.interactions:,}, with "
+            f"{read.users - kept.users:,} of {read.users:,} users and "
+            f"{read.items - kept.items:,} of {read.items:,} items"
+        )
+    columns = ["title", "text", *attribute_names(items)]
+    described = int((items[columns] != "").any(axis=1).sum())
+    lines.append(f"items described {described:,}/{kept.items:,}")
+    for name in attribute_names(items):
+        values = {v for cell in items[name] for v in str(cell).split("|") if v}
+        lines[-1] += f"; {name}: {len(values):,} values"
+        if len(values) > kept.items / 2:
+            lines.append(f"{name} has a value for almost every item: is it a category?")
+    for modality in MODALITIES:
+        features = bundle.text if modality == "text" else bundle.image
+        count = 0 if features is None else int(features.present.sum())
+        by = "" if features is None else f" ({meta.encoders[modality]})"
+        lines.append(f"{modality} features {count:,}/{kept.items:,}{by}")
+    lines.append(f"times {span(bundle.interactions['timestamp'])}")
+    shortest = int(bundle.interactions["user"].value_counts().min())
+    if shortest < 3:
+        lines.append(
+            f"a user has {shortest} interactions, and training needs 3 of each: build it again "
+            "with --core 3 or more"
+        )
+    lines += meta.remarks
+    lines.append(f"next: {next_command(bundle)}")
+    return lines
+
+
+def span(times: "pd.Series[int] | pd.Series[float]") -> str:
+    """First and last timestamp, as dates where they can be dates."""
+    first, last = times.min(), times.max()
+    for low, high, per_second, unit in _UNITS:
+        if low <= first <= last < high:
+            days = (datetime.fromtimestamp(t / per_second, UTC).date() for t in (first, last))
+            return " to ".join(map(str, days)) + f" (read as {unit} since 1970)"
+    return f"{first} to {last}"
+
+
+def next_command(bundle: Bundle) -> str:
+    """What a user would do next with the dataset."""
+    root = bundle.path.parent
+    data = "" if root.resolve() == default_root().resolve() else f" --data {quote(str(root))}"
+    if bundle.text is None and (bundle.items["text"] != "").any():
+        return f"./reproduce.sh features {bundle.name} --modality text --encoder minilm{data}"
+    return f"./reproduce.sh table2 --datasets {bundle.name}{data}"

@@ -1,0 +1,163 @@
+"""The committed settings files: each setting is needed; budgets and tuned values are as decided."""
+
+import csv
+import functools
+from pathlib import Path
+
+import pytest
+
+from benchmark.data.config import dataset_names
+from benchmark.plan import spec_of
+from benchmark.settings.registry import get_profile, methods, profiles
+from benchmark.settings.resolve import resolve
+from benchmark.yaml_files import Location
+
+ROOT = Path(__file__).resolve().parents[3]
+LOG = ROOT / "results" / "tuning" / "quick.csv"
+OWN = "my-own-data"
+"""A dataset that no file names: it gets what holds for all."""
+
+
+def settings_in_files():
+    """(location, field) of everything that a method or a profile sets."""
+    found = set()
+    for owner in (*methods().values(), *profiles().values()):
+        for keys in owner._file.lines:
+            if len(keys) > 1 and keys[-2] in ("model", "training", "protocol"):
+                found.add((owner.where(*keys), keys))
+    return found
+
+
+@functools.cache
+def chains():
+    """What set each field, from the last to the first, over everything that can be run."""
+    return [
+        (variant, field, list(source.chain()))
+        for profile in profiles().values()
+        for dataset in (*dataset_names(), OWN)
+        for method in methods().values()
+        for variant in ("base", *method.variants)
+        for field, source in resolve(method.name, dataset, profile, variant).sources.items()
+    ]
+
+
+def test_no_setting_could_be_deleted_without_changing_anything():
+    """A setting is needed where it has the last word and says something else than what it overrode.
+
+    A variant that is named after its value, such as "layers=2", may say what the base says: it is a
+    point of a sweep.
+    """
+    needed = set()
+    for variant, field, (last, *older) in chains():
+        if not older or older[0].value != last.value or "=" in variant:
+            needed.add((last.location, field.partition(".")[2]))
+    unneeded = [
+        f"{location}: {'.'.join(keys)}"
+        for location, keys in settings_in_files()
+        if (location, keys[-1]) not in needed
+    ]
+    assert not unneeded, "delete what holds anyway: " + "; ".join(sorted(unneeded))
+
+
+def test_settings_are_found_in_the_files():
+    """Or the test above would have nothing to say."""
+    keys = {keys for location, keys in settings_in_files() if "nova.yaml" in location.file}
+    assert ("profiles", "quick", "datasets", "ml-100k", "training", "steps") in keys
+    assert len(settings_in_files()) > 200
+
+
+def test_datasets_that_settings_name_exist():
+    named = {
+        (owner.where(*keys), keys[at + 1])
+        for owner in (*methods().values(), *profiles().values())
+        for keys in owner._file.lines
+        for at, key in enumerate(keys[:-1])
+        if key == "datasets"
+    }
+    assert named
+    assert [str(place) for place, dataset in named if dataset not in dataset_names()] == []
+
+
+BUDGETS = {
+    # profile: dataset: a causal method, BERT4Rec and NOVA, SMLP4Rec and MMMLP, FindRec on prefixes
+    "smoke": {
+        "ml-100k": ((12, 6, 0), (34, 17, 0), (96, 48, 0), (96, 48, 0)),
+        "beauty": ((12, 6, 0), (16, 8, 0), (96, 48, 0), (96, 48, 0)),
+    },
+    "ci": {
+        "ml-100k": ((150, 50, 0), (444, 148, 0), (1200, 400, 0), (1200, 400, 0)),
+        "beauty": ((150, 50, 0), (209, 70, 0), (1200, 400, 0), (1200, 400, 0)),
+    },
+    "quick": {
+        "ml-100k": ((800, 40, 600), (2485, 125, 1864), (1600, 80, 800), (3200, 160, 2400)),
+        "beauty": ((600, 40, 300), (3109, 63, 1555), (2400, 160, 1200), (2400, 160, 1200)),
+    },
+    "paper": {
+        "ml-100k": ((4000, 50, 0), (13882, 174, 0), (32000, 400, 0), (32000, 400, 0)),
+        "beauty": ((4000, 50, 0), (6218, 78, 0), (32000, 400, 0), (32000, 400, 0)),
+    },
+    "reading-b": {
+        "ml-100k": ((4000, 50, 0), (12422, 156, 0), (32000, 400, 0), (32000, 400, 0)),
+        "beauty": ((4000, 50, 0), (6218, 78, 0), (32000, 400, 0), (32000, 400, 0)),
+    },
+}
+"""(steps, eval_every, min_steps) as they were measured when a causal budget was still multiplied by
+the ratio of a causal step's targets to the method's own, at most 8 (4 in `quick`)."""
+
+COLUMNS = (
+    [("SASRec", "base"), ("FindRec", "base"), ("UniSRec", "base")],
+    [("BERT4Rec", "base"), ("NOVA", "base"), ("NOVA", "no-features")],
+    [("SMLP4Rec", "base"), ("MMMLP", "base"), ("MMMLP", "permuted-features")],
+    [("FindRec", "reading-prefixes")],
+)
+
+
+@pytest.mark.parametrize("profile", BUDGETS)
+@pytest.mark.parametrize("dataset", ["ml-100k", "beauty"])
+def test_budgets_are_what_ran_when_they_were_multiplied(profile, dataset):
+    for expected, column in zip(BUDGETS[profile][dataset], COLUMNS, strict=True):
+        for model, variant in column:
+            training = spec_of(model, dataset, get_profile(profile), variant).training
+            found = (training.steps, training.eval_every, training.min_steps)
+            assert found == expected, (model, variant)
+
+
+def test_datasets_without_budgets_of_their_own_take_beautys():
+    for profile in BUDGETS:
+        for column in COLUMNS:
+            for model, variant in column:
+                here, there = (
+                    spec_of(model, dataset, get_profile(profile), variant).training
+                    for dataset in ("beauty", "beauty-5core")
+                )
+                assert here == there
+
+
+def test_tuned_settings_are_what_the_log_chose():
+    """Each of them wherever it stands, in the method's file, in the profile or in the class."""
+    with LOG.open(encoding="utf-8") as lines:
+        chosen = [trial for trial in csv.DictReader(lines) if trial["chosen"] == "True"]
+    assert len(chosen) == 24
+    for trial in chosen:
+        spec = spec_of(trial["model"], trial["dataset"], get_profile("quick"))
+        used = (spec.training.lr, spec.config["dropout"])
+        assert used == (float(trial["lr"]), float(trial["dropout"])), (spec.key, LOG)
+
+
+def test_every_place_of_a_source_is_a_line_that_names_the_field():
+    """Of the committed files and of the classes' defaults."""
+    texts: dict[str, list[str]] = {}
+    places: set[tuple[Location, str]] = {
+        (source.location, "category" if field == "protocol.control" else field.partition(".")[2])
+        for _, field, chain in chains()
+        for source in chain
+        if source.location is not None
+        and not (field == "protocol.control" and source.layer.startswith("default"))
+    }
+    assert len(places) > 200
+    for location, name in places:
+        if location.file not in texts:
+            texts[location.file] = (ROOT / location.file).read_text("utf-8").splitlines()
+        assert location.line is not None, (location, name)
+        line = texts[location.file][location.line - 1]
+        assert name.lower() in line.lower(), (str(location), name, line)
