@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from benchmark.analyse.golden import Curve, read_golden, write_golden
-from benchmark.cli import app, checking
+from benchmark.cli import app
 from benchmark.golden import STEPS, make_golden
 from benchmark.settings.registry import get_profile, methods
 
@@ -93,7 +93,7 @@ def test_the_command_passes_on_what_is_equal_and_fails_on_what_differs(reference
 def test_made_anew_the_old_stands_beside_the_new(reference, made, monkeypatch):
     """With controls alone, for the time that all rows take."""
     rows = {"models": ["Popularity", "Session KNN"], "datasets": ["beauty"]}
-    monkeypatch.setattr(checking, "make_golden", partial(make_golden, **rows))
+    monkeypatch.setattr("benchmark.golden.make_golden", partial(make_golden, **rows))
     ranks = dict.fromkeys(made.curves["beauty"]["Popularity"].ranks, 0.5)
     old = Curve(losses={}, ranks=ranks)
     curves = {"beauty": {"Popularity": old, "Gone": old}}
