@@ -278,8 +278,9 @@ def read_columns(header: Header, wanted: Sequence[int] | None = None) -> Columns
     body = records(
         text_lines(header.path), header.separator, quoted=header.quoted, where=header.path
     )
-    next(body)
     for line, last, fields in body:
+        if line <= header.line:
+            continue
         if len(fields) != len(header.names):
             raise InputError(wrong_count(header, line, len(fields)))
         lines.append(line)

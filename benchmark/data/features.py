@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from benchmark.data.ids import match_ids
 from benchmark.data.meta import Provenance
@@ -124,8 +124,20 @@ def write_features(path: Path, table: FeatureTable) -> None:
     tensors = {"values": table.values, "present": table.present}
     tensors |= {f"layers.{k}": layer for k, layer in enumerate(table.layers)}
     header = {"ids": json.dumps(table.ids), "provenance": table.provenance.model_dump_json()}
+    content = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, header)
     with atomic_file(path) as temporary:
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, header)
+        temporary.write_bytes(_in_order(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, which the library writes in a random order:
+    equal features are then equal files."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def read_features(path: Path) -> FeatureTable:

@@ -54,9 +54,7 @@ def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
         raise InputError(f"{path}: a file stands where the dataset's folder would; move it away")
     with writing(path):
         held = sorted(file.name for file in path.iterdir())
-    foreign = [name for name in held if not _ours(name)]
-    if held and "bundle.json" not in held:
-        foreign = held
+    foreign = [name for name in held if not _ours(name)] if _is_bundle(path) else held
     if foreign:
         raise InputError(
             f"{path}: holds what is no part of a dataset and would be deleted: "
@@ -69,6 +67,14 @@ def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
                 f"{file}: lies in the folder {path}, whose place the dataset would take; move the "
                 "file, or give the dataset another name"
             )
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a dataset is in the folder, or what damage has left of one."""
+    meta = path / "bundle.json"
+    if not meta.is_file():
+        return False
+    return (path / "interactions.parquet").is_file() or b'"data_hash"' in meta.read_bytes()
 
 
 def _ours(name: str) -> bool:

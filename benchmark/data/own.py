@@ -39,6 +39,8 @@ def import_dataset(
     but a dataset, and bad input.
     """
     check_name(name)
+    if core is not None and core < 1:
+        raise InputError(f"core {core}: give the k of the k-core, or None for no filter")
     root = root or default_root()
     given = [interactions, *((items,) if items else ()), *(features or {}).values()]
     check_target(root / name, given)

@@ -171,7 +171,8 @@ def columns_option(needed: Sequence[str], names: Sequence[str]) -> str:
     guesses = []
     for name in needed:
         ours = name.removesuffix("_id")
-        like = (n for n in names if any(part in n.lower() for part in _LIKE.get(ours, (ours,))))
+        parts = _LIKE.get(ours, (ours,))
+        like = (n for n in names if n.isidentifier() and any(p in n.lower() for p in parts))
         guesses.append(f"{ours}={name if name in names else next(like, 'NAME')}")
     return f"--columns {','.join(guesses)}"
 

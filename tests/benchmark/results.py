@@ -9,6 +9,7 @@ from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import Environment, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 
 HASHES = Hashes(config="config", code="code", data="data")
 ENVIRONMENT = Environment(
@@ -66,6 +67,13 @@ def make_result(
     ranks = make_ranks(above, top=top)
     length = (5 + np.arange(len(above)) % 40).astype(np.int32)
     return RunResult(make_record(spec, seed, **fields), ranks, ranks, length)
+
+
+def delete_run(store: Store, spec: RunSpec, seed: int) -> None:
+    """Remove a stored run's files."""
+    path = store.path(spec.key, seed)
+    path.unlink()
+    path.with_suffix(".npz").unlink()
 
 
 def failed_result(spec: RunSpec, seed: int, message: str = "loss is NaN at step 3") -> RunResult:

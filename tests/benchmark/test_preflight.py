@@ -66,7 +66,7 @@ class Changed(SASRec):
 
 class NotFinite(Changed):
     def after(self, states, batch):
-        return states / 0
+        return states * torch.nan
 
 
 class Cut(Changed):
@@ -132,7 +132,7 @@ def make(cls: type[Recommender]) -> Callable[[], Recommender]:
         (FiveShort, "item_table", r"\[35, 8\] for 40 items"),
         (WrongWidth, "forward", "with the width of the table"),
         (Double, "item_table", "float64"),
-        (NotFinite, "forward", "not finite"),
+        (NotFinite, "forward", "no finite value"),
         (Cut, "forward", r"states \[6, 11, 8\] for items \[6, 12\]"),
         (NoiseInEvaluation, "forward", "in a second evaluation"),
         (TorchDropout, "forward", "global generator"),

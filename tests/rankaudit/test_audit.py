@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,7 +224,7 @@ def test_a_solver_that_gives_up_is_asked_again_and_then_said_to_have_given_up(
     text = "row,NDCG@5,MRR@5,HR@5\nA,0.0500,0.0600,0.1000\n"
     real, methods = feasibility.linprog, []
 
-    def first_fails(*args, method: str, **named):
+    def first_fails(*args: Any, method: Any, **named: Any) -> Any:
         methods.append(method)
         result = real(*args, method=method, **named)
         if method == "highs":

@@ -125,7 +125,7 @@ def test_the_page_is_whole_ordered_and_its_anchors_lead_somewhere() -> None:
     assert len(page.ids) == len(set(page.ids))
     assert set(page.links) <= set(page.ids)
     order = re.findall(r'data-severity="(\w+)"', html)
-    assert order == sorted(order, key=lambda severity: SEVERITIES.index(severity))  # type: ignore[arg-type]
+    assert order == sorted(order, key=lambda severity: SEVERITIES.index(severity))
     assert len(order) == len(report.findings)
     # The five cells of the infeasible row and the one improvement lead to their findings.
     assert len(re.findall(r'<td class="contradiction"><a href="#', html)) == 5

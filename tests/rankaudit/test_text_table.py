@@ -91,6 +91,11 @@ def test_every_line_has_as_many_fields_as_the_header(
         rows(written(tmp_path, text))
 
 
+def test_a_header_of_one_empty_field(tmp_path: Path) -> None:
+    assert rows(written(tmp_path, '""\n')) == []
+    assert rows(written(tmp_path, '""\n1\n')) == [("1",)]
+
+
 def test_unicode_line_separators_end_no_line(tmp_path: Path) -> None:
     """str.splitlines would cut a title at each of these."""
     title = "a\u2028b\x85c\x0bd\x0ce\x1ef"

@@ -15,7 +15,14 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
 from benchmark.runs.store import Store, Stored
-from tests.benchmark.results import HASHES, draw_above, failed_result, make_result, make_spec
+from tests.benchmark.results import (
+    HASHES,
+    delete_run,
+    draw_above,
+    failed_result,
+    make_result,
+    make_spec,
+)
 
 QUICK = replace(RULES, resamples=400)
 SEEDS = tuple(range(6))
@@ -228,6 +235,7 @@ def test_stale_runs_that_the_budget_ended_are_not_compared(store):
 
 
 def test_failed_runs_stay_failed_when_they_are_stale_too(store):
+    delete_run(store, make_spec("Good"), 0)  # a failed run does not replace a finished one
     store.write(failed_result(make_spec("Good"), 0))
     current = HASHES.model_copy(update={"code": "edited"})
     table = make_table(store, ROWS, hashes=lambda spec: current, reuse_stale=True)

@@ -20,7 +20,13 @@ from benchmark.analyse.regression import (
 from benchmark.errors import InputError
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
-from tests.benchmark.results import draw_above, failed_result, make_result, make_spec
+from tests.benchmark.results import (
+    delete_run,
+    draw_above,
+    failed_result,
+    make_result,
+    make_spec,
+)
 
 SOUND = np.random.default_rng(0).normal(0.1, 0.002, 10)
 SPECS, REFERENCES, FRESH = 4, 10, 6
@@ -233,6 +239,7 @@ def test_stores_are_checked_unit_by_unit(stores):
 
 def test_failed_fresh_run_is_no_pass(stores):
     fresh, _ = stores
+    delete_run(fresh, make_spec("Sound", profile="ci"), 1)
     fresh.write(failed_result(make_spec("Sound", profile="ci"), 1))
     outcomes = {
         check.name: check.outcome for check in check_runs(*map(RunSet, stores), profile="ci")

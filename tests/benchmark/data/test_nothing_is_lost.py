@@ -60,12 +60,20 @@ def test_a_bundle_with_other_files_is_not_replaced(csv: Path) -> None:
     assert held(bundle.path) == before
 
 
-def test_files_that_are_called_like_a_bundles_are_not_ours(csv: Path) -> None:
+@pytest.mark.parametrize("file", ["items.parquet", "bundle.json", "interactions.parquet"])
+def test_files_that_are_called_like_a_bundles_are_not_ours(csv: Path, file: str) -> None:
     folder = csv.parent / "data" / "own"
     folder.mkdir(parents=True)
-    (folder / "items.parquet").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"would be deleted: items.parquet"):
+    (folder / file).write_bytes(b"{}")
+    with pytest.raises(InputError, match=rf"would be deleted: {file}"):
         load(csv)
+    assert (folder / file).read_bytes() == b"{}"
+
+
+def test_a_core_that_is_none(csv: Path) -> None:
+    for core in (0, -3):
+        with pytest.raises(InputError, match=rf"core {core}: give the k of the k-core"):
+            load(csv, core=core)
 
 
 def test_a_file_or_link_in_the_place_of_the_folder(csv: Path) -> None:

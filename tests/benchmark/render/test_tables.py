@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
+from benchmark.data.meta import meta_bytes
 from benchmark.errors import InputError
 from benchmark.paper import load_cells
 from benchmark.plan import experiments, plan, specs
@@ -346,7 +347,7 @@ def test_features_are_the_bundle_s(tmp_path, profile):
     (tmp_path / "beauty").mkdir()
     built = tmp_path / "beauty" / "bundle.json"
     own = meta.model_copy(update={"encoders": {"text": None, "image": "own.npy"}})
-    built.write_text(own.model_dump_json())
+    built.write_bytes(meta_bytes(own))
     assert dataset_note("beauty", profile, tmp_path).encoders == {"image": "own.npy"}
     built.write_text("{}")
     with pytest.raises(InputError, match=r"bundle\.json: damaged"):

@@ -385,9 +385,10 @@ def test_artefacts_come_back_to_the_bit_and_are_hashed(store):
 def test_a_run_without_artefacts_leaves_none_of_the_run_before(store):
     path = store.write(with_snapshot())
     store.write(with_snapshot(seed=1))
-    store.write(failed_result(make_spec(protocol={"snapshot": True}), 0))
+    store.write(make_result(make_spec(), 0, ABOVE))
     assert sorted(file.name for file in path.parent.glob("seed-*")) == [
         "seed-0.json",
+        "seed-0.npz",
         "seed-1.json",
         "seed-1.npz",
         "seed-1.snapshot.npz",
