@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import InputError
 
-FeatureUse = Literal["real", "permuted", "none"]
-"""Whether a method is fed its features as they are, permuted among the items, or not at all."""
+FeatureUse = Literal["real", "raw", "permuted", "none"]
+"""Whether a method is fed its features as the dataset has them (centred and scaled), as the encoder
+made them, permuted among the items, or not at all."""
 
 
 class Frozen(BaseModel):
