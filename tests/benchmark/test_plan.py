@@ -68,9 +68,3 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
     assert stale.to_run(reuse_stale=True) == []
     (taken,) = plan([changed], [0], RunSet(store), as_stored=True)
     assert taken.states == {0: "complete"}
-
-
-def test_feature_controls_may_have_fewer_seeds(tmp_path):
-    spec = spec_of("FindRec", "beauty", SMOKE, "no-features")
-    (planned,) = plan([spec], [0, 1, 2], RunSet(Store(tmp_path)), feature_control_seeds=1)
-    assert list(planned.states) == [0]
