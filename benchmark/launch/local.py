@@ -197,7 +197,7 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
             raise SystemExit(1) from None
 
     def tell(progress: Progress) -> None:
-        send("step", step=progress.step, steps=progress.steps, best=progress.best)
+        send("step", step=progress.step, steps=progress.steps, best=progress.validation)
 
     def note(line: str) -> None:
         send("note", message=line)
