@@ -14,7 +14,7 @@ import benchmark.core
 from benchmark.analyse.compare import compare_runs
 from benchmark.analyse.regression import check_runs
 from benchmark.cli import app
-from benchmark.cli.console import LiveTable
+from benchmark.cli.live import LiveTable
 from benchmark.errors import InputError
 from benchmark.launch.local import Event, Job
 from benchmark.plan import plan, spec_of
@@ -246,10 +246,9 @@ def test_the_live_table_shows_validation(mixed, capsys):
     planned = plan([spec], [GRID.seed], RunSet(mixed), as_stored=True)
     job = Job(spec, (GRID.seed,), 1.0)
     console = Terminal(width=200, force_terminal=False)
-    live_table = LiveTable(planned, [job], RunSet(mixed), 1, console)
-    with live_table as watch:
-        watch(Event(job, "start", 0))
-        watch(Event(job, "done", 0, finished=job.seeds))
+    with LiveTable(planned, [job], RunSet(mixed), 1, console) as live_table:
+        live_table.watch(Event(job, "start", 0))
+        live_table.watch(Event(job, "done", 0, finished=job.seeds))
         console.print(live_table)
     shown = capsys.readouterr().out
     assert "NDCG@10 on validation" in shown
