@@ -48,7 +48,6 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
             request.runs,
             data=request.data,
             as_stored=request.render_only,
-            feature_control_seeds=request.profile.feature_control_seeds,
         )
 
     planned = plan()

@@ -78,7 +78,8 @@ def devices(name: str | None) -> list[str]:
     if name is None:
         name = "cuda" if gpus else "cpu"
     if name == "cpu":
-        return ["cpu"] * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        counted = hasattr(os, "sched_getaffinity")  # on Linux, where a process may have fewer
+        return ["cpu"] * (len(os.sched_getaffinity(0)) if counted else os.cpu_count() or 1)
     if name == "cuda" and gpus:
         return [f"cuda:{i}" for i in range(gpus)]
     if name in [f"cuda:{i}" for i in range(gpus)]:
@@ -196,7 +197,7 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
             raise SystemExit(1) from None
 
     def tell(progress: Progress) -> None:
-        send("step", step=progress.step, steps=progress.steps, best=progress.best)
+        send("step", step=progress.step, steps=progress.steps, best=progress.validation)
 
     def note(line: str) -> None:
         send("note", message=line)

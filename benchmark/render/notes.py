@@ -89,8 +89,8 @@ def facts(
             if any(dataset == d for dataset, _ in trained)
         ]
         lines.append(
-            f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
-            "NDCG@10 under full ranking, whose best parameters are tested."
+            f"Budget: at most {', '.join(caps)}, over which the learning rate falls to zero; the "
+            "parameters at the end are tested."
         )
     if found:
         devices = sorted({r.environment.device for r in found})
@@ -125,9 +125,8 @@ def runs_block(
         texts = (
             datasets[p.key.dataset].title,
             f"{len(own)}/{len(p.states)}",
-            f"{sum(r.plateau for r in own)}/{len(own)}" if trained else "",
+            p.spec.convergence if p.spec is not None and trained else "",
             mean([r.steps for r in own]) if trained else "",
-            mean([r.best_step for r in own]) if trained else "",
             mean([r.targets_seen for r in own]) if trained else "",
             duration(float(np.mean([r.timings.training for r in own]))),
             duration(float(np.mean([r.timings.evaluation for r in own]))),
@@ -136,7 +135,7 @@ def runs_block(
         )
         rows.append(TableRow(name, tuple(Entry(text) for text in texts)))
     headings = (
-        *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
+        *("dataset", "seeds", "convergence", "steps", "targets seen"),
         *("training", "evaluation", "parameters", "peak memory"),
     )
     note = (

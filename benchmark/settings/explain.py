@@ -16,7 +16,7 @@ WIDTH = 80
 COLUMN = 26
 """Where the second column of the text begins."""
 
-VALIDATION = "validation_ndcg@10"
+VALIDATION = "validation_kept"
 """The log's column of what trials are chosen by; the fields of the grid stand before it."""
 
 

@@ -1,6 +1,6 @@
 """A hundred kills of a training command at random instants: nothing is lost but the unit in flight.
 
-Three kinds of kill, each in a chain of its own on one core (so that a command has one worker): of
+Three kinds of kill, each in chains of their own on one core (so that a command has one worker): of
 the parent alone, of parent and worker together, of the worker alone. After each the same command
 goes on, until it has finished; then its store must equal that of a run that nobody interrupted, and
 the chain begins anew in an empty folder. A command is forked from this process, which has imported
@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,8 @@ from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 from tests.benchmark.test_launch import _alive, _children
 
-KILLS = {"parent": 33, "group": 33, "worker": 34}
-SEEDS = range(5)
+KILLS = (("parent", 33), ("group", 33), ("worker", 17), ("worker", 17))
+SEEDS = range(12)
 ARGUMENTS = ["run", "--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec"]
 COMMAND = [*ARGUMENTS, "--seeds", str(len(SEEDS)), "--device", "cpu"]
 SPEC = spec_of("GRU4Rec", "beauty", get_profile("smoke"))
@@ -85,6 +86,11 @@ class Command:
         """Seeds that it has said to be finished."""
         return set(map(int, FINISHED.findall(self.output.read_text())))
 
+    def has_lost(self, workers: int) -> bool:
+        """Whether it has said that so many workers died, or has ended."""
+        said = self.output.read_text().count("it is tried again")
+        return said >= workers or self.status() is not None
+
     def processes(self) -> list[int]:
         """Those of its session that live."""
         found = []
@@ -130,7 +136,7 @@ def same_as(reference: Store, store: Store) -> None:
 def chain(kind: str, kills: int, folder: Path, reference: Store, seed: int) -> Counter[str]:
     """Kill so often, finish, compare; counts of what the kills met."""
     rng, met = random.Random(seed), Counter[str]()
-    first_run = 0.0  # seconds from a command's start to its first finished run, longest so far
+    first_run = 0.0  # seconds from a command's start to its first finished run
     generation = 0
     while True:
         generation += 1
@@ -143,13 +149,13 @@ def chain(kind: str, kills: int, folder: Path, reference: Store, seed: int) -> C
             if kind == "worker":
                 kill_workers(command, 0 if last else kills - met["kills"], rng, met)
             elif first_run and not last:
-                delay = rng.random() * 1.5 * first_run
+                delay = rng.random() * 1.4 * first_run
                 while time.monotonic() < started + delay and command.status() is None:
                     time.sleep(0.01)
                 kill(kind, command, met)
             else:
                 until(command.finished, "the first finished run")
-                first_run = max(first_run, time.monotonic() - started)
+                first_run = min(first_run or LONGEST, time.monotonic() - started)
                 command.wait()
             until(lambda: not command.processes(), "the end of all processes")  # noqa: B023
             after = complete(store) if store.root.exists() else {}
@@ -160,7 +166,6 @@ def chain(kind: str, kills: int, folder: Path, reference: Store, seed: int) -> C
             if set(after) == set(SEEDS):
                 break
         last = met["kills"] >= kills
-        Command(place).wait()  # it finds nothing to do but print
         same_as(reference, store)
         met["stores compared"] += 1
         if last:
@@ -181,28 +186,36 @@ def kill(kind: str, command: Command, met: Counter[str]) -> None:
 
 
 def kill_workers(command: Command, most: int, rng: random.Random, met: Counter[str]) -> None:
-    """SIGKILL to the worker, once for each finished run: a job whose process dies twice fails."""
-    seen, since, one = 0, time.monotonic(), 1.0
+    """SIGKILL to the worker, and no other before the job that it had is finished: a job whose
+    process dies twice is a failed run."""
+    finished, since, unit = 0, time.monotonic(), 1.0
     while command.status() is None:
-        now = len(command.finished())
-        if now > seen:
-            one, since, seen = time.monotonic() - since, time.monotonic(), now
-            time.sleep(rng.random() * min(one, 1.5))
-            if most and command.status() is None:
-                for worker in filter(_alive, _children(command.pid)):
-                    os.kill(worker, signal.SIGKILL)
-                    met["kills"] += 1
-                    met["with a worker"] += 1
-                    most -= 1
+        text = command.output.read_text()
+        died = text.count("it is tried again")
+        done = len(FINISHED.findall(text[text.rfind("it is tried again") + 1 :]))
+        if done > finished:
+            unit, since = min(unit, time.monotonic() - since), time.monotonic()
+            finished = done
+            time.sleep(rng.random() * unit)
+            workers = [worker for worker in _children(command.pid) if _alive(worker)]
+            if most and workers and command.status() is None:
+                os.kill(workers[0], signal.SIGKILL)
+                most, finished = most - 1, 0
+                met["kills"] += 1
+                met["with a worker"] += 1
+                until(partial(command.has_lost, died + 1), "the second try")
         time.sleep(0.01)
 
 
-def _chain(connection, core: int, *arguments) -> None:
+def _chains(connection, core: int, jobs) -> None:
+    """The chains of one core, one after the other."""
     os.sched_setaffinity(0, {core})
     try:
-        connection.send(chain(*arguments))
+        for kind, *arguments in jobs:
+            connection.send((kind, chain(kind, *arguments)))
     except BaseException:
         connection.send(traceback.format_exc())
+    connection.send(None)
 
 
 @pytest.mark.slow
@@ -213,23 +226,24 @@ def test_a_hundred_kills_lose_nothing_but_the_unit_in_flight(tmp_path, capsys):
     run_seeds(SPEC, SEEDS[:1], reference)
     for seed in SEEDS[1:]:
         run_seeds(SPEC, [seed], reference)
-    cores = sorted(os.sched_getaffinity(0))
     context = multiprocessing.get_context("fork")
-    chains = {}
-    for at, (kind, kills) in enumerate(KILLS.items()):
-        (tmp_path / kind).mkdir()
+    cores = sorted(os.sched_getaffinity(0))[: len(KILLS)]
+    listening = []
+    for at, core in enumerate(cores):
+        jobs = []
+        for kind, number in KILLS[at :: len(cores)]:
+            folder = tmp_path / f"{kind}-{at}-{len(jobs)}"
+            folder.mkdir()
+            jobs.append((kind, number, folder, reference, at))
         ours, theirs = context.Pipe()
-        arguments = (kind, kills, tmp_path / kind, reference, at)
-        process = context.Process(target=_chain, args=(theirs, cores[at % len(cores)], *arguments))
-        process.start()
-        chains[kind] = (process, ours)
-    total = 0
-    for kind, (process, ours) in chains.items():
-        met = ours.recv()
-        process.join()
-        assert isinstance(met, Counter), met
-        assert met["kills"] >= KILLS[kind]
-        total += met["kills"]
-        with capsys.disabled():
-            print(f"\n{kind}: {', '.join(f'{number} {what}' for what, number in met.items())}")
-    assert total >= 100
+        context.Process(target=_chains, args=(theirs, core, jobs)).start()
+        listening.append(ours)
+    total = Counter[str]()
+    for connection in listening:
+        while (found := connection.recv()) is not None:
+            assert isinstance(found, tuple), found
+            kind, met = found
+            total += met
+            with capsys.disabled():
+                print(f"\n{kind}: {', '.join(f'{number} {what}' for what, number in met.items())}")
+    assert total["kills"] >= sum(number for _, number in KILLS) >= 100

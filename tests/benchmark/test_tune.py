@@ -71,13 +71,13 @@ class Sealed:
 @pytest.fixture
 def sealed(monkeypatch):
     """Every run of this test gets sequences whose test part raises."""
-    split = benchmark.core.leave_one_out
+    split = benchmark.core.hold_out
 
     @functools.wraps(split)  # else the run would refuse a function of a module that is not hashed
     def sealed_split(*args, **options):
         return Sealed(split(*args, **options))
 
-    monkeypatch.setattr(benchmark.core, "leave_one_out", sealed_split)
+    monkeypatch.setattr(benchmark.core, "hold_out", sealed_split)
 
 
 # ---------------------------------------------------------------- the grid

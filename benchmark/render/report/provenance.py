@@ -87,13 +87,12 @@ class Provenance:
             self.specs[name] = {
                 "implementation": spec.implementation if spec is not None else "not known",
                 "made": made,
+                "convergence": spec.convergence if spec is not None else "not known",
                 "settings": _settings(spec, self.tuning) if spec is not None else {},
                 "seeds": [
                     {
                         "seed": run.record.seed,
                         "steps": run.record.steps,
-                        "best": run.record.best_step,
-                        "end": "plateau" if run.record.plateau else "budget",
                         "seconds": round(run.record.timings.training, 1),
                     }
                     for run in shown

@@ -34,7 +34,6 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
         spec,
         seed,
         steps=steps[-1],
-        best_step=120,
         targets_seen=steps[-1] * 4000,
         parameters=400_000,
         curves=Curves(

@@ -15,7 +15,7 @@ PROFILE = Profile(
     seeds=1,
     run_on=("beauty",),
     model={"dim": 8, "align_dim": 9, "dropout": 0.1},
-    training={"lr": 0.1, "steps": 5, "batch_size": 4, "eval_every": 1, "patience": 1},
+    training={"lr": 0.1, "steps": 5, "batch_size": 4, "eval_every": 1},
     datasets={"beauty": {"model": {"dropout": 0.2}}},
 )
 
