@@ -9,7 +9,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.data.meta import DatasetFacts, dataset_facts
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
-from benchmark.render.tables.definitions import FEATURE_CONTROLS, category
+from benchmark.render.tables.definitions import FEATURE_CONTROLS
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
@@ -45,16 +45,7 @@ def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
     return DatasetNote(known.name, known.title, grade, known.encoders)
 
 
-UNEQUAL_TERMS = (
-    "Controls leave out items of the user's own history, which a trained row may rank above the "
-    "target (history is not masked): their numbers are not on equal terms with the trained rows'. "
-    "The stored ranks hold every row's masked numbers as well."
-)
-"""Of tables that show controls beside trained rows."""
-
-
 def facts(
-    name: str,
     planned: Sequence[Planned],
     runs: Mapping[RunKey, Sequence[RunRecord]],
     profile: Profile,
@@ -101,9 +92,6 @@ def facts(
             f"Budget: at most {', '.join(caps)}, over which the learning rate falls to zero; the "
             "parameters at the end are tested."
         )
-    kinds = {category(p.key) for p in planned if p.key.variant == "base"}
-    if name == "table2" and "control" in kinds and len(kinds) > 1:
-        lines.append(UNEQUAL_TERMS)
     if found:
         devices = sorted({r.environment.device for r in found})
         backends = sorted({r.environment.scan_backend for r in found})

@@ -96,7 +96,7 @@ def build_table(
     records = {key: [run.record for run in runs] for key, runs in shown.items()}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
     blocks.append(runs_block(planned, records, notes))
-    lines = facts(name, planned, records, profile, notes)
+    lines = facts(planned, records, profile, notes)
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, table.comparisons, document, tuple(cell_specs), shown)
