@@ -85,8 +85,14 @@ def build_bundle(
         item_source, item_path = locate(
             config.items, raw=raw, downloads=downloads, progress=progress
         )
-        items = read_items(item_path, item_source.format, remarks=remarks)
         inputs[item_source.file] = item_path
+        tags = None
+        if item_source.title_tags is not None:
+            _, tags = locate(
+                [item_source.title_tags], raw=raw, downloads=downloads, progress=progress
+            )
+            inputs[item_source.title_tags.file] = tags
+        items = read_items(item_path, item_source.format, title_tags=tags, remarks=remarks)
         known = list(dict.fromkeys(interactions["item"]))
         match_ids(known, list(items["id"]), known_from=str(path), given_from=str(item_path))
     tables: dict[Modality, FeatureTable] = {}

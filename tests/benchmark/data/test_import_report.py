@@ -75,7 +75,7 @@ def test_the_report(folder: Path) -> None:
         "and 0 of 20 items",
         "items described 18/20; genre: 3 values",
         "text features 0/20",
-        "image features 17/20 (image.npz)",
+        "image features 17/20 (image.npz), 1 different",
         "image features are the same for all items: they tell nothing",
         "times 2001-09-09 to 2001-10-08 (read as seconds since 1970)",
         "réviews.csv: read with semicolons as separators",
