@@ -207,7 +207,8 @@ class ContentKNNConfig(ControlConfig):
 
 class ContentKNN(Control):
     """Cosine of frozen features. Each modality has length 1, so that all have the same weight; one
-    that an item lacks is zero. Raises ValueError for a dataset without features."""
+    that an item lacks is zero. The suite's features are centred: items with a cosine of 0 are alike
+    as far as the average item is. Raises ValueError for a dataset without features."""
 
     Config = ContentKNNConfig
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")

@@ -164,7 +164,8 @@ def builder(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
 
 
 def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
-    """The catalogue that the method is fed: its modalities, as they are, permuted or not at all."""
+    """The catalogue that the method is fed: its modalities, as they are, as the encoders made them,
+    permuted or not at all."""
     use = spec.protocol.features
     if use == "none":
         return Catalogue(catalogue.items)
@@ -175,6 +176,12 @@ def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
     )
     if use == "real":
         return fed
+    if use == "raw":
+        return dataclasses.replace(
+            fed,
+            text=None if fed.text is None else fed.text.raw(),
+            image=None if fed.image is None else fed.image.raw(),
+        )
     generator = torch.Generator().manual_seed(PERMUTATION_SEED)
     order = torch.cat(
         [torch.zeros(1, dtype=torch.int64), torch.randperm(fed.items, generator=generator) + 1]

@@ -122,7 +122,9 @@ def write_bundle(
     Users and items are numbered in the order of their first appearance in the filtered source.
     Interactions are sorted by timestamp as the configuration's `order` says, ties in the source's
     row order. What encoders have made for the bundle that stood there is kept, if the texts are the
-    same. Raises InputError as `build_bundle` does, and where root/name holds anything but a bundle.
+    same. Features are centred and scaled over the bundle's items.
+
+    Raises InputError as `build_bundle` does, and where root/name holds anything but a bundle.
     """
     check_target(root / config.name, inputs.values())
     read = _counts(interactions)
@@ -140,6 +142,7 @@ def write_bundle(
     kept = {modality: table.select(list(ids)) for modality, table in tables.items()}
     noticed = list(remarks)
     kept |= encoded_features(root / config.name, described, kept, noticed)
+    kept = {modality: table.fitted() for modality, table in kept.items()}
     users = pd.DataFrame({"user": np.arange(len(user_ids)), "id": user_ids})
     with atomic_folder(root / config.name) as folder:
         frame.to_parquet(folder / "interactions.parquet", index=False)
@@ -176,7 +179,7 @@ def attach_features(bundle: Bundle, modality: Modality, table: FeatureTable) -> 
     The metadata are written last: a kill in between leaves a file that the checksums name, and the
     next build mends.
     """
-    table = table.select(list(bundle.items["id"]))
+    table = table.select(list(bundle.items["id"])).fitted()
     tables = {m: read_features(bundle.path / f"{m}.safetensors") for m in bundle.meta.provenance}
     tables[modality] = table
     path = bundle.path / f"{modality}.safetensors"

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import InputError
 
-FeatureUse = Literal["real", "permuted", "none"]
-"""Whether a method is fed its features as they are, permuted among the items, or not at all."""
+FeatureUse = Literal["real", "raw", "permuted", "none"]
+"""Whether a method is fed its features as the dataset has them (centred and scaled), as the encoder
+made them, permuted among the items, or not at all."""
 
 
 class Frozen(BaseModel):
@@ -75,9 +76,9 @@ class Protocol(Frozen):
 
 
 Convergence = Literal["shown", "not shown", "gaining", "not established"]
-"""What the ladder of budgets says of a row's (docs/tuning.md): longer ones gain less than 2 % (shown),
-noise or cost forbids to say so (not shown), the last doubling did gain (gaining), or there was no
-ladder (not established)."""
+"""What the ladder of budgets says of a row's (docs/tuning.md): longer ones gain less than 2 %
+(shown), noise or cost forbids to say so (not shown), the last doubling did gain (gaining), or there
+was no ladder (not established)."""
 
 
 class RunKey(NamedTuple):

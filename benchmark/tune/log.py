@@ -168,7 +168,8 @@ def markdown(trials: pd.DataFrame, budgets: pd.DataFrame, tuning: Tuning, profil
             second = sorted(of_row["steps"].unique())[:2][-1]
             searched = of_row[(of_row["seed"] == tuning.seeds[0]) & (of_row["steps"] == second)]
             cells = "; ".join(
-                f"{t['lr']:g}, {t['dropout']:g}: {t['validation_kept']:.4f} / {t['validation_left_out']:.4f}"
+                f"{t['lr']:g}, {t['dropout']:g}: "
+                f"{t['validation_kept']:.4f} / {t['validation_left_out']:.4f}"
                 for _, t in searched.iterrows()
             )
             lines.append(f"| {name} | {cells} |")

@@ -35,7 +35,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 from benchmark.train.engine import Trained
-from findrec.recommender import Attribute, Batch, Catalogue, Features, Output
+from findrec.recommender import Attribute, Batch, Catalogue, Features, FeatureScaling, Output
 
 SMOKE = get_profile("smoke")
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,12 +188,12 @@ def numbered(items: int = 24) -> Catalogue:
     )
 
 
-def fed(features: str, *modalities: str) -> Catalogue:
+def fed(features: str, *modalities: str, catalogue: Catalogue | None = None) -> Catalogue:
     spec = RunSpec(
         dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
         modalities=modalities, protocol={"max_length": 50, "stride": 25, "features": features},
     )  # fmt: skip
-    return apply_feature_control(numbered(), spec)
+    return apply_feature_control(catalogue or numbered(), spec)
 
 
 def test_a_row_is_fed_its_own_modalities():
@@ -209,6 +209,29 @@ def test_a_row_is_fed_its_own_modalities():
     for catalogue in (both, text, image):
         assert catalogue.items == whole.items
         assert catalogue.attributes.keys() == {"genre", "brand"}
+
+
+def test_raw_features_are_as_the_encoder_made_them():
+    """Values and layers of those that have the modality, by hand; attributes as they are."""
+    whole = numbered()
+    present = whole.text.present
+    scaling = FeatureScaling(torch.tensor([7.0]).double(), torch.tensor([2.0]).double())
+    layers = FeatureScaling(
+        torch.tensor([[1.0], [5]]).double(), torch.tensor([[3.0], [4]]).double()
+    )
+    scaled = dataclasses.replace(whole.text, scaling=scaling, layer_scaling=layers)
+    catalogue = dataclasses.replace(whole, text=scaled)
+    raw = fed("raw", "text", catalogue=catalogue)
+    number = torch.arange(25.0).unsqueeze(1)
+    there = present.unsqueeze(1)
+    assert torch.equal(raw.text.values, torch.where(there, 2 * number + 7, 0))
+    assert torch.equal(raw.text.layers[:, 0], torch.where(there, 3 * number + 1, 0))
+    assert torch.equal(raw.text.layers[:, 1], torch.where(there, 4 * number + 5, 0))
+    assert torch.equal(raw.text.present, present)
+    assert raw.image is None
+    assert raw.attributes.keys() == {"genre", "brand"}
+    # what has never been scaled is raw as it is
+    assert torch.equal(fed("raw", "image").image.values, whole.image.values)
 
 
 def test_without_features_nothing_is_left():

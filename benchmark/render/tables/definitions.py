@@ -59,6 +59,7 @@ ABLATIONS = {
 FEATURE_CONTROLS = {
     "permuted-features": "features permuted",
     "no-features": "without features",
+    "raw-features": "raw features",
 }
 """Variant -> our label"""
 
@@ -67,8 +68,8 @@ CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 
 
 def category(key: RunKey) -> str:
-    """Key of `CATEGORIES`. A control, or a method fed with permuted features or none, is shown
-    for comparison and never judged."""
+    """Key of `CATEGORIES`. A control, or a method fed with other features or none, is shown for
+    comparison and never judged."""
     if key.variant in FEATURE_CONTROLS:
         return "control"
     return methods()[key.model].category

@@ -76,6 +76,7 @@ def test_the_report(folder: Path) -> None:
         "items described 18/20; genre: 3 values",
         "text features 0/20",
         "image features 17/20 (image.npz)",
+        "image features are the same for all items: they tell nothing",
         "times 2001-09-09 to 2001-10-08 (read as seconds since 1970)",
         "réviews.csv: read with semicolons as separators",
         f"next: ./reproduce.sh table2 --datasets shop --data '{folder}'",

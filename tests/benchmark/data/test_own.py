@@ -72,7 +72,8 @@ def test_features_follow_their_items(frame: pd.DataFrame, tmp_path: Path) -> Non
         root=tmp_path,
     )
     assert bundle.image is not None
-    value = dict(zip(bundle.items["id"], bundle.image.values[1:, 0].tolist(), strict=True))
+    raw = bundle.image.raw().values
+    value = dict(zip(bundle.items["id"], raw[1:, 0].tolist(), strict=True))
     assert value == {"i0": 0.5, "i1": 1.0, "i2": 2.0, "i3": 0.0}
     present = dict(zip(bundle.items["id"], bundle.image.present[1:].tolist(), strict=True))
     assert present == {"i0": True, "i1": True, "i2": True, "i3": False}
