@@ -23,8 +23,9 @@ from benchmark.cli.training import seed_by_seed
 from benchmark.launch.local import Event, Job
 from benchmark.plan import Planned
 from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunResult
 from benchmark.runs.store import Store
-from tests.benchmark.results import draw_above, make_result, make_spec
+from tests.benchmark.results import draw_above, make_record, make_result, make_spec
 
 ESCAPE = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])")
 
@@ -388,3 +389,24 @@ def test_jobs_go_seed_by_seed(tmp_path):
     alone = [("B", (0,)), ("A", (7,)), ("B", (7,)), ("A", (3,)), ("B", (3,))]
     assert order(["cpu", "cpu"]) == alone
     assert order(["cuda:0"]) == [("B", (0, 7, 3)), ("A", (7, 3))]
+
+
+def test_the_live_table_shows_validation(tmp_path, capsys):
+    """A trial has no test ranks; its name, with brackets, is in the line and in the table."""
+    spec = make_spec(
+        variant="trial:lr=0.002,dropout=0.2", training=TRAINING, protocol={"trial": True}
+    )
+    store = Store(tmp_path)
+    whole = make_result(spec.with_protocol(trial=False), 1000, np.arange(50))
+    store.write(RunResult(make_record(spec, 1000), whole.validation, None, whole.length))
+    runs = RunSet(store)
+    planned = [Planned(spec.key, spec, {1000: runs.status(spec.key, 1000)})]
+    job = Job(spec, (1000,), 1.0)
+    console = Terminal(width=200, force_terminal=False)
+    with LiveTable(planned, [job], runs, 1, console) as live_table:
+        live_table.watch(Event(job, "start", 0))
+        live_table.watch(Event(job, "done", 0, finished=job.seeds))
+        console.print(live_table)
+    shown = capsys.readouterr().out
+    assert "NDCG@10 on validation" in shown
+    assert shown.count("[trial:lr=0.002,dropout=0.2]") == 2  # the line and the table
