@@ -40,7 +40,7 @@ from scipy import stats
 from benchmark.analyse.bootstrap import _degrees_of_freedom
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
@@ -48,9 +48,6 @@ from benchmark.runs.spec import RunSpec
 from benchmark.yaml_files import read_model
 
 FILE = Path(__file__).parents[1] / "configs" / "power.yaml"
-
-HISTORIES: Mapping[str, bool] = {"kept": False, "left out": True}
-"""Protocol -> whether the history is masked."""
 
 
 class _Strict(BaseModel):
@@ -137,7 +134,8 @@ class PilotRows:
             source=self._source(),
             provisional=not self.trials,
             histories={
-                name: self._spread(metric, masked=masked) for name, masked in HISTORIES.items()
+                protocol: self._spread(metric, masked=protocol == "left out")
+                for protocol in PROTOCOLS
             },
         )
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap
+from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap, Score
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
 
-HISTORIES: Mapping[str, bool] = {"history kept": False, "left out": True}
-"""Protocol, as the lines say it -> whether the history is masked."""
+_LABELS: Mapping[History, str] = {"kept": "history kept", "left out": "left out"}
+"""Protocol -> how the lines say it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class AgainstBest:
     other: str
     protocol: str
     result: Comparison
+    reserve: str = ""
+    """What qualifies the verdict: the row that loses was still gaining at its budget."""
 
 
 def against_best(
@@ -39,18 +41,26 @@ def against_best(
     if set(rows) <= {method}:
         raise ValueError(f"{method} has no other row to be compared with")
     found = []
-    for protocol, masked in HISTORIES.items():
+    for protocol in PROTOCOLS:
+        masked = protocol == "left out"
         validation = {
             name: float(np.mean(_values([r.validation for r in runs], rules.metric, masked)))
             for name, runs in rows.items()
         }
         other = max((name for name in rows if name != method), key=lambda name: validation[name])
-        values = {
-            name: _values([run.test for run in rows[name]], rules.metric, masked)
+        named = {  # as in the tables, whose intervals have the same draws
+            name: Score(str(rows[name][0].record.spec.key), rules.metric, protocol)
             for name in (method, other)
         }
-        result = CrossedBootstrap(values, rules).compare(method, other)
-        found.append(AgainstBest(other, protocol, result))
+        values = {
+            score: _values([run.test for run in rows[name]], rules.metric, masked)
+            for name, score in named.items()
+        }
+        result = CrossedBootstrap(values, rules).compare(named[method], named[other])
+        loser = {"replicated": other, "contradicted": method}.get(result.verdict)
+        gaining = loser is not None and rows[loser][0].record.spec.convergence == "gaining"
+        reserve = f"{loser} was still gaining" if gaining else ""
+        found.append(AgainstBest(other, _LABELS[protocol], result, reserve))
     return found
 
 
@@ -64,7 +74,8 @@ def verdict_line(
         return f"{dataset}: no verdict on {few} seeds, it needs {rules.minimum_seeds}"
     clauses = []
     for one in found:
-        clauses.append(f"{_verb(one.result)} {one.other} ({one.protocol}: {_figures(one.result)})")
+        figures = _figures(one.result) + (f"; {one.reserve}" if one.reserve else "")
+        clauses.append(f"{_verb(one.result)} {one.other} ({one.protocol}: {figures})")
     return f"{dataset}: {method} {' and '.join(clauses)}"
 
 

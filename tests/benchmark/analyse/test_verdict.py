@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.analyse.statistics import RULES
 from benchmark.analyse.verdict import AgainstBest, against_best, verdict_line
 from benchmark.evaluate.metrics import per_user
@@ -49,11 +49,35 @@ def test_the_other_row_is_the_best_on_validation_of_each_protocol():
     kept, left_out = against_best("FindRec", rows, RULES_HERE)
     assert (kept.other, kept.protocol) == ("B", "history kept")
     assert (left_out.other, left_out.protocol) == ("C", "left out")
-    values = {
-        name: np.stack([per_user(r.test, "NDCG@10", masked=True) for r in rows[name]], axis=1)
-        for name in ("FindRec", "C")
+    names = {
+        name: Score(str(make_spec(name).key), "NDCG@10", "left out") for name in ("FindRec", "C")
     }
-    assert left_out.result == CrossedBootstrap(values, RULES_HERE).compare("FindRec", "C")
+    values = {
+        score: np.stack([per_user(r.test, "NDCG@10", masked=True) for r in rows[name]], axis=1)
+        for name, score in names.items()
+    }
+    expected = CrossedBootstrap(values, RULES_HERE).compare(names["FindRec"], names["C"])
+    assert left_out.result == expected, "the table's own, draw for draw"
+
+
+@pytest.mark.parametrize("known", ["gaining", "shown"])
+def test_a_row_that_loses_while_it_gains_qualifies_the_verdict(known):
+    rows = {
+        "FindRec": runs("FindRec", valid=1, test=9, test_left_out=9),
+        "B": runs("B", valid=1, test=1, test_left_out=1),
+    }
+    rows["B"] = [
+        replace(
+            run,
+            record=run.record.model_copy(
+                update={"spec": run.record.spec.model_copy(update={"convergence": known})}
+            ),
+        )
+        for run in rows["B"]
+    ]
+    line = verdict_line("toy", "FindRec", against_best("FindRec", rows, RULES_HERE))
+    assert "beats B" in line
+    assert line.count("B was still gaining") == (2 if known == "gaining" else 0)
 
 
 def test_what_a_line_says():
