@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap
+from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap, Score
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
-
-HISTORIES: Mapping[str, bool] = {"history kept": False, "left out": True}
-"""Protocol, as the lines say it -> whether the history is masked."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,10 @@ class AgainstBest:
     """A method against the best other row of one dataset, under one protocol."""
 
     other: str
-    protocol: str
+    protocol: History
     result: Comparison
+    gaining: str = ""
+    """The row that loses, if its budget is known to be too short."""
 
 
 def against_best(
@@ -39,18 +38,25 @@ def against_best(
     if set(rows) <= {method}:
         raise ValueError(f"{method} has no other row to be compared with")
     found = []
-    for protocol, masked in HISTORIES.items():
+    for protocol in PROTOCOLS:
         validation = {
-            name: float(np.mean(_values([r.validation for r in runs], rules.metric, masked)))
+            name: float(_values([r.validation for r in runs], rules.metric, protocol).mean())
             for name, runs in rows.items()
         }
         other = max((name for name in rows if name != method), key=lambda name: validation[name])
-        values = {
-            name: _values([run.test for run in rows[name]], rules.metric, masked)
+        # named as in the tables, whose draws these are
+        names = {
+            name: Score(str(rows[name][0].record.spec.key), rules.metric, protocol)
             for name in (method, other)
         }
-        result = CrossedBootstrap(values, rules).compare(method, other)
-        found.append(AgainstBest(other, protocol, result))
+        values = {
+            score: _values([run.test for run in rows[name]], rules.metric, protocol)
+            for name, score in names.items()
+        }
+        result = CrossedBootstrap(values, rules).compare(names[method], names[other])
+        loser = {"replicated": other, "contradicted": method}.get(result.verdict)
+        known = loser is not None and rows[loser][0].record.spec.convergence == "gaining"
+        found.append(AgainstBest(other, protocol, result, loser if known and loser else ""))
     return found
 
 
@@ -64,7 +70,10 @@ def verdict_line(
         return f"{dataset}: no verdict on {few} seeds, it needs {rules.minimum_seeds}"
     clauses = []
     for one in found:
-        clauses.append(f"{_verb(one.result)} {one.other} ({one.protocol}: {_figures(one.result)})")
+        what = "history kept" if one.protocol == "kept" else one.protocol
+        note = f"; {one.gaining} was still gaining at its budget" if one.gaining else ""
+        figures = f"{what}: {_figures(one.result)}{note}"
+        clauses.append(f"{_verb(one.result)} {one.other} ({figures})")
     return f"{dataset}: {method} {' and '.join(clauses)}"
 
 
@@ -83,8 +92,9 @@ def _figures(result: Comparison) -> str:
     return f"{100 * result.difference:+.1f} %, {low} to {high}"
 
 
-def _values(ranks: Sequence[Ranks | None], metric: str, masked: bool) -> FloatArray:
+def _values(ranks: Sequence[Ranks | None], metric: str, protocol: History) -> FloatArray:
     """[U, S]. Raises ValueError for a run without ranks, or unequal users."""
     if any(one is None for one in ranks):
         raise ValueError("a run without ranks was taken for a finished one")
+    masked = protocol == "left out"
     return np.stack([per_user(r, metric, masked=masked) for r in ranks if r is not None], axis=1)
