@@ -64,20 +64,39 @@ def verdict_line(
     dataset: str, method: str, found: Sequence[AgainstBest], rules: Rules = RULES
 ) -> str:
     """One sentence: "beauty: FindRec is not shown to beat SASRec (history kept: +4.0 %, -2.1 to
-    +10.4) and is worse than NOVA (left out: -11.2 %, -16.0 to -5.9)"."""
+    +10.4) and is worse than NOVA (left out: -11.2 %, -16.0 to -5.9)". Figures are the relative
+    difference and the ends of its interval."""
     few = min(min(one.result.n_seeds) for one in found)
     if few < rules.minimum_seeds:
         return f"{dataset}: no verdict on {few} seeds, it needs {rules.minimum_seeds}"
-    clauses = []
+    text, verb, other = f"{dataset}: {method}", "", ""
     for one in found:
-        what = "history kept" if one.protocol == "kept" else one.protocol
-        note = f"; {one.gaining} was still gaining at its budget" if one.gaining else ""
-        figures = f"{what}: {_figures(one.result)}{note}"
-        clauses.append(f"{_verb(one.result)} {one.other} ({figures})")
-    return f"{dataset}: {method} {' and '.join(clauses)}"
+        figures = f"{_NAMES[one.protocol]}: {_figures(one)}"
+        own = _verb(one.result)
+        if own != verb:
+            text += f"{' and' if verb else ''} {own} {one.other} ({figures})"
+        elif one.other != other:
+            text += f" {_JOINS[own]} {one.other} ({figures})"
+        else:
+            text = f"{text.removesuffix(')')}; {figures})"
+        verb, other = own, one.other
+    return text
+
+
+_NAMES: dict[History, str] = {"kept": "history kept", "left out": "left out"}
+
+_JOINS = {
+    "beats": "and",
+    "is worse than": "and",
+    "does not beat": "nor",
+    "is not shown to beat": "nor",
+    "cannot be compared with": "nor",
+}
 
 
 def _verb(result: Comparison) -> str:
+    if np.isnan(result.low):
+        return "cannot be compared with"
     if result.verdict == "replicated":
         return "beats"
     if result.verdict == "contradicted":
@@ -85,11 +104,13 @@ def _verb(result: Comparison) -> str:
     return "is not shown to beat"
 
 
-def _figures(result: Comparison) -> str:
+def _figures(one: AgainstBest) -> str:
+    result = one.result
     if np.isnan(result.low):
-        return f"{result.note or 'no interval'}"
+        return result.note
     low, high = (f"{100 * end:+.1f}" for end in (result.low, result.high))
-    return f"{100 * result.difference:+.1f} %, {low} to {high}"
+    note = f", {one.gaining} was still gaining at its budget" if one.gaining else ""
+    return f"{100 * result.difference:+.1f} %, {low} to {high}{note}"
 
 
 def _values(ranks: Sequence[Ranks | None], metric: str, protocol: History) -> FloatArray:

@@ -73,8 +73,8 @@ def _close(planned: list[planning.Planned], paths: Sequence[Path], request: Requ
     lines = verdict_lines(planned, reuse_stale=request.reuse_stale)
     for line in lines:
         console.print(line, style="bold")
-    if lines:
-        console.print(where_to_look(paths, request.out))
+    for line in where_to_look(paths, request.out) if lines else ():
+        console.print(line)
 
 
 def _show(name: str, planned: list[planning.Planned], request: Request) -> Sequence[Path]:

@@ -93,6 +93,34 @@ def test_each_verdict_has_its_word(verdict, high, verb):
     assert line == f"beauty: F {verb} B (history kept: -1.0 %, {ends})"
 
 
+def test_clauses_with_one_verb_are_drawn_together():
+    rows = {"F": runs("F", valid=1, test=1), "B": runs("B", valid=1, test=1)}
+    (one, _) = against_best("F", rows, RULES_HERE)
+    result = replace(one.result, difference=-0.01, low=-0.02, high=0.04, verdict="inconclusive")
+    kept, same, other = (
+        AgainstBest(name, protocol, result)
+        for name, protocol in (("B", "kept"), ("B", "left out"), ("C", "left out"))
+    )
+    figures = "-1.0 %, -2.0 to +4.0"
+    start = f"beauty: F is not shown to beat B (history kept: {figures}"
+    assert verdict_line("beauty", "F", [kept, same]) == f"{start}; left out: {figures})"
+    assert verdict_line("beauty", "F", [kept, other]) == f"{start}) nor C (left out: {figures})"
+
+
+def test_what_cannot_be_compared_says_why():
+    rows = {"F": runs("F", valid=1, test=1), "B": runs("B", valid=1, test=1)}
+    nothing = [
+        replace(r, test=make_ranks(np.full(USERS, 499))) if name == "B" else r
+        for name, own in rows.items()
+        for r in own
+    ]
+    found = against_best("F", {"F": nothing[:6], "B": nothing[6:]}, RULES_HERE)
+    why = "a mean is too near zero for a relative difference"
+    assert verdict_line("beauty", "F", found) == (
+        f"beauty: F cannot be compared with B (history kept: {why}; left out: {why})"
+    )
+
+
 def test_a_loser_whose_budget_was_too_short_is_named():
     rows = {
         "FindRec": runs("FindRec", valid=1, test=4),
@@ -101,7 +129,7 @@ def test_a_loser_whose_budget_was_too_short_is_named():
     found = against_best("FindRec", rows, RULES_HERE)
     assert [(one.result.verdict, one.gaining) for one in found] == [("replicated", "B")] * 2
     line = verdict_line("beauty", "FindRec", found)
-    assert line.count("; B was still gaining at its budget)") == 2
+    assert line.count(", B was still gaining at its budget") == 2
 
 
 def test_too_few_seeds_have_no_verdict():
