@@ -41,7 +41,8 @@ class Experiment(BaseModel):
     both_modalities: bool = False
     """Whether it shows the first dataset with text and image features, and no other."""
     modality_controls: bool = False
-    """Whether every multimodal row is also run with permuted and without features."""
+    """Whether it shows every multimodal row with permuted and without features too, and no other
+    row."""
 
 
 class _Experiments(BaseModel):
@@ -139,11 +140,13 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         wanted = [name for name in shown if methods()[name].category != "reading"]
     else:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
+    if experiment.modality_controls:
+        wanted = [name for name in wanted if methods()[name].modalities]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
             members.append((name, variant))
-        if experiment.modality_controls and methods()[name].modalities:
+        if experiment.modality_controls:
             members += [
                 (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]

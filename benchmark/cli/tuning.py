@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -23,7 +25,8 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.training import train
 from benchmark.errors import InputError
-from benchmark.tune.grid import Tuning, floor_spec, trial_spec, tuned, tuning
+from benchmark.runs.spec import RunSpec
+from benchmark.tune.grid import FILE, Tuning, floor_spec, read_tuning, trial_spec, tuned
 from benchmark.tune.log import write_log
 from benchmark.tune.trials import Pair, Row, stored_pairs, stored_trials
 
@@ -43,52 +46,51 @@ def tune(
     dry_run: DryRunOption = False,
     data: DataOption = None,
     reuse_stale: StaleOption = False,
+    rules: Annotated[
+        Path, typer.Option(help="What is tried (default: the package's configs/tuning.yaml).")
+    ] = FILE,
 ) -> None:
-    """Search rates, dropouts and budgets as configs/tuning.yaml says; by validation alone."""
+    """Search rates, dropouts and budgets by the rules of a file; by validation alone."""
     request = resolve_request(
         profile, datasets, models, None, device, launcher, source, dry_run, data, reuse_stale
     )
-    rules = tuning()
+    tuning = read_tuning(rules)
     names, left_out = tuned(request.models)
     if left_out:
         console.print(f"left out, for they are not trained: {', '.join(left_out)}")
     asked = [(d, m) for d in request.datasets or request.profile.run_on for m in names]
     if not request.render_only:
-        for pair in asked:  # row by row, so that what is interrupted has decided some
-            _search(pair, rules, request)
-    rows = _rows(stored_pairs(request.runs, request.profile), rules, request)
+        _search(asked, tuning, request)
+    rows = _rows(stored_pairs(request.runs, request.profile), tuning, request)
     if not rows:
         raise InputError(f"no trial of profile {request.profile.name} in {request.runs.root}")
-    paths = write_log(rows, rules, request.profile, TUNING)
+    paths = write_log(rows, tuning, request.profile, TUNING)
     console.print(paths[-1].read_text(encoding="utf-8"))
     for path in paths:
         console.print(f"wrote {path.relative_to(ROOT)}")
 
 
-def _search(pair: Pair, rules: Tuning, request: Request) -> None:
-    """Run what the search of one row wants, until it wants nothing."""
-    dataset, model = pair
-    floor = floor_spec(dataset, request.profile, rules)
-    train([floor], replace(request, seeds=[rules.seeds[0]]))
+def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
+    """Run what the searches of all rows want, in rounds, until none wants anything."""
+    first = replace(request, seeds=[tuning.seeds[0]])
+    train([floor_spec(d, request.profile, tuning) for d in dict(pairs)], first)
     while True:
-        (row,) = _rows([pair], rules, request)
-        wanted = row.search.wanted()
+        wanted: dict[int, list[RunSpec]] = {}
+        for row in _rows(pairs, tuning, request):
+            for trial in row.search.wanted():
+                spec = trial_spec(row.model, row.dataset, request.profile, tuning, trial)
+                wanted.setdefault(trial.seed, []).append(spec)
         if not wanted:
             return
-        for seed in dict.fromkeys(trial.seed for trial in wanted):
-            specs = [
-                trial_spec(model, dataset, request.profile, rules, trial)
-                for trial in wanted
-                if trial.seed == seed
-            ]
+        for seed, specs in wanted.items():
             train(specs, replace(request, seeds=[seed]))
 
 
-def _rows(pairs: Sequence[Pair], rules: Tuning, request: Request) -> list[Row]:
+def _rows(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> list[Row]:
     return stored_trials(
         pairs,
         request.profile,
-        rules,
+        tuning,
         request.runs,
         data=request.data,
         reuse_stale=request.reuse_stale,

@@ -24,6 +24,7 @@ over the draws.)
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,16 @@ METRICS = ("NDCG@5", "NDCG@10", "MRR@5", "MRR@10", "HR@5", "HR@10")
 """Metrics that tables offer; any cut-off is understood. The paper prints the first four."""
 
 PAPER_METRICS = METRICS[:4]
+
+SHOWN_METRICS = (*PAPER_METRICS, "HR@10")
+"""Metrics of every table of results."""
+
+History = Literal["kept", "left out"]
+"""Whether the items that a user has met before compete with the target."""
+
+PROTOCOLS: tuple[History, ...] = ("kept", "left out")
+"""Both protocols, side by side in every table: with the history kept, as the paper's code family
+ranks and beside the printed numbers; and left out, as is usual elsewhere."""
 
 _GAINS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "NDCG": lambda position: 1.0 / np.log2(position + 1.0),

@@ -108,7 +108,7 @@ class Tuning(_Strict):
         return self.datasets[dataset]
 
 
-def tuning(path: Path = FILE) -> Tuning:
+def read_tuning(path: Path = FILE) -> Tuning:
     """Raises InputError naming the file for one that cannot be used."""
     return read_model(path, Tuning)
 

@@ -61,7 +61,7 @@ def choose(
         for at, rung in enumerate(rungs[:-1])
     }
     for rung in rungs[:-2]:
-        above = float(np.quantile(means[rung] / means[0], 1 - level)) > 1
+        above = float(np.quantile(means[rung] - means[0], 1 - level)) > 0
         if above and gains[rung].high < gain:
             return Budget(rung, "shown", gains)
     last = gains[rungs[-2]]

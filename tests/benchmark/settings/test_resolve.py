@@ -185,6 +185,7 @@ def test_every_field_has_a_source_with_the_value_that_is_used():
                 for part in ("config", "training", "protocol")
                 for field, value in (resolved.spec.model_dump()[part] or {}).items()
             }
+            values["convergence"] = resolved.convergence
             assert {field: s.value for field, s in resolved.sources.items()} == values
 
 

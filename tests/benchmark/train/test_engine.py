@@ -202,7 +202,8 @@ def test_budgets_share_their_trunk_bit_for_bit(tmp_path):
     longer = SETTINGS.model_copy(update={"steps": 60})  # its rate falls from step 42 on
     run([0], trunk=trunk)  # from step 17 on
     state = trunk.load(CPU)
-    assert state is not None and state["step"] == 17
+    assert state is not None
+    assert state["step"] == 17
     begun: list[int] = []
     shared = run([0], longer, trunk=trunk, watch=lambda progress: begun.append(progress.step))
     assert begun[0] == 18
