@@ -18,6 +18,7 @@ from rankaudit.columns import RESERVED
 from rankaudit.findings import SEVERITIES, AuditReport, by_severity
 from rankaudit.interpret import read_file
 from rankaudit.page import MOST_ROWS, anchors, to_html
+from rankaudit.terminal import summary
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "audit_example.csv"
 
@@ -95,6 +96,14 @@ def test_bad_input_and_no_input(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         main([])
     assert stop.value.code == 2
     assert "--template" in capsys.readouterr().err
+
+
+def test_only_the_worst_on_demand() -> None:
+    report = audit_csv(EXAMPLE)
+    whole, worst = list(summary(report)), list(summary(report, most=1))
+    assert worst[:2] == whole[:2]
+    assert worst[2:4] == ["... and 1 more, in the report", ""]
+    assert worst[4:] == whole[5:]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
