@@ -28,8 +28,8 @@ Where we differ from the released code (`Code_Cached/`)
     * Its adapters define a dropout and do not apply it; there is none here.
 
 An item's vector depends on its modalities alone, so items with the same text (and image) have the
-same vector: Beauty's 2,423 items have 999 different texts. `ids` adds an id embedding to the item
-vector for such data; it is not part of the method.
+same vector: by brand and category alone, Beauty's 2,423 items have 999. `ids` adds an id embedding
+to the item vector for such data; it is not part of the method.
 
 An item that lacks a modality has a learned state in place of each of its layer states. A
 modality that the dataset lacks leaves its networks out, and the inter-modal one with it. With

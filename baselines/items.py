@@ -57,7 +57,7 @@ class DistinctItems:
     """One item for each distinct value of the features, so that vectors that depend on features
     alone are computed once for all items that share them.
 
-    Beauty's 2,423 items have 999 different texts.
+    By brand and category alone, Beauty's 2,423 items have 999 different texts.
     """
 
     ids: Tensor

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from benchmark.data.content import Bundle
-from benchmark.data.sequences import Queries, Sequences, leave_one_out
+from benchmark.data.sequences import Queries, Sequences, hold_out
 from benchmark.errors import InputError
 from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
 from benchmark.runs.ranks import IntArray, Ranks
@@ -45,6 +45,8 @@ class Outcome:
     """[U] int32: the users' full sequence lengths."""
     training_seconds: float
     evaluation_seconds: float
+    inherited_seconds: float = 0.0
+    """Of both, what another budget's run had spent already."""
     curve: SeedCurve | None = None
     """How training went; None of a control."""
     targets_per_step: float = 0.0
@@ -67,6 +69,7 @@ def compute(
     device: torch.device,
     watch: Callable[[Progress], None] = lambda _: None,
     checkpoint: Checkpoint | None = None,
+    trunk: Checkpoint | None = None,
 ) -> list[Outcome]:
     """Train and rank the given seeds of a spec, one outcome a seed; a control is fitted once.
 
@@ -77,7 +80,7 @@ def compute(
     catalogue = apply_feature_control(bundle.catalogue(), spec)
     build = builder(spec, catalogue)
     if spec.training is None:
-        return _fit_control(build(), catalogue, sequences, seeds)
+        return _fit_control(build(), spec, catalogue, sequences, seeds)
     models = []
     if spec.protocol.snapshot:
         models = [initialised(build, seed) for seed in seeds]
@@ -91,6 +94,7 @@ def compute(
         device=device,
         watch=watch,
         checkpoint=checkpoint,
+        trunk=trunk,
     )
     outcomes = _rank(trained, spec, sequences, device)
     for at, model in enumerate(models):
@@ -125,8 +129,13 @@ def take_snapshot(model: Any, queries: Queries, when: str) -> dict[str, npt.NDAr
 
 def split(bundle: Bundle, protocol: Protocol) -> Sequences:
     """Training windows, validation and test queries. Raises InputError where it is impossible."""
-    sequences = leave_one_out(
-        bundle, protocol.max_length, stride=protocol.stride, prefixes=protocol.prefixes
+    sequences = hold_out(
+        bundle,
+        protocol.max_length,
+        stride=protocol.stride,
+        prefixes=protocol.prefixes,
+        validation_targets=protocol.validation_targets,
+        test_targets=protocol.test_targets,
     )
     if protocol.max_users is not None:
         sequences = sequences.first_users(protocol.max_users)
@@ -155,7 +164,8 @@ def builder(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
 
 
 def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
-    """The catalogue that the method is fed: its modalities, as they are, permuted or not at all."""
+    """The catalogue that the method is fed: its modalities, as they are, as the encoders made them,
+    permuted or not at all."""
     use = spec.protocol.features
     if use == "none":
         return Catalogue(catalogue.items)
@@ -166,6 +176,12 @@ def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
     )
     if use == "real":
         return fed
+    if use == "raw":
+        return dataclasses.replace(
+            fed,
+            text=None if fed.text is None else fed.text.raw(),
+            image=None if fed.image is None else fed.image.raw(),
+        )
     generator = torch.Generator().manual_seed(PERMUTATION_SEED)
     order = torch.cat(
         [torch.zeros(1, dtype=torch.int64), torch.randperm(fed.items, generator=generator) + 1]
@@ -202,9 +218,10 @@ def _rank(
         Outcome(
             curve.seed,
             **_ranks_or_failure(curve, validation[at], test[at]),
-            length=sequences.validation.length.astype(np.int32),
+            length=_length_per_user(sequences.validation),
             training_seconds=trained.training_seconds / seeds,
             evaluation_seconds=(trained.evaluation_seconds + ranking_seconds) / seeds,
+            inherited_seconds=trained.inherited_seconds / seeds,
             curve=curve,
             targets_per_step=trained.targets_per_step,
             parameters=trained.stack.parameters_per_seed,
@@ -227,7 +244,11 @@ def _ranks_or_failure(
 
 
 def _fit_control(
-    control: Any, catalogue: Catalogue, sequences: Sequences, seeds: Sequence[int]
+    control: Any,
+    spec: RunSpec,
+    catalogue: Catalogue,
+    sequences: Sequences,
+    seeds: Sequence[int],
 ) -> list[Outcome]:
     """A control has no seeds of its own; each asked for gets the same ranks."""
     started = time.perf_counter()
@@ -238,7 +259,13 @@ def _fit_control(
         return torch.as_tensor(control.score(history))
 
     validation = rank_targets(score, sequences.validation, top=0)
-    test = rank_targets(score, sequences.test)
-    length = sequences.test.length.astype(np.int32)
+    test = None if spec.protocol.trial else rank_targets(score, sequences.test)
+    length = _length_per_user(sequences.validation)
     ranking = time.perf_counter() - started - fitting
     return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]
+
+
+def _length_per_user(queries: Queries) -> IntArray:
+    """[U] int32"""
+    first = np.flatnonzero(np.diff(queries.user, prepend=-1))
+    return queries.length[first].astype(np.int32)

@@ -68,9 +68,7 @@ def make_curve(spec: RunSpec, bundle: Bundle, *, rounding: bool = False) -> Curv
     """The first steps of one row, and what they rank. Raises InputError where it fails."""
     if spec.training is not None:
         decay = WEIGHT_DECAY_TIMES * spec.training.weight_decay
-        spec = spec.with_training(
-            steps=STEPS, eval_every=1, patience=STEPS + 1, min_steps=0, weight_decay=decay
-        )
+        spec = spec.with_training(steps=STEPS, eval_every=1, weight_decay=decay)
     (outcome,) = compute(spec, bundle, [SEED], device=CPU)
     if outcome.failure is not None or outcome.validation is None or outcome.test is None:
         raise InputError(f"{spec.key}: no golden curve: {outcome.failure}; mend the row first")

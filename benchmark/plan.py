@@ -41,7 +41,8 @@ class Experiment(BaseModel):
     both_modalities: bool = False
     """Whether it shows the first dataset with text and image features, and no other."""
     modality_controls: bool = False
-    """Whether every multimodal row is also run with permuted and without features."""
+    """Whether it shows every multimodal row with permuted and without features too, and no other
+    row."""
 
 
 class _Experiments(BaseModel):
@@ -139,11 +140,13 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         wanted = [name for name in shown if methods()[name].category != "reading"]
     else:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
+    if experiment.modality_controls:
+        wanted = [name for name in wanted if methods()[name].modalities]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
             members.append((name, variant))
-        if experiment.modality_controls and methods()[name].modalities:
+        if experiment.modality_controls:
             members += [
                 (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
@@ -162,13 +165,11 @@ def plan(
     *,
     data: Path | None = None,
     as_stored: bool = False,
-    feature_control_seeds: int | None = None,
 ) -> list[Planned]:
     """How each spec stands in the store. Controls have one seed, since nothing in them is random,
     and a snapshot is taken of one.
 
     as_stored: take runs as they are, whatever code and data they were made with; needs no bundle.
-    feature_control_seeds: seeds of rows with permuted or without features; None is all of them.
     """
     metas: dict[str, BundleMeta] = {}
     problems: dict[str, str] = {}
@@ -178,7 +179,7 @@ def plan(
     for spec in wanted:
         meta = metas.get(spec.dataset)
         parts = hashes(spec, meta.data_hash) if meta is not None else None
-        own = _seeds(seeds, spec.protocol, feature_control_seeds)
+        own = _seeds(seeds, spec.protocol)
         stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
         seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
@@ -214,20 +215,16 @@ def plan_stored(
                 if spec is None and _is_as_base(key, runs.spec(base, seeds)):
                     key, spec = base, runs.spec(base, seeds)
                 if key not in found:
-                    found[key] = _as_stored(key, spec, seeds, runs, profile)
+                    found[key] = _as_stored(key, spec, seeds, runs)
     return list(found.values())
 
 
-def _as_stored(
-    key: RunKey, spec: RunSpec | None, seeds: Sequence[int], runs: RunSet, profile: Profile
-) -> Planned:
+def _as_stored(key: RunKey, spec: RunSpec | None, seeds: Sequence[int], runs: RunSet) -> Planned:
     own = seeds
     if spec is not None:
-        own = _seeds(seeds, spec.protocol, profile.feature_control_seeds)
+        own = _seeds(seeds, spec.protocol)
     elif methods()[key.model].category == "control":
         own = seeds[:1]
-    elif key.variant in FEATURE_CONTROL_VARIANTS:
-        own = seeds[: profile.feature_control_seeds]
     stored = {seed: runs.status(key, seed) for seed in own}
     for seed, run in stored.items():
         if run.status == "complete" and run.record is not None and run.record.spec != spec:
@@ -245,13 +242,9 @@ def _is_as_base(key: RunKey, base: RunSpec | None) -> bool:
     return only_model and change.model.items() <= base.config.items()
 
 
-def _seeds(
-    seeds: Sequence[int], protocol: Protocol, feature_control_seeds: int | None
-) -> Sequence[int]:
+def _seeds(seeds: Sequence[int], protocol: Protocol) -> Sequence[int]:
     """Those of the seeds that a spec is run with."""
-    if protocol.control or protocol.snapshot:
-        return seeds[:1]
-    return seeds if protocol.features == "real" else seeds[:feature_control_seeds]
+    return seeds[:1] if protocol.control or protocol.snapshot else seeds
 
 
 def _metas(
@@ -279,7 +272,7 @@ def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> fl
 
     Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is
     multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor of
-    two or so, since nobody knows when a run reaches its plateau.
+    two or so.
     """
     if spec.training is None:
         return 5.0

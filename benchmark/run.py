@@ -21,7 +21,7 @@ from benchmark.errors import InputError
 from benchmark.preflight import check_contract
 from benchmark.runs.checkpoint import CheckpointFile, Owner, sweep_checkpoints
 from benchmark.runs.code import code_of, digest
-from benchmark.runs.identity import hashes, identity
+from benchmark.runs.identity import hashes, identity, trunk_identity
 from benchmark.runs.imports import ImportWatch
 from benchmark.runs.schema import Curves, Environment, Hashes, RunRecord, RunResult, Timings
 from benchmark.runs.spec import RunKey, RunSpec
@@ -114,6 +114,16 @@ class _Checkpoints:
         name = digest(owner.identities.values())[:16]
         return CheckpointFile(self.folder / f"{name}.pt", owner, note=self.note)
 
+    def trunk(self, seeds: Sequence[int]) -> CheckpointFile | None:
+        """What a trial's seeds share with trials of other budgets, if they share anything."""
+        names = [trunk_identity(self.parts, seed) for seed in seeds]
+        shared = [name for name in names if name is not None]
+        if not shared:
+            return None
+        owner = Owner(None, dict(zip(seeds, shared, strict=True)))
+        path = self.folder / f"trunk-{digest(shared)[:16]}.pt"
+        return CheckpointFile(path, owner, note=self.note)
+
     def sweep(self, seeds: Sequence[int]) -> None:
         """Delete those that nobody will go on from."""
         sweep_checkpoints(self.folder, self._owner(seeds), self._finished)
@@ -177,7 +187,15 @@ def _in_memory(
     which changes no result (stack invariance)."""
     checkpoint = checkpoints.of(seeds)
     try:
-        return compute(spec, bundle, seeds, device=device, watch=watch, checkpoint=checkpoint)
+        return compute(
+            spec,
+            bundle,
+            seeds,
+            device=device,
+            watch=watch,
+            checkpoint=checkpoint,
+            trunk=checkpoints.trunk(seeds),
+        )
     except torch.OutOfMemoryError:
         if len(seeds) == 1:
             raise
@@ -202,7 +220,9 @@ def _result(
             "parameters": outcome.parameters,
             "peak_memory": outcome.peak_memory,
             "timings": Timings(
-                training=outcome.training_seconds, evaluation=outcome.evaluation_seconds
+                training=outcome.training_seconds,
+                evaluation=outcome.evaluation_seconds,
+                inherited=outcome.inherited_seconds,
             ),
         }
         | _course(outcome)
@@ -217,17 +237,17 @@ def _course(outcome: Outcome) -> dict[str, object]:
     """Fields of the record that say how training went."""
     curve = outcome.curve
     if curve is None:
-        return {"plateau": True}
+        return {}
+    steps = curve.steps[-1] if curve.steps else 0
     return {
-        "plateau": curve.plateau,
-        "best_step": curve.best_step,
-        "steps": curve.stopped_at,
-        "targets_seen": round(curve.stopped_at * outcome.targets_per_step),
+        "steps": steps,
+        "targets_seen": round(steps * outcome.targets_per_step),
         "curves": Curves(
             loss_steps=curve.steps,
             losses=curve.terms,
             validation_steps=curve.steps,
             validation=curve.validation,
+            validation_left_out=curve.validation_left_out,
         ),
     }
 

@@ -41,6 +41,22 @@ Aux = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class FeatureScaling:
+    """What features were centred and scaled by: raw = values * scale + mean."""
+
+    mean: Tensor
+    """[F] float64; of layers [K, F']."""
+    scale: Tensor
+    """[1] float64; of layers [K, 1]."""
+
+    def raw(self, values: Tensor, present: Tensor) -> Tensor:
+        """[N + 1, F] or [N + 1, K, F'] -> the same in float32 as the encoder made it, with zeros
+        where the item lacks the modality."""
+        there = present.reshape(-1, *[1] * (values.dim() - 1))
+        return (values.double() * self.scale + self.mean).mul(there).float()
+
+
+@dataclass(frozen=True)
 class Features:
     """One modality of all items, from a frozen encoder. Row 0 is padding and zero."""
 
@@ -50,6 +66,19 @@ class Features:
     """[N + 1] bool; False for padding and for items that lack the modality."""
     layers: Tensor | None = None
     """[N + 1, K, F'] pooled states after K layers of the encoder, or None where none were kept."""
+    scaling: FeatureScaling | None = None
+    """What `values` were centred and scaled by; None where they are as the encoder made them."""
+    layer_scaling: FeatureScaling | None = None
+    """Likewise of `layers`, each with constants of its own."""
+
+    def raw(self) -> "Features":
+        """The features as the encoder made them, to the precision of float32."""
+        values, layers = self.values, self.layers
+        if self.scaling is not None:
+            values = self.scaling.raw(values, self.present)
+        if layers is not None and self.layer_scaling is not None:
+            layers = self.layer_scaling.raw(layers, self.present)
+        return Features(values, self.present, layers)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,16 @@ which is closer to normal. From the resamples comes its standard error; interval
 smallest detectable effect take Student's t, since three seeds carry two degrees of freedom however
 often they are resampled. Degrees of freedom follow Satterthwaite from the variances that users and
 either method's seeds contribute (delta method).
+
+Every comparison is a contrast: a sum of logs of means, each times 1 or -1. log(a / b) has two
+terms; the ratio of two retentions, (a kept / a left out) / (b kept / b left out), has four. Scores
+of one method (two metrics, two protocols) share the draws of its seeds as well as of the users, so
+that contrasts of them are held against one another resample by resample.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +44,34 @@ _DRAWS_AT_ONCE = 1 << 20
 """Bounds the memory of a block of resamples to some tens of MB."""
 _NOISE = 1e-12
 """Standard errors below this are rounding."""
+
+
+class Score(NamedTuple):
+    """Names the scores of one method in one metric under one protocol."""
+
+    method: str
+    """Seeds the draws of the method's seeds: all its scores share them."""
+    metric: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A sum of logs of means, each times 1 or -1, with what users and seeds leave open of it."""
+
+    value: float
+    error: float
+    """Standard error: the sd over the resamples."""
+    df: float
+    n_seeds: tuple[int, ...]
+    """Of each method whose seeds vary."""
+    note: str = ""
+    """Why there is no error: what is the matter with the scores."""
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Ends of the 1 - alpha interval on the log scale."""
+        half = float(stats.t.ppf(1 - alpha / 2, self.df)) * self.error
+        return self.value - half, self.value + half
 
 
 @dataclass(frozen=True)
@@ -89,20 +122,27 @@ def resampled_means(values: FloatArray, *, resamples: int, seed: int) -> FloatAr
 class CrossedBootstrap:
     """All methods of one dataset (or of one bucket of its users), users drawn once for all.
 
-    values: name (hashable) -> [U, S] per-user metric, the same users in the same order for all; the
-    numbers of seeds may differ. A name also seeds the draws of its method's seeds, so that a
-    comparison of two does not depend on which others are there. Raises ValueError for different
-    numbers of users.
+    values: name -> [U, S] per-user metric, the same users in the same order for all; the numbers of
+    seeds may differ. A name is a `Score` or any hashable of its own; its method seeds the draws of
+    the seeds, so that a comparison of two does not depend on which others are there.
+    fixed: names with nothing random in them, such as controls: their one seed stands for all, and
+    users alone are drawn. Raises ValueError for different numbers of users.
     """
 
-    def __init__(self, values: Mapping[Any, FloatArray], rules: Rules = RULES) -> None:
+    def __init__(
+        self,
+        values: Mapping[Any, FloatArray],
+        rules: Rules = RULES,
+        fixed: Collection[Hashable] = (),
+    ) -> None:
         self.rules = rules
         self.values = {name: np.asarray(v, np.float64) for name, v in values.items()}
+        self.fixed = frozenset(fixed)
         sizes = {len(v) for v in self.values.values()}
         if len(sizes) > 1:
             raise ValueError(f"methods were ranked on different numbers of users: {sorted(sizes)}")
         (self.n_users,) = sizes or {0}
-        usable = [name for name, v in self.values.items() if not _problem(v)]
+        usable = [name for name in self.values if not self.problem(name)]
         self._means: dict[Hashable, FloatArray] = {}
         if not usable:
             return
@@ -110,52 +150,88 @@ class CrossedBootstrap:
         over_users = resampled_means(by_user, resamples=rules.resamples, seed=rules.bootstrap_seed)
         for name, means in zip(usable, over_users.T, strict=True):
             by_seed = self.values[name].mean(axis=0)
-            weights = _seed_weights(len(by_seed), rules.resamples, rules.bootstrap_seed, name)
+            if name in self.fixed:
+                self._means[name] = means
+                continue
+            weights = _seed_weights(
+                len(by_seed), rules.resamples, rules.bootstrap_seed, _method(name)
+            )
             self._means[name] = means + weights @ (by_seed - by_seed.mean())
+
+    def problem(self, name: Hashable) -> str:
+        """Why nothing can be inferred from these scores; "" where it can."""
+        values = self.values[name]
+        if np.isnan(values).any():
+            return "NaN among the values"
+        if values.shape[1] < 2 and name not in self.fixed:
+            return "fewer than two seeds"
+        return "fewer than two users" if len(values) < 2 else ""
 
     def over_seeds(self, name: Hashable) -> FloatArray:
         """[S]: mean over users of each of the method's seeds; NaN where there are no users."""
         values = self.values[name]
         return values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
 
+    def mean(self, name: Hashable) -> float:
+        """Over users and seeds; NaN where there are none."""
+        values = self.values[name]
+        return float(values.mean()) if values.size else np.nan
+
+    def contrast(self, signs: Mapping[Any, int]) -> Contrast:
+        """The sum of log means, each times its sign (1 or -1)."""
+        seeds = {
+            _method(name): self.values[name].shape[1] for name in signs if name not in self.fixed
+        }
+        n_seeds = tuple(seeds.values())
+        means = {name: self.mean(name) for name in signs}
+        note = next((found for found in map(self.problem, signs) if found), "")
+        if not note and min(*means.values(), *(self._means[n].min() for n in signs)) <= 0:
+            note = "a mean is too near zero for a relative difference"
+        if note:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = float(sum(sign * np.log(means[name]) for name, sign in signs.items()))
+            return Contrast(value, np.nan, np.nan, n_seeds, note)
+        value = float(sum(sign * np.log(means[name]) for name, sign in signs.items()))
+        influence: dict[str, FloatArray] = {}  # of one method's scores, to the first order
+        for name, sign in signs.items():
+            part = sign * self.values[name] / means[name]
+            influence[_method(name)] = influence.get(_method(name), 0.0) + part
+        df = _degrees_of_freedom(*_components(list(influence.values())))
+        return Contrast(value, float(self.resampled(signs).std(ddof=1)), df, n_seeds)
+
+    def resampled(self, signs: Mapping[Any, int]) -> FloatArray:
+        """[R]: the contrast in every resample."""
+        return np.asarray(sum(sign * np.log(self._means[name]) for name, sign in signs.items()))
+
     def compare(self, a: Hashable, b: Hashable) -> Comparison:
         """Method a against method b, which a claim says is worse."""
-        x, y = self.values[a], self.values[b]
-        problem = _problem(x) or _problem(y)
-        mean_x, mean_y = (float(v.mean()) if v.size else np.nan for v in (x, y))
-        difference = mean_x / mean_y - 1 if mean_y else np.nan
-        seeds = (x.shape[1], y.shape[1])
-        if not problem:
-            resampled = self._means[a], self._means[b]
-            if min(mean_x, mean_y, *(float(m.min()) for m in resampled)) <= 0:
-                problem = "a mean is too near zero for a relative difference"
-        if problem:
-            return _nothing(difference, self.n_users, seeds, problem)
-        df = _degrees_of_freedom(*_components([x / mean_x, -y / mean_y]))
-        log_difference = float(np.log(mean_x / mean_y))
-        error = float(np.std(np.log(resampled[0] / resampled[1]), ddof=1))
-        if error < _NOISE:
-            if abs(log_difference) > _NOISE:
+        mean_a, mean_b = self.mean(a), self.mean(b)
+        difference = mean_a / mean_b - 1 if mean_b else np.nan
+        seeds = (self.values[a].shape[1], self.values[b].shape[1])
+        found = self.contrast({a: 1, b: -1})
+        if found.note:
+            return _nothing(difference, self.n_users, seeds, found.note)
+        if found.error < _NOISE:
+            if abs(found.value) > _NOISE:
                 note = "no variation over users or seeds to measure the difference against"
                 return _nothing(difference, self.n_users, seeds, note)
-            return self._with_verdict(difference, (0.0, 0.0), 1.0, 0.0, df, seeds)
-        t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
-        detectable = (t + float(stats.t.ppf(self.rules.power, df))) * error
-        ends = np.expm1([log_difference - t * error, log_difference + t * error])
+            return self._with_verdict(difference, (0.0, 0.0), 1.0, 0.0, found, seeds)
+        t = float(stats.t.ppf(1 - self.rules.alpha / 2, found.df))
+        detectable = (t + float(stats.t.ppf(self.rules.power, found.df))) * found.error
+        low, high = np.expm1(found.interval(self.rules.alpha))
         return self._with_verdict(
             difference,
-            (float(ends[0]), float(ends[1])),
-            float(2 * stats.t.sf(abs(log_difference) / error, df)),
+            (float(low), float(high)),
+            float(2 * stats.t.sf(abs(found.value) / found.error, found.df)),
             float(np.expm1(detectable)),
-            df,
+            found,
             seeds,
         )
 
     def interval(self, name: Hashable) -> Interval:
         """A method's mean and its interval, cut to [0, 1]; NaN ends where it cannot be had."""
-        x = self.values[name]
-        mean = float(x.mean()) if x.size else np.nan
-        if _problem(x):
+        x, mean = self.values[name], self.mean(name)
+        if self.problem(name):
             return Interval(mean, np.nan, np.nan)
         df = _degrees_of_freedom(*_components([x]))
         t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
@@ -168,14 +244,15 @@ class CrossedBootstrap:
         ends: tuple[float, float],
         p: float,
         detectable: float,
-        df: float,
+        found: Contrast,
         seeds: tuple[int, int],
     ) -> Comparison:
         low, high = ends
         verdict: Verdict = "inconclusive"
         note = ""
-        if min(seeds) < self.rules.minimum_seeds:
-            note = f"n = {min(seeds)} seeds; a verdict needs {self.rules.minimum_seeds}"
+        fewest = min(found.n_seeds, default=self.rules.minimum_seeds)
+        if fewest < self.rules.minimum_seeds:
+            note = f"n = {fewest} seeds; a verdict needs {self.rules.minimum_seeds}"
         elif low > 0:
             verdict = "replicated"
             if high < self.rules.smallest_effect:
@@ -183,7 +260,7 @@ class CrossedBootstrap:
         elif high < self.rules.smallest_effect:
             verdict = "contradicted"
         return Comparison(
-            difference, low, high, p, detectable, df, self.n_users, seeds, verdict, note
+            difference, low, high, p, detectable, found.df, self.n_users, seeds, verdict, note
         )
 
 
@@ -192,28 +269,25 @@ def _nothing(difference: float, users: int, seeds: tuple[int, int], note: str) -
     return Comparison(difference, nan, nan, nan, nan, nan, users, seeds, "inconclusive", note)
 
 
-def _problem(values: FloatArray) -> str:
-    if np.isnan(values).any():
-        return "NaN among the values"
-    if values.shape[1] < 2:
-        return "fewer than two seeds"
-    return "fewer than two users" if len(values) < 2 else ""
+def _method(name: Hashable) -> str:
+    return name.method if isinstance(name, Score) else str(name)
 
 
-def _seed_weights(seeds: int, resamples: int, seed: int, name: Hashable) -> FloatArray:
+def _seed_weights(seeds: int, resamples: int, seed: int, method: str) -> FloatArray:
     """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above."""
-    rng = np.random.default_rng([seed, *str(name).encode()])
+    rng = np.random.default_rng([seed, *method.encode()])
     weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
     return np.asarray(1 / seeds + np.sqrt(seeds / (seeds - 1)) * (weights - 1 / seeds))
 
 
 def _components(influence: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
     """Variances of a sum of means of [U, S] arrays, and their degrees of freedom: what users
-    contribute (shared by the arrays) and what each array's seeds do."""
+    contribute (shared by the arrays) and what each array's seeds do, if it has several."""
     by_user = np.sum([x.mean(axis=1) for x in influence], axis=0)
     variances = [by_user.var(ddof=1) / len(by_user)]
-    variances += [x.mean(axis=0).var(ddof=1) / x.shape[1] for x in influence]
-    freedom = [len(by_user) - 1] + [x.shape[1] - 1 for x in influence]
+    seeded = [x for x in influence if x.shape[1] > 1]
+    variances += [x.mean(axis=0).var(ddof=1) / x.shape[1] for x in seeded]
+    freedom = [len(by_user) - 1] + [x.shape[1] - 1 for x in seeded]
     return np.asarray(variances), np.asarray(freedom, np.float64)
 
 

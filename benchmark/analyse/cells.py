@@ -1,38 +1,55 @@
 """A run set's runs -> the cells of a table, in the long form that every table has.
 
-    table,row,column,dataset,metric,mean,sd,n,paper,grade,ci_low,ci_high,p,p_holm,status
+    table,row,column,dataset,metric,protocol,mean,sd,n,paper,grade,ci_low,ci_high,p_best,status
 
-mean and sd (n - 1) are over the n seeds that finished; ci_low and ci_high are the crossed
-bootstrap's interval of the mean, over users and seeds. p is the crossed bootstrap's, of no
-difference from the best other cell of the same family (the rows of one column; the values of one
-sweep), for cells that may be compared: all seeds finished and at their plateau, and enough of them
-(`Rules.minimum_seeds`). p_holm is Holm's over the whole table.
+Every cell stands there under both protocols: history "kept", beside the printed number, and "left
+out". mean and sd (n - 1) are over the n seeds that finished; ci_low and ci_high are the crossed
+bootstrap's interval of the mean, over users and seeds. p_best is the adjusted p of "no other cell
+of the same family is better" (the rows of one column; the values of one sweep), for cells that may
+be compared: all seeds finished, and enough of them (`Rules.minimum_seeds`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.comparisons import NAMES, CellKey, ComparisonFamily, compare_families
+from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.comparisons import (
+    NAMES,
+    CellKey,
+    ComparisonFamily,
+    decompositions,
+    find_best,
+    judge,
+)
+from benchmark.analyse.decomposition import retention
 from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS, History, per_user
 from benchmark.runs.schema import RunResult
-from benchmark.runs.spec import RunKey, RunSpec
+from benchmark.runs.spec import Convergence, RunKey, RunSpec
 from benchmark.runs.store import Status, Stored
 
 Grade = Literal["A", "B", "C"]
-CellStatus = Literal["ok", "budget", "missing", "failed", "stale"]
+CellStatus = Literal["ok", "missing", "failed", "stale"]
 
 COLUMNS = (
     *(*NAMES, "mean", "sd", "n", "paper", "grade"),
-    *("ci_low", "ci_high", "p", "p_holm", "status"),
+    *("ci_low", "ci_high", "p_best", "status"),
 )
+
+
+RETENTION_COLUMNS = (
+    *("table", "row", "column", "dataset", "metric"),
+    *("retention", "low", "high"),
+)
+
+Population = tuple[str, Bucket | None, str]
+"""What has the same users: dataset, bucket, split."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,8 @@ class CellSpec:
     """Cells of one dataset, family and bucket are compared with one another."""
     compared: bool = True
     """False for controls, which are shown and never judged."""
+    subject: bool = False
+    """Whether its comparison with every other compared cell of the family was fixed beforehand."""
     paper_row: str | None = None
     """The row of the paper's cells to print beside it; None for the cell's own."""
     spec: RunSpec | None = None
@@ -62,6 +81,22 @@ class CellSpec:
         column = self.bucket.label if self.bucket is not None else self.column
         return CellKey(self.row, column, self.run_key.dataset)
 
+    @property
+    def convergence(self) -> Convergence | None:
+        """What is known of its budget: it marks the cell and blocks no comparison. None of what is
+        not trained, or where the settings are not known."""
+        return self.spec.convergence if self.spec is not None and self.spec.training else None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether nothing in its runs is random, so that one seed is all there is."""
+        return self.spec is not None and self.spec.protocol.control
+
+    def score(self, metric: str, protocol: History) -> Score:
+        """Its name in its bootstrap. The method's part seeds the draws of seeds, so it says nothing
+        of the table: a spec has the same interval wherever it is printed."""
+        return Score(str(self.run_key), metric, protocol)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -69,8 +104,16 @@ class Table:
 
     cells: pd.DataFrame
     """Long form, `COLUMNS`, in the order of the specs and metrics."""
-    comparisons: pd.DataFrame
-    """Why: one line for each compared cell (`benchmark.analyse.comparisons.compare_families`)."""
+    best: pd.DataFrame
+    """Which cells may be the best of their family (`benchmark.analyse.comparisons.find_best`)."""
+    verdicts: pd.DataFrame
+    """Comparisons that were fixed beforehand (`benchmark.analyse.comparisons.judge`)."""
+    decompositions: pd.DataFrame
+    """The same, taken apart by protocol (`benchmark.analyse.comparisons.decompositions`)."""
+    retentions: pd.DataFrame
+    """What each cell keeps of its score when history items compete, columns `RETENTION_COLUMNS`."""
+    scores: Mapping[Population, CrossedBootstrap]
+    """Per-user scores of all cells, by population, from which any two of them can be compared."""
     problems: tuple[str, ...]
     """Runs that are missing, failed, stale or damaged, each with its reason."""
 
@@ -83,14 +126,14 @@ class _Loaded:
     runs: tuple[RunResult, ...]
     status: CellStatus
 
-    def values(self, metric: str, masked: bool) -> FloatArray:
+    def values(self, metric: str, protocol: History) -> FloatArray:
         """[U, S] of the spec's split and bucket. Raises ValueError for unequal users."""
         columns = []
         for run in self.runs:
             ranks = run.validation if self.cell_spec.split == "validation" else run.test
             if ranks is None or run.length is None:
                 raise ValueError("a run without ranks was taken for a finished one")
-            values = per_user(ranks, metric, masked=masked)
+            values = per_user(ranks, metric, masked=protocol == "left out")
             if self.cell_spec.bucket is not None:
                 values = values[self.cell_spec.bucket.holds(run.length)]
             columns.append(values)
@@ -98,9 +141,8 @@ class _Loaded:
 
     @property
     def comparable(self) -> bool:
-        """Whether every seed asked for is there, and ended at its plateau."""
-        whole = 0 < len(self.runs) == len(self.cell_spec.runs)
-        return whole and self.cell_spec.compared and all(run.record.plateau for run in self.runs)
+        """Whether every seed asked for is there."""
+        return self.cell_spec.compared and 0 < len(self.runs) == len(self.cell_spec.runs)
 
 
 def derive_cells(
@@ -108,16 +150,15 @@ def derive_cells(
     cell_specs: Sequence[CellSpec],
     *,
     paper_cells: pd.DataFrame | None = None,
-    metrics: Sequence[str] = PAPER_METRICS,
-    masked: bool = False,
+    metrics: Sequence[str] = SHOWN_METRICS,
     reuse_stale: bool = False,
     rules: Rules = RULES,
 ) -> Table:
-    """Every cell of a table, from stored runs alone.
+    """Every cell of a table under both protocols, from stored runs alone.
 
     reuse_stale: use stale runs too; the status of their cells says so.
     paper_cells: as `benchmark.paper.load_cells` gives them; printed values of the same table, row,
-    bucket, dataset and metric are put beside ours.
+    bucket, dataset and metric are put beside ours with the history kept.
     Raises InputError if runs of one dataset were ranked on different users.
     """
     loaded: list[_Loaded] = []
@@ -126,31 +167,73 @@ def derive_cells(
         entry, notes = _load(cell_spec, reuse_stale)
         loaded.append(entry)
         problems += notes
-    bootstraps = _bootstraps(loaded, metrics, masked, rules)
-    comparisons = compare_families(table, _comparison_families(loaded, bootstraps, metrics))
+    bootstraps = _bootstraps(loaded, metrics, rules)
+    families = _comparison_families(loaded, bootstraps, metrics)
+    best = find_best(table, families)
     printed = _printed(table, paper_cells)
 
-    lines = []
-    for entry in loaded:
-        cell_spec = entry.cell_spec
-        group = cell_spec.bucket.label if cell_spec.bucket is not None else ""
-        for metric in metrics:
-            low = high = np.nan
-            over_seeds: FloatArray = np.empty(0)
-            if entry.runs:
-                bootstrap = bootstraps[_population(cell_spec)]
-                over_seeds = bootstrap.over_seeds(_name(cell_spec, metric))
-                interval = bootstrap.interval(_name(cell_spec, metric))
-                low, high = interval.low, interval.high
-            summary = summarise(over_seeds)
-            key = (cell_spec.paper_row or cell_spec.row, group, cell_spec.run_key.dataset, metric)
-            numbers = (summary.mean, summary.sd, summary.n, printed.get(key, np.nan))
-            names = (table, *cell_spec.key, metric)
-            lines.append((*names, *numbers, cell_spec.grade, low, high, entry.status))
-    frame = pd.DataFrame(lines, columns=[c for c in COLUMNS if c not in ("p", "p_holm")])
-    tested = comparisons[[*NAMES, "p", "p_holm"]]
+    lines = [
+        _line(table, entry, metric, protocol, bootstraps, printed)
+        for entry in loaded
+        for metric in metrics
+        for protocol in PROTOCOLS
+    ]
+    frame = pd.DataFrame(lines, columns=[c for c in COLUMNS if c != "p_best"])
+    tested = best[[*NAMES, "p_best"]]
     frame = frame.merge(tested, on=list(NAMES), how="left", validate="one_to_one")
-    return Table(frame[list(COLUMNS)], comparisons, tuple(dict.fromkeys(problems)))
+    return Table(
+        frame[list(COLUMNS)],
+        best,
+        judge(table, families),
+        decompositions(table, families),
+        _retentions(table, loaded, bootstraps, metrics),
+        bootstraps,
+        tuple(dict.fromkeys(problems)),
+    )
+
+
+def _line(
+    table: str,
+    entry: _Loaded,
+    metric: str,
+    protocol: History,
+    bootstraps: Mapping[Population, CrossedBootstrap],
+    printed: Mapping[tuple[str, str, str, str], float],
+) -> tuple[object, ...]:
+    """One cell, without p_best."""
+    cell_spec = entry.cell_spec
+    low = high = np.nan
+    over_seeds: FloatArray = np.empty(0)
+    if entry.runs:
+        bootstrap, score = bootstraps[_population(cell_spec)], cell_spec.score(metric, protocol)
+        over_seeds = bootstrap.over_seeds(score)
+        interval = bootstrap.interval(score)
+        low, high = interval.low, interval.high
+    summary = summarise(over_seeds)
+    group = cell_spec.bucket.label if cell_spec.bucket is not None else ""
+    key = (cell_spec.paper_row or cell_spec.row, group, cell_spec.run_key.dataset, metric)
+    paper = printed.get(key, np.nan) if protocol == "kept" else np.nan
+    names = (table, *cell_spec.key, metric, protocol)
+    numbers = (summary.mean, summary.sd, summary.n, paper)
+    return (*names, *numbers, cell_spec.grade, low, high, entry.status)
+
+
+def _retentions(
+    table: str,
+    loaded: Sequence[_Loaded],
+    bootstraps: Mapping[Population, CrossedBootstrap],
+    metrics: Sequence[str],
+) -> pd.DataFrame:
+    records = []
+    for entry in loaded:
+        if not entry.runs:
+            continue
+        scores = bootstraps[_population(entry.cell_spec)]
+        for metric in metrics:
+            found = retention(scores, str(entry.cell_spec.run_key), metric)
+            ends = np.exp([found.value, found.low, found.high])
+            records.append((table, *entry.cell_spec.key, metric, *ends.tolist()))
+    return pd.DataFrame(records, columns=list(RETENTION_COLUMNS))
 
 
 def _load(cell_spec: CellSpec, reuse_stale: bool) -> tuple[_Loaded, list[str]]:
@@ -164,35 +247,23 @@ def _load(cell_spec: CellSpec, reuse_stale: bool) -> tuple[_Loaded, list[str]]:
             name = f"{cell_spec.run_key}, seed {seed}"
             problems.append(f"{name}: {stored.status}: {stored.problem}")
     statuses = {stored.status for stored in cell_spec.runs.values()}
-    return _Loaded(cell_spec, tuple(runs), _status(statuses, runs)), problems
+    return _Loaded(cell_spec, tuple(runs), _status(statuses)), problems
 
 
-def _status(statuses: set[Status], runs: Iterable[RunResult]) -> CellStatus:
+def _status(statuses: set[Status]) -> CellStatus:
     if "failed" in statuses:
         return "failed"
     if not statuses or statuses & {"missing", "damaged"}:
         return "missing"
-    if "stale" in statuses:
-        return "stale"
-    return "ok" if all(run.record.plateau for run in runs) else "budget"
-
-
-Population = tuple[str, Bucket | None, str]
+    return "stale" if "stale" in statuses else "ok"
 
 
 def _population(cell_spec: CellSpec) -> Population:
-    """What has the same users: dataset, bucket, split."""
     return cell_spec.run_key.dataset, cell_spec.bucket, cell_spec.split
 
 
-def _name(cell_spec: CellSpec, metric: str) -> str:
-    """A cell's name in its bootstrap. It seeds the draws of seeds, so it says nothing of the table:
-    a spec has the same interval wherever it is printed."""
-    return f"{cell_spec.run_key} {metric}"
-
-
 def _bootstraps(
-    loaded: Sequence[_Loaded], metrics: Sequence[str], masked: bool, rules: Rules
+    loaded: Sequence[_Loaded], metrics: Sequence[str], rules: Rules
 ) -> dict[Population, CrossedBootstrap]:
     populations: dict[Population, list[_Loaded]] = defaultdict(list)
     for entry in loaded:
@@ -202,11 +273,14 @@ def _bootstraps(
     for population, entries in populations.items():
         try:
             values = {
-                _name(entry.cell_spec, metric): entry.values(metric, masked)
+                entry.cell_spec.score(metric, protocol): entry.values(metric, protocol)
                 for entry in entries
                 for metric in metrics
+                for protocol in PROTOCOLS
             }
-            bootstraps[population] = CrossedBootstrap(values, rules)
+            controls = {str(entry.cell_spec.run_key) for entry in entries if entry.cell_spec.fixed}
+            fixed = [score for score in values if score.method in controls]
+            bootstraps[population] = CrossedBootstrap(values, rules, fixed)
         except ValueError as error:
             raise InputError(
                 f"runs on {population[0]} cannot stand in one table: {error}; they come from "
@@ -228,10 +302,14 @@ def _comparison_families(
         ComparisonFamily(
             bootstraps[population],
             metric,
-            {cell_spec.key: _name(cell_spec, metric) for cell_spec in cell_specs},
+            protocol,
+            {cell_spec.key: cell_spec.score(metric, protocol) for cell_spec in cell_specs},
+            next((cell_spec.key for cell_spec in cell_specs if cell_spec.subject), None),
+            frozenset(c.key for c in cell_specs if c.convergence == "gaining"),
         )
         for (population, _), cell_specs in families.items()
         for metric in metrics
+        for protocol in PROTOCOLS
     ]
 
 

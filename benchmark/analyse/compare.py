@@ -1,5 +1,6 @@
 """Two results folders side by side: what differs, cell by cell, with intervals."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -9,14 +10,14 @@ import pandas as pd
 from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS, History, per_user
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 
 COLUMNS = (
-    *("profile", "dataset", "model", "variant", "metric", "mean_a", "mean_b", "n_a", "n_b"),
-    *("difference", "low", "high", "p", "note"),
+    *("profile", "dataset", "model", "variant", "metric", "protocol"),
+    *("mean_a", "mean_b", "n_a", "n_b", "difference", "low", "high", "p", "note"),
 )
 
 
@@ -24,11 +25,11 @@ def compare_runs(
     a: RunSet,
     b: RunSet,
     *,
-    metrics: Sequence[str] = PAPER_METRICS,
-    masked: bool = False,
+    metrics: Sequence[str] = SHOWN_METRICS,
     rules: Rules = RULES,
 ) -> pd.DataFrame:
-    """Every spec but trials that either folder has a finished run of, columns `COLUMNS`.
+    """Every spec but trials that either folder has a finished run of, under both protocols, columns
+    `COLUMNS`.
 
     difference is that of b relative to a, mean_b / mean_a - 1, on the test split, with the crossed
     bootstrap's interval and p (users shared, seeds independent). `note` says why one is missing: no
@@ -40,13 +41,9 @@ def compare_runs(
         raise InputError(f"neither {a.root} nor {b.root} holds a finished run")
     lines = []
     for key in sorted({*runs_a, *runs_b}):
-        values_a, values_b = (
-            {metric: _values(runs, metric, masked) for metric in metrics}
-            for runs in (runs_a.get(key, []), runs_b.get(key, []))
-        )
         note = _obstacle(runs_a.get(key, []), runs_b.get(key, []))
-        for metric in metrics:
-            x, y = values_a[metric], values_b[metric]
+        for metric, protocol in itertools.product(metrics, PROTOCOLS):
+            x, y = (_values(own.get(key, []), metric, protocol) for own in (runs_a, runs_b))
             means = [float(v.mean()) if v.size else np.nan for v in (x, y)]
             difference, low, high, p, why = np.nan, np.nan, np.nan, np.nan, note
             if not note:
@@ -54,7 +51,7 @@ def compare_runs(
                 difference, low, high = result.difference, result.low, result.high
                 p, why = result.p, result.note
             counts = (x.shape[1], y.shape[1])
-            lines.append((*key, metric, *means, *counts, difference, low, high, p, why))
+            lines.append((*key, metric, protocol, *means, *counts, difference, low, high, p, why))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -68,8 +65,9 @@ def _finished(run_set: RunSet) -> dict[RunKey, list[RunResult]]:
     return dict(runs)
 
 
-def _values(runs: list[RunResult], metric: str, masked: bool) -> FloatArray:
+def _values(runs: list[RunResult], metric: str, protocol: History) -> FloatArray:
     """[U, S], test split"""
+    masked = protocol == "left out"
     columns = [per_user(run.test, metric, masked=masked) for run in runs if run.test is not None]
     return np.stack(columns, axis=1) if columns else np.empty((0, 0))
 

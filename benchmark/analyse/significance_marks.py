@@ -4,13 +4,11 @@ The paper's (captions of Tables 2 and 3): bold the best, underline the second be
 paired t-test over seeds calls significant at p < 0.05. It stars the best row; we test that row
 against the best of the others.
 
-The corrected one: bold the best and every row that the crossed bootstrap, after Holm within the
-table, cannot tell from it; underline the best of the rest; star the best where it can be told from
-the best of the others. Rows whose test was not made (too few seeds) are not bold beside the best,
-and nothing is starred then.
+The corrected one: bold every row of the confidence set of the best (`benchmark/analyse/best.py`);
+underline the best of the rest; star the best where it is alone in the set. Where no test was made
+(too few seeds) the best alone is bold and nothing is starred.
 
-Only rows whose runs are all finished and reached their plateau take part; the caller leaves the
-others out.
+Only rows whose runs are all finished take part; the caller leaves the others out.
 """
 
 from collections.abc import Mapping
@@ -54,15 +52,16 @@ def paper_marks(
 
 
 def corrected_marks(
-    means: Mapping[str, float], p_holm: Mapping[str, float], *, alpha: float = RULES.alpha
+    means: Mapping[str, float], p_best: Mapping[str, float], *, alpha: float = RULES.alpha
 ) -> SignificanceMarks:
-    """By the corrected rule. p_holm: row -> adjusted p against the best other row, NaN where there
-    was no test."""
+    """By the corrected rule. p_best: row -> adjusted p of "no other row is better", NaN where
+    there was no test."""
     if not means:
         return SignificanceMarks()
     best = max(means, key=lambda row: means[row])
-    bold = {best} | {row for row in means if p_holm.get(row, np.nan) >= alpha}
+    tested = {row: p for row, p in p_best.items() if not np.isnan(p)}
+    bold = {best} | {row for row in means if tested.get(row, 0.0) >= alpha}
     rest = {row: mean for row, mean in means.items() if row not in bold}
     second = frozenset({max(rest, key=lambda row: rest[row])} if rest else ())
-    star = frozenset({best} if p_holm.get(best, np.nan) < alpha else ())
+    star = frozenset({best} if bold == {best} and best in tested and len(tested) > 1 else ())
     return SignificanceMarks(frozenset(bold), second, star)

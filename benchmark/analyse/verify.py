@@ -34,7 +34,7 @@ def verify(path: Path, derived: pd.DataFrame) -> list[str]:
             differences += [
                 f"{where}: {column} is {there[name][column] or 'empty'}, "
                 f"the stored ranks give {here[name][column] or 'nothing'}"
-                for column in COLUMNS[5:]
+                for column in COLUMNS[len(NAMES) :]
                 if there[name][column] != here[name][column]
             ]
     return differences

@@ -1,11 +1,13 @@
 """Commands that show results: every table and figure, all of them, the report; and bare runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark import plan as planning
+from benchmark.cli.closing import verdict_lines, where_to_look
 from benchmark.cli.options import (
     AUDIT,
     RESULTS,
@@ -28,6 +30,9 @@ from benchmark.cli.results import show_audit
 from benchmark.cli.training import ensure, train
 
 app = typer.Typer()
+
+OVERALL = "table2"
+"""The table that all rows are in."""
 
 
 def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
@@ -54,11 +59,24 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
 
 
 def _table_or_figure(name: str) -> Callable[[Request], None]:
-    return lambda request: _show(name, ensure([name], request), request)
+    def action(request: Request) -> None:
+        planned = ensure([name], request)
+        _close(planned, _show(name, planned, request), request)
+
+    return action
 
 
-def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
-    """Render one table or figure and print where it went."""
+def _close(planned: list[planning.Planned], paths: Sequence[Path], request: Request) -> None:
+    """Print the answer and where to look, where what was shown can answer."""
+    lines = verdict_lines(planned, reuse_stale=request.reuse_stale)
+    for line in lines:
+        console.print(line, style="bold")
+    if lines:
+        console.print(where_to_look(paths, request.out))
+
+
+def _show(name: str, planned: list[planning.Planned], request: Request) -> Sequence[Path]:
+    """Render one table or figure and print where it went; returns the files."""
     from benchmark.render.experiment import render
     from benchmark.render.selection import Selection
 
@@ -77,6 +95,7 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> None:
         console.print(rendered.note, style="yellow")
     for path in rendered.paths:
         console.print(f"wrote {shown_path(path)}")
+    return rendered.paths
 
 
 def _everything(request: Request) -> None:
@@ -84,13 +103,16 @@ def _everything(request: Request) -> None:
 
     names = list(planning.experiments())
     planned = ensure(names, request)
+    paths: dict[str, Sequence[Path]] = {}
     for name in names:
         try:
-            _show(name, _own(name, planned, request), request)
+            paths[name] = _show(name, _own(name, planned, request), request)
         except NotDrawn as reason:
             console.print(f"{name} is left out: {reason}")
     show_audit(None, AUDIT)
     _report(request)
+    if OVERALL in paths:
+        _close(_own(OVERALL, planned, request), paths[OVERALL], request)
 
 
 def _own(name: str, planned: list[planning.Planned], request: Request) -> list[planning.Planned]:

@@ -2,14 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from benchmark import plan as planning
 from benchmark.cli import options
-from benchmark.cli.console import LiveTable, plan_table
+from benchmark.cli.console import plan_table
+from benchmark.cli.live import LiveTable
 from benchmark.cli.options import Request, console
 from benchmark.runs.spec import RunSpec
+
+if TYPE_CHECKING:  # it starts workers, and needs torch
+    from benchmark.launch.local import Job
 
 
 def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:
@@ -48,7 +53,6 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
             request.runs,
             data=request.data,
             as_stored=request.render_only,
-            feature_control_seeds=request.profile.feature_control_seeds,
         )
 
     planned = plan()
@@ -68,31 +72,42 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
     """Train what the plan lacks. Ends the command where all jobs fail."""
     import torch
 
-    from benchmark.launch.local import Job, run_jobs
+    from benchmark.launch.local import run_jobs
     from benchmark.parity import mamba_ssm_scan, parity
 
     console.open_log(options.RUNS / "logs", sys.argv[1:])
-    jobs = [
-        Job(p.spec, seeds, p.seconds * len(seeds))
-        for p in planned
-        if p.spec is not None
-        for seeds in _blocks(p.to_run(reuse_stale=request.reuse_stale), request.workers)
-    ]
+    jobs = seed_by_seed(planned, request.workers, reuse_stale=request.reuse_stale)
     if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
-    live_table = LiveTable(planned, jobs, request.runs, len(request.workers), console)
-    with live_table as watch:
+    with LiveTable(planned, jobs, request.runs, len(request.workers), console) as live_table:
         failed = run_jobs(
             jobs,
             workers=request.workers,
             store=request.runs.root,
             data=request.data,
-            watch=watch,
+            watch=live_table.watch,
+            tick=live_table.tick,
         )
     if failed:
         console.print(f"{failed} job(s) failed; their cells say so, and the next call tries again")
     if failed == len(jobs):
         raise typer.Exit(1)
+
+
+def seed_by_seed(
+    planned: Sequence[planning.Planned], workers: list[str], *, reuse_stale: bool
+) -> "list[Job]":
+    """What the plan lacks as jobs: the first seed of every row before the second of any, so that a
+    first whole table stands early and sharpens."""
+    from benchmark.launch.local import Job
+
+    blocks = [
+        (list(p.runs).index(seeds[0]), Job(p.spec, seeds, p.seconds * len(seeds)))
+        for p in planned
+        if p.spec is not None
+        for seeds in _blocks(p.to_run(reuse_stale=reuse_stale), workers)
+    ]
+    return [job for _, job in sorted(blocks, key=lambda block: block[0])]
 
 
 def _print_plan(planned: Sequence[planning.Planned], request: Request) -> None:

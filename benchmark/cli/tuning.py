@@ -1,11 +1,12 @@
-"""The command that tries every row with the same settings: tune."""
+"""The command that searches every row's settings by the same rules: tune."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from benchmark import plan as planning
-from benchmark import tune as tuning
 from benchmark.cli.options import (
     RESULTS,
     ROOT,
@@ -17,12 +18,17 @@ from benchmark.cli.options import (
     LauncherOption,
     ModelsOption,
     ProfileOption,
+    Request,
     StaleOption,
     console,
     resolve_request,
 )
 from benchmark.cli.training import train
 from benchmark.errors import InputError
+from benchmark.runs.spec import RunSpec
+from benchmark.tune.grid import FILE, Tuning, floor_spec, read_tuning, trial_spec, tuned
+from benchmark.tune.log import write_log
+from benchmark.tune.trials import Pair, Row, stored_pairs, stored_trials
 
 TUNING = RESULTS / "tuning"
 
@@ -40,35 +46,53 @@ def tune(
     dry_run: DryRunOption = False,
     data: DataOption = None,
     reuse_stale: StaleOption = False,
+    rules: Annotated[
+        Path, typer.Option(help="What is tried (default: the package's configs/tuning.yaml).")
+    ] = FILE,
 ) -> None:
-    """Try every row with the settings of configs/tuning.yaml; choose on validation alone."""
+    """Search rates, dropouts and budgets by the rules of a file; by validation alone."""
     request = resolve_request(
         profile, datasets, models, None, device, launcher, source, dry_run, data, reuse_stale
     )
-    grid = tuning.tuning()
-    request = replace(request, seeds=[grid.seed])
-    names, left_out = tuning.tuned(request.models)
+    tuning = read_tuning(rules)
+    names, left_out = tuned(request.models)
     if left_out:
         console.print(f"left out, for they are not trained: {', '.join(left_out)}")
     asked = [(d, m) for d in request.datasets or request.profile.run_on for m in names]
-    train(tuning.trial_specs(asked, request.profile, grid), request)
-    tried = tuning.tried_pairs(request.runs, request.profile)
-    planned = planning.plan(
-        tuning.trial_specs(tried, request.profile, grid),
-        request.seeds,
+    if not request.render_only:
+        _search(asked, tuning, request)
+    rows = _rows(stored_pairs(request.runs, request.profile), tuning, request)
+    if not rows:
+        raise InputError(f"no trial of profile {request.profile.name} in {request.runs.root}")
+    paths = write_log(rows, tuning, request.profile, TUNING)
+    console.print(paths[-1].read_text(encoding="utf-8"))
+    for path in paths:
+        console.print(f"wrote {path.relative_to(ROOT)}")
+
+
+def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
+    """Run what the searches of all rows want, in rounds, until none wants anything."""
+    first = replace(request, seeds=[tuning.seeds[0]])
+    train([floor_spec(d, request.profile, tuning) for d in dict(pairs)], first)
+    while True:
+        wanted: dict[int, list[RunSpec]] = {}
+        for row in _rows(pairs, tuning, request):
+            for trial in row.search.wanted():
+                spec = trial_spec(row.model, row.dataset, request.profile, tuning, trial)
+                wanted.setdefault(trial.seed, []).append(spec)
+        if not wanted:
+            return
+        for seed, specs in wanted.items():
+            train(specs, replace(request, seeds=[seed]))
+
+
+def _rows(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> list[Row]:
+    return stored_trials(
+        pairs,
+        request.profile,
+        tuning,
         request.runs,
         data=request.data,
+        reuse_stale=request.reuse_stale,
         as_stored=request.render_only,
     )
-    found = tuning.groups(planned, grid, reuse_stale=request.reuse_stale)
-    if not found:
-        raise InputError(f"no trial of profile {request.profile.name} in {request.runs.root}")
-    paths = tuning.write_log(found, grid, request.profile, TUNING)
-    text = paths["md"].read_text(encoding="utf-8")
-    console.print(text)
-    for group in found:
-        if group.chosen is None:
-            states = ", ".join(trial.status for trial in group.trials)
-            console.print(f"no choice for {group.model} on {group.dataset}: {states}")
-    for path in paths.values():
-        console.print(f"wrote {path.relative_to(ROOT)}")

@@ -85,8 +85,14 @@ def build_bundle(
         item_source, item_path = locate(
             config.items, raw=raw, downloads=downloads, progress=progress
         )
-        items = read_items(item_path, item_source.format, remarks=remarks)
         inputs[item_source.file] = item_path
+        tags = None
+        if item_source.title_tags is not None:
+            _, tags = locate(
+                [item_source.title_tags], raw=raw, downloads=downloads, progress=progress
+            )
+            inputs[item_source.title_tags.file] = tags
+        items = read_items(item_path, item_source.format, title_tags=tags, remarks=remarks)
         known = list(dict.fromkeys(interactions["item"]))
         match_ids(known, list(items["id"]), known_from=str(path), given_from=str(item_path))
     tables: dict[Modality, FeatureTable] = {}
@@ -122,7 +128,9 @@ def write_bundle(
     Users and items are numbered in the order of their first appearance in the filtered source.
     Interactions are sorted by timestamp as the configuration's `order` says, ties in the source's
     row order. What encoders have made for the bundle that stood there is kept, if the texts are the
-    same. Raises InputError as `build_bundle` does, and where root/name holds anything but a bundle.
+    same. Features are centred and scaled over the bundle's items.
+
+    Raises InputError as `build_bundle` does, and where root/name holds anything but a bundle.
     """
     check_target(root / config.name, inputs.values())
     read = _counts(interactions)
@@ -140,6 +148,7 @@ def write_bundle(
     kept = {modality: table.select(list(ids)) for modality, table in tables.items()}
     noticed = list(remarks)
     kept |= encoded_features(root / config.name, described, kept, noticed)
+    kept = {modality: table.fitted() for modality, table in kept.items()}
     users = pd.DataFrame({"user": np.arange(len(user_ids)), "id": user_ids})
     with atomic_folder(root / config.name) as folder:
         frame.to_parquet(folder / "interactions.parquet", index=False)
@@ -176,7 +185,7 @@ def attach_features(bundle: Bundle, modality: Modality, table: FeatureTable) -> 
     The metadata are written last: a kill in between leaves a file that the checksums name, and the
     next build mends.
     """
-    table = table.select(list(bundle.items["id"]))
+    table = table.select(list(bundle.items["id"])).fitted()
     tables = {m: read_features(bundle.path / f"{m}.safetensors") for m in bundle.meta.provenance}
     tables[modality] = table
     path = bundle.path / f"{modality}.safetensors"

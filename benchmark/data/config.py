@@ -69,6 +69,12 @@ class ItemSource(Source):
     """Descriptions of the items, and how to read them."""
 
     format: ItemFormat
+    title_tags: Source | None = None
+    """For `brand-category`: a CSV with a short text (`tags`) by ASIN, which is put before brand and
+    category."""
+    texts: bool = True
+    """Of a shipped file: whether it holds the texts that were encoded. False where they are another
+    author's, and only the features are shipped."""
 
 
 class FeatureConfig(_Strict):

@@ -111,6 +111,6 @@ def data_hash(
         if modality in tables:
             table = tables[modality]
             add(f"{modality}.present", table.present)
-            for k, array in enumerate((table.values, *table.layers)):
-                add(f"{modality}.{k}", (array * table.present[:, None]).astype("<f4"))
+            for k, array in enumerate(table.scaled()):
+                add(f"{modality}.{k}", array.astype("<f4"))
     return digest.hexdigest()

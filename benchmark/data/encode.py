@@ -69,6 +69,11 @@ def build_features(
         inputs = [str(picture(pattern, item, raw, root)) for item in ids]
         present = np.array([os.path.isfile(path) for path in inputs])
     if not present.any():
+        if modality == "text" and config and any(not source.texts for source in config.items):
+            raise InputError(
+                f"{name}: its texts are not shipped, only their features; build it from a folder "
+                "of raw files (option --raw), or fetch the official descriptions (docs/data.md)"
+            )
         where = bundle.path / "items.parquet" if modality == "text" else f"such as {inputs[0]}"
         raise InputError(f"{name}: no item has a {modality} ({where}); nothing to encode")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,7 +3,8 @@
 Tensors: `values` [N, F] and `present` [N] bool; optionally `layers.0` ... `layers.K-1` [N, F_k],
 pooled states after K layers of the encoder, each at its own width. Encoders' outputs are kept in
 float16 (relative rounding 5e-4, far below what the frozen features tell apart); a user's own arrays
-keep their type.
+keep their type. All are as the encoder made them. A dataset's file also holds what models have them
+centred and scaled by: `NAME.mean` [F] and `NAME.scale` [1] in float64, for `values` and each layer.
 """
 
 import json
@@ -23,16 +24,17 @@ from safetensors.numpy import save
 from benchmark.data.ids import match_ids
 from benchmark.data.meta import Provenance
 from benchmark.data.names import plain_name
+from benchmark.data.scaling import Scaling, fit_scaling
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
-from findrec.recommender import Features
+from findrec.recommender import Features, FeatureScaling
 
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Features of the items named in `ids`, row by row."""
+    """Features of the items named in `ids`, row by row, as the encoder made them."""
 
     ids: list[str]
     values: NDArray[np.floating]
@@ -42,6 +44,8 @@ class FeatureTable:
     layers: tuple[NDArray[np.floating], ...]
     """K arrays [N, F_k]"""
     provenance: Provenance
+    scaling: tuple[Scaling, ...] = ()
+    """Constants of `values` and of each layer; empty where none have been fitted."""
 
     def check(self, origin: str) -> None:
         """Raise InputError unless the arrays agree with the ids and are finite."""
@@ -78,12 +82,26 @@ class FeatureTable:
                 f"{origin}: the mask has shape {self.present.shape} and type {self.present.dtype}; "
                 f"expected {(len(self.ids),)} of true and false"
             )
+        if self.scaling and len(self.scaling) != len(arrays):
+            raise InputError(
+                f"{origin}: constants of {len(arrays)} arrays are expected, and there are "
+                f"{len(self.scaling)}; build the dataset again"
+            )
+        for (name, array), constants in zip(arrays.items(), self.scaling, strict=False):
+            mean, scale = constants.mean, constants.scale
+            fits = mean.shape == array.shape[1:] and np.isfinite([*mean, scale]).all()
+            if not fits or scale <= 0:
+                raise InputError(
+                    f"{origin}: the constants that {name} is centred and scaled by are damaged; "
+                    "build the dataset again"
+                )
         if len(set(self.ids)) < len(self.ids):
             twice = Counter(self.ids).most_common(1)[0][0]
             raise InputError(f"{origin}: id {twice!r} has several rows; keep one row an item")
 
     def select(self, ids: Sequence[str]) -> "FeatureTable":
-        """The rows of `ids`, in their order; an item that has none is marked as missing."""
+        """The rows of `ids`, in their order; an item that has none is marked as missing. Constants
+        are those of the items that they were fitted to, and are left out."""
         row = {item: k for k, item in enumerate(self.ids)}
         index = np.array([row.get(item, -1) for item in ids], dtype=np.int64)
         have = index >= 0
@@ -97,25 +115,51 @@ class FeatureTable:
             values=take(self.values),
             present=have & self.present[index],
             layers=tuple(take(layer) for layer in self.layers),
+            scaling=(),
         )
 
+    def fitted(self) -> "FeatureTable":
+        """With the constants that centre and scale it, over the items that have the modality."""
+        arrays = (self.values, *self.layers)
+        return replace(self, scaling=tuple(fit_scaling(array[self.present]) for array in arrays))
+
+    def scaled(self) -> tuple[NDArray[np.float32], ...]:
+        """`values` and each layer in float32, centred and scaled by the constants, where there are
+        any; missing items are zero."""
+        arrays = (self.values, *self.layers)
+        if self.scaling:
+            pairs = zip(arrays, self.scaling, strict=True)
+            arrays = tuple(constants.apply(array) for array, constants in pairs)
+        there = self.present[:, None]
+        return tuple(np.where(there, array, 0).astype(np.float32) for array in arrays)
+
     def features(self) -> Features:
-        """As models see them: float32, row 0 for padding, missing items zero.
+        """As models see them: float32, centred and scaled where constants are there, row 0 for
+        padding, missing items zero.
 
         Layers of different widths are filled up with zeros to the widest, which a linear map of the
         layer cannot tell from a map of the layer's own width.
         """
-        layers = None
-        if self.layers:
-            width = max(layer.shape[1] for layer in self.layers)
-            layers = torch.zeros(len(self.ids) + 1, len(self.layers), width)
-            for k, layer in enumerate(self.layers):
-                layers[1:, k, : layer.shape[1]] = torch.from_numpy(layer * self.present[:, None])
-        values = torch.zeros(len(self.ids) + 1, self.values.shape[1])
-        values[1:] = torch.from_numpy(self.values * self.present[:, None])
+        first, *others = self.scaled()
+        values = torch.zeros(len(self.ids) + 1, first.shape[1])
+        values[1:] = torch.from_numpy(first)
         present = torch.zeros(len(self.ids) + 1, dtype=torch.bool)
         present[1:] = torch.from_numpy(self.present)
-        return Features(values=values, present=present, layers=layers)
+        layers, scaling, layer_scaling = None, None, None
+        width = max((layer.shape[1] for layer in others), default=0)
+        if others:
+            layers = torch.zeros(len(self.ids) + 1, len(others), width)
+            for k, layer in enumerate(others):
+                layers[1:, k, : layer.shape[1]] = torch.from_numpy(layer)
+        if self.scaling:
+            scales = torch.tensor([[s.scale] for s in self.scaling], dtype=torch.float64)
+            scaling = FeatureScaling(torch.from_numpy(self.scaling[0].mean), scales[0])
+            if others:
+                means = torch.zeros(len(others), width, dtype=torch.float64)
+                for k, constants in enumerate(self.scaling[1:]):
+                    means[k, : len(constants.mean)] = torch.from_numpy(constants.mean)
+                layer_scaling = FeatureScaling(means, scales[1:])
+        return Features(values, present, layers, scaling, layer_scaling)
 
 
 def write_features(path: Path, table: FeatureTable) -> None:
@@ -123,6 +167,10 @@ def write_features(path: Path, table: FeatureTable) -> None:
     table.check(str(path))
     tensors = {"values": table.values, "present": table.present}
     tensors |= {f"layers.{k}": layer for k, layer in enumerate(table.layers)}
+    names = ("values", *(f"layers.{k}" for k in range(len(table.layers))))
+    for name, constants in zip(names, table.scaling, strict=False):
+        tensors[f"{name}.mean"] = constants.mean
+        tensors[f"{name}.scale"] = np.array([constants.scale])
     header = {"ids": json.dumps(table.ids), "provenance": table.provenance.model_dump_json()}
     content = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, header)
     with atomic_file(path) as temporary:
@@ -151,16 +199,28 @@ def read_features(path: Path) -> FeatureTable:
                     f"{path}: no tensors `values` and `present` with ids and provenance in the "
                     "header; import plain arrays as .npy or .npz"
                 )
+            depth = sum(name.removeprefix("layers.").isdigit() for name in names)
+            layers = tuple(f"layers.{k}" for k in range(depth))
+            scaling = tuple(
+                Scaling(
+                    handle.get_tensor(f"{name}.mean"), float(handle.get_tensor(f"{name}.scale")[0])
+                )
+                for name in ("values", *layers)
+                if "values.mean" in names
+            )
             table = FeatureTable(
                 ids=json.loads(header["ids"]),
                 values=handle.get_tensor("values"),
                 present=handle.get_tensor("present"),
-                layers=tuple(handle.get_tensor(f"layers.{k}") for k in range(len(names) - 2)),
+                layers=tuple(handle.get_tensor(name) for name in layers),
                 provenance=Provenance.model_validate_json(header["provenance"]),
+                scaling=scaling,
             )
     except InputError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError, OSError, ValueError, TypeError, AttributeError, IndexError
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a readable safetensors file ({reason})") from error
     table.check(str(path))

@@ -150,10 +150,11 @@ DEPARTMENTS = frozenset(
 """The first level of Beauty's category tree."""
 
 
-def brand_category(path: Path) -> pd.DataFrame:
+def brand_category(path: Path, title_tags: Path | None = None) -> pd.DataFrame:
     """Beauty's brand and category path in one '|'-joined column; some products have no brand.
 
-    Whatever stands before the first level of the category tree is the brand.
+    Whatever stands before the first level of the category tree is the brand. title_tags: a table
+    with the columns asin and tags; a product's text then reads 'its tags. Brand: category, path'.
     """
     table = read_table(path, ("asin", "attributes"))
     brands, categories = [], []
@@ -167,17 +168,33 @@ def brand_category(path: Path) -> pd.DataFrame:
             )
         brands.append(values[0] if start else "")
         categories.append(values[start:])
+    ids = table.ids("asin")
+    known = dict.fromkeys(ids, "") if title_tags is None else _tags(title_tags)
+    unknown = next((item for item in ids if item not in known), None)
+    if unknown is not None:
+        raise InputError(f"{title_tags}: no row for item {unknown!r}, which {path} describes")
+    tags = [known[item] for item in ids]
     return pd.DataFrame(
         {
-            "id": table.ids("asin"),
+            "id": ids,
             "title": "",
             "text": [
-                describe(brand, path_) for brand, path_ in zip(brands, categories, strict=True)
+                " ".join(filter(None, (f"{tag}." * bool(tag), describe(brand, levels))))
+                for tag, brand, levels in zip(tags, brands, categories, strict=True)
             ],
             "brand": brands,
-            "category": ["|".join(dict.fromkeys(path_)) for path_ in categories],
+            "category": ["|".join(dict.fromkeys(levels)) for levels in categories],
         }
     )
+
+
+def _tags(path: Path) -> dict[str, str]:
+    table = read_table(path, ("asin", "tags"))
+    ids = table.ids("asin")
+    if len(set(ids)) < len(ids):
+        raise InputError(f"{path}: an item stands on two rows; keep one row an item")
+    values = (" ".join(tags.split()) for tags in table.columns["tags"])
+    return dict(zip(ids, values, strict=True))
 
 
 def describe(brand: str, categories: list[str]) -> str:

@@ -29,8 +29,9 @@ from benchmark.data.config import (
 from benchmark.errors import InputError
 from benchmark.files import sha256
 
-VERSION = 2
-"""Of the format of bundles. 2: users.parquet, a checksum of bundle.json, counts of the source."""
+VERSION = 3
+"""Of the format of bundles. 2: users.parquet, a checksum of bundle.json, counts of the source.
+3: constants that features are centred and scaled by."""
 
 
 class Provenance(BaseModel):
@@ -122,10 +123,11 @@ def bundle_meta(name: str, *, root: Path | None = None) -> BundleMeta:
 
 
 def dataset_facts(name: str, *, root: Path | None = None) -> DatasetFacts:
-    """From the dataset's bundle; before that is built, from its configuration, with the features
-    that come with this package. Raises InputError for an unknown dataset or a damaged bundle."""
+    """From the dataset's bundle; where that is to be built, or built again, from its configuration,
+    with the features that come with this package. Raises InputError for an unknown dataset or a
+    damaged bundle."""
     path = (root or default_root()) / name
-    if not (path / "bundle.json").is_file():
+    if not is_current(path, name):
         config = dataset_config(name)
         shipped: dict[str, str] = {m: f.encoder for m, f in config.features.items() if f.shipped}
         return DatasetFacts(name, config.title, config.grade, shipped)
@@ -162,7 +164,15 @@ def read_meta(path: Path) -> BundleMeta:
         fields = json.loads(content)
         if isinstance(fields, dict):
             fields.pop("sha256", None)
+            version = fields.get("version")
+            if isinstance(version, int) and version != VERSION:
+                raise InputError(
+                    f"{file}: the dataset is of format {version}, and this program reads format "
+                    f"{VERSION}; {_rebuild(path)}"
+                )
         meta = BundleMeta.model_validate_json(json.dumps(fields))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); {_rebuild(path)}") from error
     except (ValueError, RecursionError) as error:  # no JSON, or not that of a bundle

@@ -60,11 +60,13 @@ def read_items(
     form: ItemFormat,
     columns: Mapping[str, str] | None = None,
     remarks: list[str] | None = None,
+    title_tags: Path | None = None,
 ) -> pd.DataFrame:
     """Items of one file, ids unique. Raises InputError.
 
     columns: names of id, title and text in a file of form `items`, where they are others. remarks:
-    as for `read_interactions`.
+    as for `read_interactions`. title_tags: for `brand-category`, the table of texts that stand
+    before brand and category.
     """
     found: list[str] = []
     match form:
@@ -73,7 +75,7 @@ def read_items(
         case "movies":
             frame = formats.movies(path)
         case "brand-category":
-            frame = formats.brand_category(path)
+            frame = formats.brand_category(path, title_tags)
         case "titles":
             frame = formats.titles(path)
         case "atomic":

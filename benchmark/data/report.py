@@ -32,6 +32,9 @@ def import_report(bundle: Bundle) -> list[str]:
     columns = ["title", "text", *attribute_names(items)]
     described = int((items[columns] != "").any(axis=1).sum())
     lines.append(f"items described {described:,}/{kept.items:,}")
+    texts = items["text"][items["text"] != ""].nunique()
+    if texts:
+        lines[-1] += f"; {texts:,} different texts"
     for name in attribute_names(items):
         values = {v for cell in items[name] for v in str(cell).split("|") if v}
         lines[-1] += f"; {name}: {len(values):,} values"
@@ -40,8 +43,14 @@ def import_report(bundle: Bundle) -> list[str]:
     for modality in MODALITIES:
         features = bundle.text if modality == "text" else bundle.image
         count = 0 if features is None else int(features.present.sum())
-        by = "" if features is None else f" ({meta.encoders[modality]})"
-        lines.append(f"{modality} features {count:,}/{kept.items:,}{by}")
+        lines.append(f"{modality} features {count:,}/{kept.items:,}")
+        if features is not None:
+            rows = features.values[features.present].numpy()
+            different = len({row.tobytes() for row in rows})
+            lines[-1] += f" ({meta.encoders[modality]})"
+            lines[-1] += f", {different:,} different" * (different < count)
+            if different == 1 < count:
+                lines.append(f"{modality} features are the same for all items: they tell nothing")
     lines.append(f"times {span(bundle.interactions['timestamp'])}")
     shortest = int(bundle.interactions["user"].value_counts().min())
     if shortest < 3:

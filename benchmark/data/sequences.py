@@ -1,10 +1,12 @@
-"""From a bundle to padded arrays: leave-one-out split, training windows and queries.
+"""From a bundle to padded arrays: what is held out of each sequence, training windows and queries.
 
 Of a user's sequence s[0..n-1] in time order the last item is the test target, the one before it the
-validation target, and s[0..n-3] is trained on (leave-one-out, the paper's section 3.1).
+validation target, and s[0..n-3] is trained on (leave-one-out, the paper's section 3.1). More items
+may be held out as targets, each asked for after the true history before it: of validation, to see
+through the noise of few users (docs/tuning.md); of test, for the power of a rolling split.
 
 Glossary
-    U   users, W windows, L longest history that a model sees
+    U   users, Q queries, W windows, L longest history that a model sees
 """
 
 from dataclasses import dataclass, replace
@@ -44,18 +46,20 @@ class Windows:
 
 @dataclass(frozen=True)
 class Queries:
-    """One ranking a user: predict `target` from what came before it."""
+    """Rankings, at least one a user: predict `target` from what came before it."""
 
+    user: Ints
+    """[Q], ascending; a user's queries stand in the order of time."""
     history: Ints
-    """[U, L], the last L items before the target, padded with 0 at the right."""
+    """[Q, L], the last L items before the target, padded with 0 at the right."""
     target: Ints
-    """[U]"""
+    """[Q]"""
     seen_items: Ints
-    """Items of the whole history before the target, user after user."""
+    """Items of the whole history before the target, query after query."""
     seen_offsets: Ints
-    """[U + 1]; user u's whole history is seen_items[seen_offsets[u]:seen_offsets[u + 1]]."""
+    """[Q + 1]; query q's whole history is seen_items[seen_offsets[q]:seen_offsets[q + 1]]."""
     length: Ints
-    """[U], length of the user's full sequence after filtering (targets included)."""
+    """[Q], length of the user's full sequence after filtering (targets included)."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,11 @@ class Sequences:
         )
 
 
-def _first_queries(queries: Queries, number: int) -> Queries:
+def _first_queries(queries: Queries, users: int) -> Queries:
+    number = int(np.searchsorted(queries.user, users))
     offsets = queries.seen_offsets[: number + 1]
     return Queries(
+        user=queries.user[:number],
         history=queries.history[:number],
         target=queries.target[:number],
         seen_items=queries.seen_items[: offsets[-1]],
@@ -91,10 +97,20 @@ def _first_queries(queries: Queries, number: int) -> Queries:
     )
 
 
-def leave_one_out(
-    bundle: "Bundle", max_length: int, *, stride: int | None = None, prefixes: bool = False
+def hold_out(
+    bundle: "Bundle",
+    max_length: int,
+    *,
+    stride: int | None = None,
+    prefixes: bool = False,
+    validation_targets: int = 1,
+    test_targets: int = 1,
 ) -> Sequences:
-    """Split every user's sequence and cut what is trained on into windows of L + 1 items.
+    """Hold the last items of every user out and cut the rest into training windows of L + 1 items.
+
+    The last `test_targets` items of a user are test targets, the `validation_targets` before them
+    validation targets. A user too short for that keeps two items to train on, gives up validation
+    targets first, and has at least one of each.
 
     A user who fits has one window. A longer one has windows that start every `stride` items
     (default L // 2), the last one aligned with the end of the sequence; a window's targets count
@@ -103,8 +119,8 @@ def leave_one_out(
     window for every training transition, with its last target alone counted: the augmentation of
     the RecBole family, as an all-position loss sees it.
 
-    Raises InputError if the window or stride is impossible or a user has fewer than three
-    interactions.
+    Raises InputError if the window, the stride or a number of targets is impossible or a user has
+    fewer than three interactions.
     """
     if max_length < 1:
         raise InputError(f"max_length is {max_length}: a window needs at least one item")
@@ -112,6 +128,11 @@ def leave_one_out(
         stride = max(max_length // 2, 1)
     if not 1 <= stride <= max_length:
         raise InputError(f"stride is {stride}: it must lie between 1 and max_length {max_length}")
+    if min(validation_targets, test_targets) < 1:
+        raise InputError(
+            f"{validation_targets} validation and {test_targets} test targets a user: each split "
+            "needs at least one"
+        )
     items, offsets = bundle.sequences()
     length = np.diff(offsets)
     if (length < 3).any():
@@ -120,8 +141,10 @@ def leave_one_out(
             f"{bundle.path}: user {user} has {length[user]} interactions; leave-one-out needs 3 "
             "(one each for training, validation and test): build the dataset with a core >= 3"
         )
+    test = np.clip(length - 3, 1, test_targets)
+    validation = np.clip(length - test - 2, 1, validation_targets)
     cut = _prefixes if prefixes else _windows
-    start, stop, first_target, user_of = cut(length - 2, max_length, stride)
+    start, stop, first_target, user_of = cut(length - test - validation, max_length, stride)
     train = Windows(
         _gather(items, offsets[user_of] + start, stop - start, max_length + 1),
         first_target,
@@ -130,8 +153,8 @@ def leave_one_out(
     )
     return Sequences(
         train=train,
-        validation=_queries(items, offsets, length, max_length, held_out=2),
-        test=_queries(items, offsets, length, max_length, held_out=1),
+        validation=_queries(items, offsets, max_length, validation, after=test),
+        test=_queries(items, offsets, max_length, test, after=np.zeros_like(test)),
     )
 
 
@@ -158,17 +181,23 @@ def _prefixes(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints
     return start, target + 1, target - start - 1, user
 
 
-def _queries(items: Ints, offsets: Ints, length: Ints, L: int, held_out: int) -> Queries:
-    before = length - held_out
+def _queries(items: Ints, offsets: Ints, L: int, targets: Ints, after: Ints) -> Queries:
+    """Of user u the `targets[u]` items that stand before the last `after[u]`; both [U]."""
+    length = np.diff(offsets)
+    user = np.repeat(np.arange(len(length)), targets)
+    index = np.arange(len(user)) - np.repeat(np.cumsum(targets) - targets, targets)
+    before = (length - after - targets)[user] + index
+    first = offsets[user]
     start = np.maximum(before - L, 0)
     seen_offsets = np.concatenate([[0], np.cumsum(before)])
     position = np.arange(seen_offsets[-1]) - np.repeat(seen_offsets[:-1], before)
     return Queries(
-        history=_gather(items, offsets[:-1] + start, before - start, L),
-        target=items[offsets[:-1] + before],
-        seen_items=items[np.repeat(offsets[:-1], before) + position],
+        user=user,
+        history=_gather(items, first + start, before - start, L),
+        target=items[first + before],
+        seen_items=items[np.repeat(first, before) + position],
         seen_offsets=seen_offsets,
-        length=length,
+        length=length[user],
     )
 
 

@@ -6,6 +6,7 @@ redistributed (MovieLens ratings) is never written.
 
 import json
 import sys
+from dataclasses import replace
 
 import pandas as pd
 
@@ -20,9 +21,10 @@ def ship(bundle: Bundle) -> None:
     """Write the bundle's items and features, interactions where a source names them, and
     provenance.json, which says for a reader what the files' own headers say."""
     config = dataset_config(bundle.name)
+    items = bundle.items.drop(columns="item")
     frames = {
         **{
-            source.file: bundle.items.drop(columns="item")
+            source.file: items if source.texts else items.assign(text="")
             for source in config.items
             if source.shipped
         },
@@ -34,7 +36,9 @@ def ship(bundle: Bundle) -> None:
     record: dict[str, object] = {name: {"sha256": sha256(SHIPPED / name)} for name in frames}
     for modality, feature in config.features.items():
         if feature.shipped is not None:
-            table = read_features(bundle.path / f"{modality}.safetensors")
+            table = replace(
+                read_features(bundle.path / f"{modality}.safetensors"), scaling=()
+            )  # constants are fitted when a bundle is built
             write_features(SHIPPED / feature.shipped, table)
             record[feature.shipped] = {
                 "sha256": sha256(SHIPPED / feature.shipped),

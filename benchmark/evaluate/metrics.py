@@ -24,6 +24,7 @@ over the draws.)
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,16 @@ METRICS = ("NDCG@5", "NDCG@10", "MRR@5", "MRR@10", "HR@5", "HR@10")
 """Metrics that tables offer; any cut-off is understood. The paper prints the first four."""
 
 PAPER_METRICS = METRICS[:4]
+
+SHOWN_METRICS = (*PAPER_METRICS, "HR@10")
+"""Metrics of every table of results."""
+
+History = Literal["kept", "left out"]
+"""Whether the items that a user has met before compete with the target."""
+
+PROTOCOLS: tuple[History, ...] = ("kept", "left out")
+"""Both protocols, side by side in every table: with the history kept, as the paper's code family
+ranks and beside the printed numbers; and left out, as is usual elsewhere."""
 
 _GAINS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "NDCG": lambda position: 1.0 / np.log2(position + 1.0),
@@ -61,7 +72,8 @@ def gains(metric: str) -> FloatArray:
 def per_user(
     ranks: Ranks, metric: str, *, masked: bool = False, negatives: int | None = None
 ) -> FloatArray:
-    """[U] float64: the metric of every user, in expectation over ties (and over negatives).
+    """[U] float64: the metric of every user, in expectation over ties (and over negatives); the
+    mean over the user's queries where there are several.
 
     masked: rank without the user's history. negatives: rank against so many uniform negatives
     instead of all items, drawn without replacement from the user's competitors (all of them where a
@@ -75,16 +87,24 @@ def per_user(
         above, equal = ranks.above, ranks.equal
         others = np.full(len(ranks), ranks.n_items - 1)
     if negatives is None:
-        return _expected(np.cumsum(gain), above, equal)
+        return _mean_per_user(_expected(np.cumsum(gain), above, equal), ranks)
     if negatives < 1:
         raise InputError(f"{negatives} negatives: give at least one, or none for full ranking")
     values = np.empty(len(ranks))
     for competitors in np.unique(others):
-        users = others == competitors
-        deepest = int((above[users] + equal[users]).max()) + 1
+        queries = others == competitors
+        deepest = int((above[queries] + equal[queries]).max()) + 1
         sampled = _sampled_gains(gain, int(competitors), min(negatives, int(competitors)), deepest)
-        values[users] = _expected(np.cumsum(sampled), above[users], equal[users])
-    return values
+        values[queries] = _expected(np.cumsum(sampled), above[queries], equal[queries])
+    return _mean_per_user(values, ranks)
+
+
+def _mean_per_user(values: FloatArray, ranks: Ranks) -> FloatArray:
+    """[U] from [Q]."""
+    if ranks.user is None:
+        return values
+    first = np.flatnonzero(np.diff(ranks.user, prepend=-1))
+    return np.asarray(np.add.reduceat(values, first) / np.diff(first, append=len(values)))
 
 
 def _expected(

@@ -70,16 +70,20 @@ def rank_targets_stacked(
     """
     if not len(queries.target):
         raise ValueError("there are no queries to rank: the split is empty")
+    order, place_of = _by_length(queries)
     rows, items = _history(queries)
+    number = np.bincount(rows, minlength=len(queries.target))
     parts = [
         _count(score(batch.history), batch, top)
-        for batch in _batches(queries, rows, items, batch_size, device)
+        for batch in _batches(queries, order, rows, items, batch_size, device)
     ]
-    counts = torch.cat([part.counts for part in parts], dim=-1).cpu().numpy()
-    nan = torch.cat([part.nan for part in parts], dim=-1).cpu().numpy()
-    best = torch.cat([part.top for part in parts], dim=1).cpu().numpy()
+    counts = torch.cat([part.counts for part in parts], dim=-1).cpu().numpy()[..., place_of]
+    nan = torch.cat([part.nan for part in parts], dim=-1).cpu().numpy()[..., place_of]
+    best = torch.cat([part.top for part in parts], dim=2).cpu().numpy()[:, :, place_of]
     n_items = parts[0].n_items
-    candidates = (n_items - np.bincount(rows, minlength=len(queries.target))).astype(np.int32)
+    candidates = (n_items - number).astype(np.int32)
+
+    user = queries.user.astype(np.int32) if (np.diff(queries.user) == 0).any() else None
 
     def ranks(place: int) -> Ranks | NanScores:
         if nan[place].any():
@@ -92,7 +96,9 @@ def rank_targets_stacked(
             equal_masked=equal_masked,
             n_candidates_masked=candidates,
             n_items=n_items,
-            top=best[place] if best.shape[-1] else None,
+            top=best[0, place] if best.shape[-1] else None,
+            top_masked=best[1, place] if best.shape[-1] else None,
+            user=user,
         )
 
     return [ranks(place) for place in range(len(nan))]
@@ -119,8 +125,15 @@ class _Counts:
     nan: Tensor
     """[S, B] bool"""
     top: Tensor
-    """[S, B, K] int32"""
+    """[2, S, B, K] int32: the history kept, and left out."""
     n_items: int
+
+
+def _by_length(queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    """The queries in order of their histories' lengths, so that a batch of them wastes no padding,
+    and where each stands in that order."""
+    order = np.argsort((queries.history > 0).sum(1), kind="stable")
+    return order, np.argsort(order)
 
 
 def _history(queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -136,22 +149,27 @@ def _history(queries: Queries) -> tuple[np.ndarray, np.ndarray]:
 
 def _batches(
     queries: Queries,
+    order: np.ndarray,
     rows: np.ndarray,
     items: np.ndarray,
     size: int,
     device: torch.device | str,
 ) -> Iterator[_Batch]:
-    """Batches of queries on the device, in order."""
-    for start in range(0, len(queries.target), size):
-        part = slice(start, start + size)
+    """Batches of queries on the device, in the given order; `rows` are ascending."""
+    starts = np.searchsorted(rows, np.arange(len(order) + 1))
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
         target = queries.target[part] - 1
-        seen = slice(*np.searchsorted(rows, [start, start + size]))
+        number = starts[part + 1] - starts[part]
+        seen_rows = np.repeat(np.arange(len(part)), number)
+        within = np.arange(len(seen_rows)) - np.repeat(np.cumsum(number) - number, number)
+        seen_items = items[np.repeat(starts[part], number) + within]
         yield _Batch(
             history=torch.as_tensor(queries.history[part], device=device),
             target=torch.as_tensor(target, device=device),
             span=(int(target.min()), int(target.max())),
-            seen_rows=torch.as_tensor(rows[seen] - start, device=device),
-            seen_items=torch.as_tensor(items[seen] - 1, device=device),
+            seen_rows=torch.as_tensor(seen_rows, device=device),
+            seen_items=torch.as_tensor(seen_items - 1, device=device),
         )
 
 
@@ -169,6 +187,7 @@ def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
     above = torch.count_nonzero(scores > target, dim=2)
     equal = torch.count_nonzero(scores == target, dim=2) - 1
 
+    k = min(top, n_items)
     seen = scores[:, batch.seen_rows, batch.seen_items]
     reference = target[:, batch.seen_rows, 0]
     zeros = torch.zeros_like(above)
@@ -177,9 +196,22 @@ def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
     return _Counts(
         counts=torch.stack([above, equal, above - seen_above, equal - seen_equal]).int(),
         nan=torch.isnan(scores).any(dim=2),
-        top=_top(scores, min(top, n_items)),
+        top=torch.stack([_top(scores, k), _top_masked(scores, batch, k)]),
         n_items=n_items,
     )
+
+
+def _top_masked(scores: Tensor, batch: _Batch, k: int) -> Tensor:
+    """`_top` without the history; 0 where nothing is left to list. [S, B, k] int32"""
+    if k == 0:
+        return _top(scores, 0)
+    left = scores.clone()
+    left[:, batch.seen_rows, batch.seen_items] = -torch.inf
+    seen = torch.zeros(scores.shape[1:], dtype=torch.bool, device=scores.device)
+    seen[batch.seen_rows, batch.seen_items] = True
+    best = _top(left, k)
+    listed = seen.expand_as(scores).gather(2, best.long() - 1)
+    return best.masked_fill(listed, 0)
 
 
 def _top(scores: Tensor, k: int) -> Tensor:

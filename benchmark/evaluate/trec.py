@@ -16,26 +16,28 @@ from benchmark.runs.ranks import Ranks
 
 
 def write_qrels(path: Path, target: npt.NDArray[np.integer]) -> None:
-    """One line a user: the held-out item is the only relevant one. target: [U] item ids."""
-    lines = (f"{user} 0 {item} 1\n" for user, item in enumerate(target.tolist()))
+    """One line a query: the held-out item is the only relevant one. target: [Q] item ids."""
+    lines = (f"{query} 0 {item} 1\n" for query, item in enumerate(target.tolist()))
     _write(path, "".join(lines))
 
 
-def write_run(path: Path, ranks: Ranks, tag: str) -> None:
-    """The stored top lists, best first. Raises InputError where none were kept or the tag has
-    spaces, which would split the line."""
-    if ranks.top is None:
+def write_run(path: Path, ranks: Ranks, tag: str, *, masked: bool = False) -> None:
+    """The stored top lists, best first; masked: those without the history. Raises InputError where
+    none were kept or the tag has spaces, which would split the line."""
+    top = ranks.top_masked if masked else ranks.top
+    if top is None:
         raise InputError(
             f"{path}: this run's top lists were not kept (the references keep none); export a "
             "fresh run instead"
         )
     if not tag or any(character.isspace() for character in tag):
         raise InputError(f"the tag {tag!r} of a TREC run must be one word")
-    length = ranks.top.shape[1]
+    length = top.shape[1]
     lines = (
-        f"{user} Q0 {item} {place + 1} {length - place} {tag}\n"
-        for user, items in enumerate(ranks.top.tolist())
+        f"{query} Q0 {item} {place + 1} {length - place} {tag}\n"
+        for query, items in enumerate(top.tolist())
         for place, item in enumerate(items)
+        if item
     )
     _write(path, "".join(lines))
 

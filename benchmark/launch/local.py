@@ -61,6 +61,10 @@ class Event:
     """Seeds whose runs are finished and stored, when the job has ended."""
 
 
+_TICK = 0.5
+"""Seconds without an event after which `tick` is called."""
+
+
 @dataclass
 class _Worker:
     process: mp.process.BaseProcess
@@ -94,13 +98,15 @@ def run_jobs(
     store: Path,
     data: Path | None,
     watch: Callable[[Event], None],
+    tick: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run all jobs, the longest first; returns the number that failed.
+    """Run all jobs, started in the order given; returns the number that failed.
 
-    workers: a device for each. An interrupt stops the workers; finished runs are stored, and those
-    in flight go on from their checkpoints the next time.
+    workers: a device for each. tick: called every now and then, also while nothing happens, so that
+    a clock on the screen goes on. An interrupt stops the workers; finished runs are stored, and
+    those in flight go on from their checkpoints the next time.
     """
-    waiting = deque(sorted(jobs, key=lambda job: -job.seconds))
+    waiting = deque(jobs)
     tries: dict[Job, int] = {}
     failed = 0
     pool = {
@@ -110,7 +116,8 @@ def run_jobs(
         for at, worker in pool.items():
             _assign(at, worker, waiting, watch)
         while any(worker.job for worker in pool.values()):
-            ready = wait([w.connection for w in pool.values() if w.job])
+            ready = wait([w.connection for w in pool.values() if w.job], timeout=_TICK)
+            tick()
             for at, worker in list(pool.items()):
                 if worker.job is None or worker.connection not in ready:
                     continue
@@ -197,7 +204,7 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
             raise SystemExit(1) from None
 
     def tell(progress: Progress) -> None:
-        send("step", step=progress.step, steps=progress.steps, best=progress.best)
+        send("step", step=progress.step, steps=progress.steps, best=progress.validation)
 
     def note(line: str) -> None:
         send("note", message=line)

@@ -15,27 +15,26 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Mark = Literal["star", "significant", "best", "second", "budget", "partial", "stale"]
+Mark = Literal["star", "significant", "unshown", "gaining", "partial", "stale"]
 
 MARKS: dict[Mark, str] = {
     "star": "*",
     "significant": "★",
-    "best": "◆",
-    "second": "◇",
-    "budget": "†",
-    "partial": "‡",
+    "unshown": "†",
+    "gaining": "‡",
+    "partial": "¶",
     "stale": "§",
 }
 
 MEANINGS: dict[Mark, str] = {
     "star": "by the paper's rule: differs from the best other row, paired t-test over seeds, "
     "p < 0.05.",
-    "significant": "corrected rule: best, and told from every other row by the crossed bootstrap "
-    "over users and seeds, after Holm within the table.",
-    "best": "corrected rule: best, or not to be told from the best.",
-    "second": "corrected rule: best of the rest.",
-    "budget": "budget: ended by its budget, not by a plateau, in at least one seed; takes no part "
-    "in bold, order or stars.",
+    "significant": "alone in the confidence set of the best: told from every other row by the "
+    "crossed bootstrap over users and seeds, all pairs at once.",
+    "unshown": "convergence not shown: whether a longer budget gains could not be told on trial "
+    "seeds.",
+    "gaining": "still gaining: a longer budget is known to gain, on trial seeds; a verdict that "
+    "this row loses is qualified by it.",
     "partial": "fewer seeds than asked for are finished; takes no part in bold, order or stars.",
     "stale": "stale: made with other code, settings or data than the present ones.",
 }
@@ -49,6 +48,8 @@ class ValueKey(NamedTuple):
     column: str
     dataset: str
     metric: str
+    protocol: str = ""
+    """History "kept" or "left out"; "" of counts."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Entry:
     difference: str = ""
     """Relative, ours against the printed number; empty where the grade allows none."""
     bold: bool = False
+    """In the confidence set of the best; where nothing could be tested, the best by mean."""
     underline: bool = False
-    """Both by the paper's rule."""
+    """Best of the rest."""
     marks: tuple[Mark, ...] = ()
     key: ValueKey | None = None
 
@@ -101,6 +103,8 @@ class Block:
     notes: tuple[str, ...] = ()
     detail: bool = False
     """Whether it is background that a reader may skip (folded away where that is possible)."""
+    terminal: bool = True
+    """Whether the terminal shows it; details it never does."""
 
     def has_paper(self, column: int) -> bool:
         """Whether any entry of the column has a printed number."""
@@ -142,7 +146,11 @@ class Document:
         rows = [(MARKS[mark], MEANINGS[mark]) for mark in self.marks()]
         entries = [e for block in self.blocks for row in block.rows for e in row.entries]
         if any(entry.bold for entry in entries):
-            meaning = "best and second best by mean (the paper's rule); controls take no part."
+            meaning = (
+                "bold: may be the best, by the confidence set of the best (crossed bootstrap, all "
+                "pairs at once, 95 %), or the best by mean where seeds are too few for it; "
+                "underlined: best of the rest. Controls take no part."
+            )
             rows.insert(0, ("bold, underline", meaning))
         return rows
 

@@ -9,7 +9,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.data.meta import DatasetFacts, dataset_facts
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
-from benchmark.render.tables.definitions import FEATURE_CONTROLS, category
+from benchmark.render.tables.definitions import FEATURE_CONTROLS
 from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
@@ -45,16 +45,7 @@ def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
     return DatasetNote(known.name, known.title, grade, known.encoders)
 
 
-UNEQUAL_TERMS = (
-    "Controls leave out items of the user's own history, which a trained row may rank above the "
-    "target (history is not masked): their numbers are not on equal terms with the trained rows'. "
-    "The stored ranks hold every row's masked numbers as well."
-)
-"""Of tables that show controls beside trained rows."""
-
-
 def facts(
-    name: str,
     planned: Sequence[Planned],
     runs: Mapping[RunKey, Sequence[RunRecord]],
     profile: Profile,
@@ -70,8 +61,9 @@ def facts(
     found = [r for own in runs.values() for r in own]
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
-        "Protocol: leave-one-out; one target a user, ranked among all items; history not masked; "
-        "ties in expectation; windows of "
+        "Protocol: leave-one-out; targets are ranked among all items, once with the user's history "
+        "kept among them, as the paper's code family does and beside the printed numbers, and once "
+        "with it left out, as is usual elsewhere; ties in expectation; windows of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )
@@ -98,20 +90,22 @@ def facts(
             if any(dataset == d for dataset, _ in trained)
         ]
         lines.append(
-            f"Budget: at most {', '.join(caps)}; a run ends earlier at its plateau, by validation "
-            "NDCG@10 under full ranking, whose best parameters are tested."
+            f"Budget: at most {', '.join(caps)}, over which the learning rate falls to zero; the "
+            "parameters at the end are tested."
         )
-    kinds = {category(p.key) for p in planned if p.key.variant == "base"}
-    if name == "table2" and "control" in kinds and len(kinds) > 1:
-        lines.append(UNEQUAL_TERMS)
+    if any(spec.convergence == "not established" for spec in specs if spec.training):
+        lines.append(
+            "Convergence not established: no ladder of budgets was run for this profile's "
+            "schedule, so that longer training may change levels and orders."
+        )
     if found:
         devices = sorted({r.environment.device for r in found})
         backends = sorted({r.environment.scan_backend for r in found})
         lines.append(f"Device: {', '.join(devices)}; scan backend: {', '.join(backends)}.")
     if len(seeds) < RULES.minimum_seeds:
         lines.append(
-            f"Inconclusive (n = {len(seeds)}): stars and verdicts need {RULES.minimum_seeds} seeds "
-            "and are not printed."
+            f"Inconclusive (n = {len(seeds)}): verdicts, stars and the confidence set of the best "
+            f"need {RULES.minimum_seeds} seeds and are not printed."
         )
     return lines
 
@@ -137,9 +131,8 @@ def runs_block(
         texts = (
             datasets[p.key.dataset].title,
             f"{len(own)}/{len(p.states)}",
-            f"{sum(r.plateau for r in own)}/{len(own)}" if trained else "",
+            p.spec.convergence if p.spec is not None and trained else "",
             mean([r.steps for r in own]) if trained else "",
-            mean([r.best_step for r in own]) if trained else "",
             mean([r.targets_seen for r in own]) if trained else "",
             duration(float(np.mean([r.timings.training for r in own]))),
             duration(float(np.mean([r.timings.evaluation for r in own]))),
@@ -148,7 +141,7 @@ def runs_block(
         )
         rows.append(TableRow(name, tuple(Entry(text) for text in texts)))
     headings = (
-        *("dataset", "seeds", "plateau", "steps", "best step", "targets seen"),
+        *("dataset", "seeds", "convergence", "steps", "targets seen"),
         *("training", "evaluation", "parameters", "peak memory"),
     )
     note = (

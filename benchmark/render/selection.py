@@ -73,7 +73,6 @@ class Selection(BaseModel):
             self.seeds,
             runs,
             data=self.data,
-            feature_control_seeds=profile.feature_control_seeds,
         )
 
 

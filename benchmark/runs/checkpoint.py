@@ -27,8 +27,8 @@ SECONDS_BETWEEN = 30.0
 SET_ASIDE = ".unusable"
 """What is added to the name of a checkpoint that could not be used."""
 
-DAYS_SET_ASIDE = 7
-"""Checkpoints that could not be used are deleted when they are so old."""
+DAYS_KEPT = 7
+"""Checkpoints that could not be used, and trunks of trials, are deleted when they are so old."""
 
 _FORMAT = "findrec-checkpoint-1"
 _FIRST_LINE = len(_FORMAT) + 1 + 64 + 1
@@ -170,16 +170,16 @@ def sweep_checkpoints(
     """Delete what nobody will go on from.
 
     That is: checkpoints of runs that are finished, those of the same runs as `ours` that were made
-    with other settings, code or data, temporary files of processes that were killed, and unusable
-    files that were set aside days ago. finished: key, seed -> identity of the finished run that is
-    stored; None where there is none.
+    with other settings, code or data, temporary files of processes that were killed, and, after
+    days, what could not be used and what trials of several budgets shared. finished: key, seed ->
+    identity of the finished run that is stored; None where there is none.
     """
     if not folder.is_dir():
         return
     sweep(folder)
     for path in folder.iterdir():
-        if path.name.endswith(SET_ASIDE):
-            if time.time() - _modified(path) > DAYS_SET_ASIDE * 86_400:
+        if path.name.endswith(SET_ASIDE) or path.name.startswith("trunk-"):
+            if time.time() - _modified(path) > DAYS_KEPT * 86_400:
                 path.unlink(missing_ok=True)
         elif (owner := _owner(path)) is not None and owner.key is not None and owner.identities:
             done = all(finished(owner.key, s) == i for s, i in owner.identities.items())

@@ -15,8 +15,9 @@ from benchmark.runs.code import changed_files, code_of, digest
 from benchmark.runs.schema import Hashes, RunRecord
 from benchmark.runs.spec import RunSpec
 
-NAMES = frozenset({"profile", "variant", "model"})
-"""Fields of a spec that only name it: two names for the same settings are the same run."""
+NAMES = frozenset({"profile", "variant", "model", "convergence"})
+"""Fields of a spec that only name it or speak of it: two names for the same settings are the same
+run."""
 
 
 def hashes(spec: RunSpec, data_hash: str, *, roots: Sequence[Path] | None = None) -> Hashes:
@@ -39,6 +40,19 @@ def config_hash(spec: RunSpec) -> str:
     """SHA-256 over the resolved settings but the names that they go by."""
     settings = spec.model_dump(mode="json", exclude=set(NAMES))
     return digest([json.dumps(settings, sort_keys=True, allow_nan=False)])
+
+
+def trunk_identity(parts: Hashes, seed: int) -> str | None:
+    """The name of what a trial shares with trials of other budgets; None where it shares nothing:
+    with a schedule or a warm-up that is a share of the budget."""
+    spec = parts.spec
+    if spec is None or spec.training is None or not spec.protocol.trial:
+        return None
+    training = spec.training
+    if training.schedule != "stable-decay" or training.warmup_steps is None:
+        return None
+    shared = config_hash(spec.with_training(steps=1))
+    return digest(["trunk", shared, parts.code, parts.data, str(seed)])
 
 
 def why_stale(record: RunRecord, now: Hashes) -> str:

@@ -1,7 +1,8 @@
-"""Where each user's target stands: what is stored of a run, and everything that a metric needs.
+"""Where each target stands: what is stored of a run, and everything that a metric needs.
 
 Glossary
-    U   users of a split, one held-out target each (leave-one-out)
+    U   users of a split
+    Q   queries: held-out targets; one a user (leave-one-out) unless the protocol holds out more
     N   items in the catalogue
     K   length of a stored top list
 """
@@ -16,28 +17,32 @@ IntArray = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where each user's target stands among all items: everything that a rank metric needs.
+    """Where each query's target stands among all items: everything that a rank metric needs.
 
     The target's score is compared with every other item's. With ties the target's position is
     uniform on above + 1 ... above + equal + 1; metrics take the expectation over it.
     """
 
     above: IntArray
-    """[U] int32: items that score strictly above the target."""
+    """[Q] int32: items that score strictly above the target."""
     equal: IntArray
-    """[U] int32: other items that score the same."""
+    """[Q] int32: other items that score the same."""
     above_masked: IntArray
-    """[U] int32: as `above`, the user's history removed from the competitors."""
+    """[Q] int32: as `above`, the user's history removed from the competitors."""
     equal_masked: IntArray
-    """[U] int32: as `equal`, the user's history removed from the competitors."""
+    """[Q] int32: as `equal`, the user's history removed from the competitors."""
     n_candidates_masked: IntArray
-    """[U] int32: items that are ranked once the history is removed, the target among them. A target
+    """[Q] int32: items that are ranked once the history is removed, the target among them. A target
     that the user has met before is never removed."""
     n_items: int
     """N, the items that are ranked when nothing is masked, the target among them."""
     top: IntArray | None = None
-    """[U, K] int32: ids (1..N) of the best K items, history not masked, ties by smaller id first;
-    None where it was not kept."""
+    """[Q, K] int32: ids (1..N) of the best K items, ties by smaller id first; None where it was not
+    kept."""
+    top_masked: IntArray | None = None
+    """As `top`, the user's history removed. Where fewer than K items are left, 0 fills up."""
+    user: IntArray | None = None
+    """[Q] int32, ascending: whose query it is; None where every user has one."""
 
     def __len__(self) -> int:
         return len(self.above)

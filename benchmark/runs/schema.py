@@ -17,7 +17,7 @@ from pydantic import Field
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Frozen, RunSpec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised by any change after which an older reader would misunderstand a record."""
 
 Artefacts = Mapping[str, Mapping[str, npt.NDArray[Any]]]
@@ -99,7 +99,9 @@ class Curves(Frozen):
     """Name of a term -> its value at each of `loss_steps`."""
     validation_steps: list[int] = Field(default_factory=list)
     validation: list[float] = Field(default_factory=list)
-    """NDCG@10 at each of `validation_steps`, full ranking."""
+    """NDCG@10 at each of `validation_steps`, full ranking, history kept."""
+    validation_left_out: list[float] = Field(default_factory=list)
+    """The same, history left out."""
 
 
 class Timings(Frozen):
@@ -107,6 +109,8 @@ class Timings(Frozen):
 
     training: float = 0.0
     evaluation: float = 0.0
+    inherited: float = 0.0
+    """Of both, what was taken over from the run of a shorter budget, which has it too."""
 
 
 class RunRecord(Frozen):
@@ -123,9 +127,6 @@ class RunRecord(Frozen):
     """Why a run failed, in one line; empty for one that did not."""
     traceback: str = ""
     """Of the exception that made a run fail, if one did."""
-    plateau: bool = False
-    """Whether the run ended by patience with its best step in the first 70 % of its steps."""
-    best_step: int = 0
     steps: int = 0
     targets_seen: int = 0
     parameters: int = 0

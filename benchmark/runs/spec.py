@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import InputError
 
-FeatureUse = Literal["real", "permuted", "none"]
-"""Whether a method is fed its features as they are, permuted among the items, or not at all."""
+FeatureUse = Literal["real", "raw", "permuted", "none"]
+"""Whether a method is fed its features as the dataset has them (centred and scaled), as the encoder
+made them, permuted among the items, or not at all."""
 
 
 class Frozen(BaseModel):
@@ -30,7 +31,11 @@ class Training(Frozen):
     weight_decay: float = Field(0.01, ge=0)
     batch_size: int = Field(ge=1)
     """Windows in a step."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["stable-decay", "cosine"] = "stable-decay"
+    """After the warm-up the rate stays and falls linearly to zero over the last steps, or falls as
+    half a cosine from there on (benchmark/train/schedule.py)."""
+    decay: float = Field(0.3, gt=0, le=1)
+    """Share of the budget over which "stable-decay" lets the rate fall."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the budget over which the rate rises linearly."""
     warmup_steps: int | None = Field(None, ge=0)
@@ -38,14 +43,10 @@ class Training(Frozen):
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of a seed's gradient; None clips nothing."""
     steps: int = Field(ge=1)
-    """Budget in optimiser steps."""
+    """Budget in optimiser steps; a run takes all of them, and what it ends with is reported."""
     eval_every: int = Field(ge=1)
-    """Steps between two evaluations on validation."""
-    patience: int = Field(ge=1)
-    """Evaluations without a better one that end a run."""
-    min_steps: int = Field(0, ge=0)
-    """Steps before which no run ends: attention has to find a position's neighbours first, and
-    until it does, validation stays where popularity would have it."""
+    """Steps between two evaluations on validation, for the learning curve alone: nothing is
+    selected by them."""
 
 
 class Protocol(Frozen):
@@ -60,6 +61,11 @@ class Protocol(Frozen):
     """Train on every prefix as a sample of its own (the literal protocol), not on all positions."""
     max_users: int | None = Field(None, ge=1)
     """Keep so many first users alone, for tests; None keeps all."""
+    validation_targets: int = Field(1, ge=1)
+    """Items of each user that are held out before the test targets; more than one in trials of the
+    tuning, to see through the noise of few users."""
+    test_targets: int = Field(1, ge=1)
+    """Last items of each user that are test targets, each ranked given the history before it."""
     features: FeatureUse = "real"
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
@@ -67,6 +73,12 @@ class Protocol(Frozen):
     """Whether the model's `snapshot`, before and after training, is kept with the ranks."""
     trial: bool = False
     """Whether it is a trial of the tuning: ranked on validation and never on test."""
+
+
+Convergence = Literal["shown", "not shown", "gaining", "not established"]
+"""What the ladder of budgets says of a row's (docs/tuning.md): longer ones gain less than 2 %
+(shown), noise or cost forbids to say so (not shown), the last doubling did gain (gaining), or there
+was no ladder (not established)."""
 
 
 class RunKey(NamedTuple):
@@ -100,6 +112,8 @@ class RunSpec(Frozen):
     training: Training | None = None
     """None for a control."""
     protocol: Protocol
+    convergence: Convergence = "not established"
+    """Of the budget; it decides no number and is in no hash."""
 
     @property
     def key(self) -> RunKey:

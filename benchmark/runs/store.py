@@ -244,9 +244,13 @@ def without_top(result: RunResult) -> RunResult:
     """The same run without its top lists."""
     return replace(
         result,
-        validation=None if result.validation is None else replace(result.validation, top=None),
-        test=None if result.test is None else replace(result.test, top=None),
+        validation=_ranks_without_top(result.validation),
+        test=_ranks_without_top(result.test),
     )
+
+
+def _ranks_without_top(ranks: Ranks | None) -> Ranks | None:
+    return None if ranks is None else replace(ranks, top=None, top_masked=None)
 
 
 def _stored(path: Path, result: RunResult) -> Stored:
@@ -276,8 +280,9 @@ def _pack(result: RunResult) -> bytes:
             f"{split}_history_equal": ranks.equal - ranks.equal_masked,
             f"{split}_history": ranks.n_items - ranks.n_candidates_masked,
         }
-        if ranks.top is not None:
-            arrays[f"{split}_top"] = ranks.top
+        for name in ("top", "top_masked", "user"):
+            if (optional := getattr(ranks, name)) is not None:
+                arrays[f"{split}_{name}"] = optional
     return _npz(
         {
             name: array.astype(np.min_scalar_type(int(array.max(initial=0))))
@@ -316,6 +321,8 @@ def _unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
             n_candidates_masked=n_items - arrays[f"{split}_history"],
             n_items=n_items,
             top=arrays.get(f"{split}_top"),
+            top_masked=arrays.get(f"{split}_top_masked"),
+            user=arrays.get(f"{split}_user"),
         )
 
     splits = {split: ranks(split) for split in _splits(record)}

@@ -16,7 +16,7 @@ WIDTH = 80
 COLUMN = 26
 """Where the second column of the text begins."""
 
-VALIDATION = "validation_ndcg@10"
+VALIDATION = "validation_kept"
 """The log's column of what trials are chosen by; the fields of the grid stand before it."""
 
 
@@ -59,6 +59,7 @@ def explanation(
         "implementation": spec.implementation,
         "fields": fields,
         "tuning": tuning,
+        "convergence": {"value": spec.convergence, **_origin(sources.get("convergence"))},
     }
 
 
@@ -103,7 +104,9 @@ def _tuning(path: Path, spec: RunSpec) -> dict[str, Any]:
     with path.open(encoding="utf-8", newline="") as handle:
         lines = csv.DictReader(handle)
         names = list(lines.fieldnames or [])
-        grid = names[2 : names.index(VALIDATION)] if VALIDATION in names else []
+        if VALIDATION not in names:  # a log of another format has no trials to name
+            return found
+        grid = names[2 : names.index(VALIDATION)]
         for trial in lines:
             if trial["model"] != spec.model:
                 continue
@@ -137,6 +140,9 @@ def as_text(found: Mapping[str, Any]) -> str:
     ]
     if found["tuning"] is not None:
         lines += ["", *_tuning_lines(found)]
+    said = found["convergence"]
+    place = "" if said["file"] is None else f" ({said['file']}:{said['line']})"
+    lines += _wrapped(f"Convergence of the budget: {said['value']}{place}", 0)
     part = ""
     for field in found["fields"]:
         if field["part"] != part:
@@ -156,14 +162,19 @@ def _tuning_lines(found: Mapping[str, Any]) -> Iterator[str]:
             said = f"there are no trials of {found['model']} in {name}."
         yield from _wrapped(f"Not tuned: {said}", 0)
         return
-    seed = tuning["trials"][0]["seed"]
-    yield f"Tuned by NDCG@10 on validation, seed {seed}, in {tuning['file']}:"
+    places = [trial["line"] for trial in tuning["trials"]]
+    said = (
+        f"Tuned by NDCG@10 on validation: {len(places)} trials, lines {min(places)} to "
+        f"{max(places)} of {tuning['file']}; chosen:"
+    )
+    yield from _wrapped(said, 0)
     values = {field["name"]: field["value"] for field in found["fields"] if field["tuned"]}
     for trial in tuning["trials"]:
+        if not trial["chosen"]:
+            continue
         settings = "  ".join(f"{name} {value}" for name, value in trial["settings"].items())
         value = trial["status"] if trial["validation"] is None else f"{trial['validation']:.4f}"
-        mark = "  <- chosen" if trial["chosen"] else ""
-        yield f"  line {trial['line']:<4} {settings}  {value}{mark}"
+        yield f"  line {trial['line']:<4} {settings}  seed {trial['seed']}  {value}"
     chosen = next((trial for trial in tuning["trials"] if trial["chosen"]), None)
     if chosen is None:
         yield "No setting has been chosen: not all trials have ended."
@@ -173,7 +184,7 @@ def _tuning_lines(found: Mapping[str, Any]) -> Iterator[str]:
         faults = (f"{n} is {values[n]} here, the log chose {v}" for n, v in other.items())
         yield from _wrapped(f"NOT what is used: {'; '.join(faults)}.", 0)
     else:
-        yield "The first within the tolerance of the best is chosen, and is what is used."
+        yield "That is what is used."
 
 
 def _field_lines(field: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 
 from benchmark.data.config import Modality
 from benchmark.errors import InputError, nearest
+from benchmark.runs.spec import Convergence
 from benchmark.yaml_files import FromFile, read_model, read_yaml
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ class Settings(FromFile):
     """Fields of `Training`."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields of `Protocol`; `stride` as a share of the window."""
+    convergence: Convergence | None = None
+    """What is known of the budget, where the layer sets one (`training: {steps: ...}`)."""
 
 
 class DatasetLayers(Settings):
@@ -105,8 +108,6 @@ class Profile(DatasetLayers):
     title: str
     seeds: int = Field(ge=1)
     """Seeds 0 .. seeds - 1."""
-    feature_control_seeds: int | None = Field(None, ge=1)
-    """Seeds of the methods with permuted or without features; None is all of them."""
     run_on: tuple[str, ...]
     """The datasets that it runs on unless told otherwise."""
     max_users: int | None = None

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import InputError, nearest
-from benchmark.runs.spec import Protocol, RunSpec, Training
+from benchmark.runs.spec import Convergence, Protocol, RunSpec, Training
 from benchmark.settings.registry import (
     Method,
     Profile,
@@ -63,8 +63,11 @@ class Resolved:
     training: Training | None
     """None for a control."""
     protocol: Protocol
+    convergence: Convergence
+    """Of the budget."""
     sources: Mapping[str, Source]
-    """By "config.dim", "training.lr", "protocol.stride"; every field of the three has one."""
+    """By "config.dim", "training.lr", "protocol.stride"; every field of the three has one, and
+    "convergence"."""
 
     @property
     def spec(self) -> RunSpec:
@@ -79,6 +82,7 @@ class Resolved:
             config=dataclasses.asdict(self.config),
             training=self.training,
             protocol=self.protocol,
+            convergence=self.convergence,
         )
 
 
@@ -105,7 +109,7 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
     config_class = method.cls.Config  # type: ignore[attr-defined]
     names = {field.name for field in dataclasses.fields(config_class)}
     defaults = dataclass_defaults(config_class)
-    found = _merged(method, dataset, profile, variant, names, defaults, where)
+    found, convergence = _merged(method, dataset, profile, variant, names, defaults, where)
     config = _config(method, found["config"], where)
     training = (
         None
@@ -121,7 +125,18 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
         if used[part] is not None
         for key, source in found[part].items()
     }
-    return Resolved(method, dataset, profile.name, variant, config, training, protocol, sources)
+    sources["convergence"] = convergence
+    return Resolved(
+        method,
+        dataset,
+        profile.name,
+        variant,
+        config,
+        training,
+        protocol,
+        convergence.value,
+        sources,
+    )
 
 
 def sources_in_files(spec: RunSpec) -> dict[str, Source]:
@@ -133,10 +148,11 @@ def sources_in_files(spec: RunSpec) -> dict[str, Source]:
     method, profile = get_method(spec.model), get_profile(spec.profile)
     where = f"settings of {spec.model!r} on {spec.dataset!r} ({spec.variant})"
     names = set(spec.config)
-    found = _merged(method, spec.dataset, profile, spec.variant, names, {}, where)
+    found, convergence = _merged(method, spec.dataset, profile, spec.variant, names, {}, where)
     for name in names - set(found["config"]):
         found["config"][name] = Source(spec.config[name], f"default of {spec.implementation}", None)
-    return {f"{part}.{key}": s for part, own in found.items() for key, s in own.items()}
+    sources = {f"{part}.{key}": s for part, own in found.items() for key, s in own.items()}
+    return sources | {"convergence": convergence}
 
 
 def _merged(
@@ -147,8 +163,11 @@ def _merged(
     names: set[str],
     defaults: dict[str, Source],
     where: str,
-) -> dict[Part, dict[str, Source]]:
-    """The last word on every field.
+) -> tuple[dict[Part, dict[str, Source]], Source]:
+    """The last word on every field, and on the convergence of the budget.
+
+    What a ladder showed of one number of steps says nothing of another, so the layer that sets the
+    steps speaks of their convergence too.
 
     names, defaults: the fields of the model's config, and what it has without any file.
     """
@@ -158,12 +177,19 @@ def _merged(
         "training": model_defaults(Training),
         "protocol": model_defaults(Protocol) | {"stride": share},
     }
+    convergence = Source("not established", "no ladder of budgets", None)
     known: dict[Part, set[str]] = {
         "config": names,
         "training": set(Training.model_fields),
         "protocol": set(Protocol.model_fields) - set(DERIVED),
     }
     for layer in _layers(method, dataset, profile, variant):
+        if "steps" in layer.settings.training or layer.settings.convergence is not None:
+            said = layer.settings.convergence or "not established"
+            key = "steps" if layer.settings.convergence is None else "convergence"
+            keys = ("training", key) if key == "steps" else (key,)
+            location = layer.owner.where(*layer.keys, *keys)
+            convergence = Source(said, layer.label, location, convergence)
         for part, block in BLOCKS.items():
             for key, value in getattr(layer.settings, block).items():
                 location = layer.owner.where(*layer.keys, block, key)
@@ -184,7 +210,7 @@ def _merged(
         )
     found["protocol"] |= _derived(method, profile, length, found["protocol"]["stride"], where)
     found["config"] = {k: s for k, s in found["config"].items() if k in names}
-    return found
+    return found, convergence
 
 
 def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Iterator[_Layer]:

@@ -2,8 +2,10 @@
 
 A step (benchmark/train/step.py) draws the windows of every seed's batch and makes the objective's
 task of them; then follow forward (of all seeds at once on a GPU, in length groups on a CPU), loss,
-backward, clipping and update. At fixed intervals every seed is ranked on validation; its best
-parameters are kept, and it is taken out of the stack when it has plateaued.
+backward, clipping and update. The rate falls to zero over the budget, and the parameters at its end
+are what a run gives: there is no early stop, and the evaluations on validation along the way draw
+the learning curve and select nothing. A seed whose loss or scores stop being finite has failed; it
+stays in the stack, where it disturbs nobody.
 
 Nothing here has access to test targets: `train` is given the training windows and the validation
 queries alone.
@@ -25,13 +27,13 @@ from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
 from benchmark.runs.spec import Training
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
-from benchmark.train.schedule import has_plateaued, learning_rates
-from benchmark.train.scoring import by_length, scorer
+from benchmark.train.schedule import decay_start, learning_rates
+from benchmark.train.scoring import scorer
 from benchmark.train.stack import Stack
 from benchmark.train.step import make_optimizer, training_step
 from findrec.recommender import Recommender
 
-SELECTION_METRIC = "NDCG@10"
+CURVE_METRIC = "NDCG@10"
 
 
 @dataclass
@@ -40,11 +42,9 @@ class Progress:
 
     step: int
     steps: int
-    """The budget; a run may end before it."""
-    running: int
-    """Seeds still in training."""
-    best: float
-    """Mean over the seeds of the best validation NDCG@10 so far; NaN before the first."""
+    """The budget."""
+    validation: float
+    """Mean over the seeds of the last validation NDCG@10, history kept; NaN before the first."""
 
 
 class Checkpoint(Protocol):
@@ -63,18 +63,17 @@ class SeedCurve:
     seed: int
     steps: list[int] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
+    """NDCG@10 at each of `steps`, history kept."""
+    validation_left_out: list[float] = field(default_factory=list)
+    """The same, history left out."""
     terms: dict[str, list[float]] = field(default_factory=dict)
     """Mean of each loss, by name, since the previous evaluation."""
-    best_step: int = 0
-    best: float = float("nan")
-    stopped_at: int = 0
-    plateau: bool = False
     failure: str | None = None
 
 
 @dataclass
 class Trained:
-    """The best parameters of every seed, and how they came to be."""
+    """The parameters of every seed at the end of its budget, and how they came to be."""
 
     stack: Stack
     parameters: dict[str, Tensor]
@@ -83,10 +82,12 @@ class Trained:
     targets_per_step: float
     training_seconds: float
     evaluation_seconds: float
+    inherited_seconds: float
+    """Of both, what was taken over from the trunk of a shorter budget."""
     peak_memory_bytes: int | None
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
-        """History [B, L] on the model's device -> scores [S, B, N] of the best parameters."""
+        """History [B, L] on the model's device -> scores [S, B, N]."""
         return scorer(self.stack, self.parameters)
 
 
@@ -101,15 +102,19 @@ def train(
     groups: bool | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
     checkpoint: Checkpoint | None = None,
+    trunk: Checkpoint | None = None,
 ) -> Trained:
-    """Train all seeds to their plateaus or to the budget.
+    """Train all seeds over the whole budget.
 
     groups: length groups; None chooses them where they pay (one seed, on a CPU, no fixed length).
     checkpoint: saved to now and then, continued from if it holds a state, and removed at the end; a
     continued run equals an uninterrupted one bit for bit.
+    trunk: where runs that differ in their budget alone, with the schedule "stable-decay" and a
+    warm-up in steps, share what they have in common: the state where the rate begins to fall is
+    saved there, and one from before that is begun with. It changes no result either.
     """
     return TrainingRun(
-        build, training, windows, validation, seeds, device, groups, watch, checkpoint
+        build, training, windows, validation, seeds, device, groups, watch, checkpoint, trunk
     ).run()
 
 
@@ -127,10 +132,11 @@ class TrainingRun:
         groups: bool | None,
         watch: Callable[[Progress], None],
         checkpoint: Checkpoint | None,
+        trunk: Checkpoint | None = None,
     ) -> None:
         self.training, self.windows, self.device = training, windows, device
-        self.validation = by_length(validation)
-        self.watch, self.checkpoint = watch, checkpoint
+        self.validation = validation
+        self.watch, self.checkpoint, self.trunk = watch, checkpoint, trunk
         self.items = torch.from_numpy(windows.items).to(device)
         self.first_target = torch.from_numpy(windows.first_target).to(device)
         self.stack = Stack(build, seeds, device)
@@ -147,69 +153,76 @@ class TrainingRun:
         self.rates = learning_rates(training)
         self.curves = [SeedCurve(seed) for seed in seeds]
         self.orders = [BatchOrder(len(self.items), seed) for seed in seeds]
-        self.best = {k: v.detach().clone() for k, v in self.stack.parameters.items()}
-        self.running = list(range(len(seeds)))
         self.sums: dict[str, Tensor] = {}
         self.step = self.steps_in_sums = 0
-        self.seconds = {"training": 0.0, "evaluation": 0.0}
+        self.seconds = {"training": 0.0, "evaluation": 0.0, "inherited": 0.0}
         self.optimizer = make_optimizer(self.stack.parameters.values(), training, device)
 
     def run(self) -> Trained:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        if self.checkpoint is not None:
-            state = self.checkpoint.load(self.device)
-            if state is not None:
-                self.restore(state)
-        while self.running and self.step < self.training.steps:
+        self._begin()
+        steps = self.training.steps
+        while self.step < steps and not all(curve.failure for curve in self.curves):
             started = time.perf_counter()
             self.train_step()
             self.seconds["training"] += time.perf_counter() - started
-            if self.step % self.training.eval_every == 0 or self.step == self.training.steps:
+            if self.step % self.training.eval_every == 0 or self.step == steps:
                 started = time.perf_counter()
                 self._evaluate()
                 self.seconds["evaluation"] += time.perf_counter() - started
                 if self.checkpoint is not None and self.checkpoint.is_due():
                     self.checkpoint.save(self.state())
-            known = [c.best for c in self.curves if c.steps]
-            mean = float(np.mean(known)) if known else float("nan")
-            self.watch(Progress(self.step, self.training.steps, len(self.running), mean))
+            if self.trunk is not None and self.step == decay_start(self.training):
+                self.trunk.save(self.state())
+            last = [curve.validation[-1] for curve in self.curves if curve.steps]
+            self.watch(Progress(self.step, steps, float(np.mean(last)) if last else float("nan")))
         if self.checkpoint is not None:
             self.checkpoint.remove()
         return Trained(
             self.stack,
-            self.best,
+            {name: p.detach() for name, p in self.stack.parameters.items()},
             self.curves,
             self.targets_per_step,
             self.seconds["training"],
             self.seconds["evaluation"],
+            self.seconds["inherited"],
             _peak_memory(self.device),
         )
 
+    def _begin(self) -> None:
+        """Go on from the run's own checkpoint, else from the trunk, else from the beginning."""
+        state = None if self.checkpoint is None else self.checkpoint.load(self.device)
+        if state is None and self.trunk is not None:
+            state = self.trunk.load(self.device)
+            if state is not None and state["step"] > decay_start(self.training):
+                state = None
+            if state is not None:
+                own = state["seconds"]
+                state["seconds"] = own | {"inherited": own["training"] + own["evaluation"]}
+        if state is not None:
+            self.restore(state)
+
     def state(self) -> dict[str, Any]:
         """All that a continued run needs: data order and draws are functions of seed and step, so
-        parameters, optimiser moments and the curves are enough. Right after an evaluation only."""
+        parameters, optimiser moments, the curves and the losses since their last point are
+        enough."""
         return {
             "step": self.step,
-            "running": self.running,
             "parameters": {k: v.detach() for k, v in self.stack.parameters.items()},
             "moments": {k: dict(self.optimizer.state[p]) for k, p in self.stack.parameters.items()},
-            "best": self.best,
+            "sums": self.sums,
+            "steps_in_sums": self.steps_in_sums,
             "curves": [asdict(curve) for curve in self.curves],
             "seconds": self.seconds,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        self.step, self.running, self.best = state["step"], state["running"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.sums, self.steps_in_sums = state["sums"], state["steps_in_sums"]
         self.curves = [SeedCurve(**curve) for curve in state["curves"]]
-        self.seconds = state["seconds"]
-        self._set_parameters(state["parameters"], state["moments"])
-
-    def _set_parameters(
-        self, parameters: dict[str, Tensor], moments: dict[str, dict[str, Tensor]]
-    ) -> None:
-        """Replace the stack's parameters and the optimiser's state of each."""
+        parameters, moments = state["parameters"], state["moments"]
         self.stack.parameters = {k: v.detach().requires_grad_() for k, v in parameters.items()}
         self.optimizer = make_optimizer(self.stack.parameters.values(), self.training, self.device)
         for name, p in self.stack.parameters.items():
@@ -235,70 +248,47 @@ class TrainingRun:
             self.sums[name] = self.sums.get(name, 0) + value
 
     def _task(self) -> tuple[Task, Tensor]:
-        """Each running seed's next batch as a task, and the keys of its draws, [S, 2]."""
-        batches = [self.orders[i].batch(self.step, self.batch_size) for i in self.running]
+        """Each seed's next batch as a task, and the keys of its draws, [S, 2]."""
+        batches = [order.batch(self.step, self.batch_size) for order in self.orders]
         index = torch.from_numpy(np.stack(batches)).to(self.device)
-        keys = torch.tensor(
-            [[self.curves[i].seed, self.step] for i in self.running], device=self.device
-        )
+        keys = torch.tensor([[curve.seed, self.step] for curve in self.curves], device=self.device)
         windows, first = self.items[index], self.first_target[index]
         return make_task(self.model, windows, first, keys, prefixes=self.windows.prefixes), keys
 
-    # -- validation, early stopping --------------------------------------------------------------
+    # -- validation --------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
         means = {k: v / self.steps_in_sums for k, v in self.sums.items()}
         self.sums, self.steps_in_sums = {}, 0
-        finished = []
-        values = self.validation_values()
-        for at, i in enumerate(self.running):
-            curve, value = self.curves[i], values[at]
+        for at, (curve, values) in enumerate(
+            zip(self.curves, self.validation_values(), strict=True)
+        ):
             curve.steps.append(self.step)
-            curve.validation.append(value)
+            curve.validation.append(values[0])
+            curve.validation_left_out.append(values[1])
             for name, mean in means.items():
                 curve.terms.setdefault(name, []).append(float(mean[at]))
-            curve.stopped_at = self.step
-            if not np.isfinite(value) or not np.isfinite(curve.terms["recommendation"][-1]):
+            finite = np.isfinite(values[0]) and np.isfinite(curve.terms["recommendation"][-1])
+            if not finite and curve.failure is None:
                 curve.failure = f"loss or scores stopped being finite by step {self.step}"
-                finished.append(at)
-                continue
-            if not value <= curve.best:  # also the first, where best is NaN
-                curve.best, curve.best_step = value, self.step
-                for name, p in self.stack.parameters.items():
-                    self.best[name][i] = p.detach()[at]
-            since = sum(step > curve.best_step for step in curve.steps)
-            plateaued = has_plateaued(curve.best_step, self.step, since, self.training.patience)
-            if plateaued and self.step >= self.training.min_steps:
-                curve.plateau = True
-                finished.append(at)
-        if finished:
-            self._remove(finished)
 
-    def validation_values(self) -> list[float]:
-        """Mean validation NDCG@10 of each seed still in the stack; NaN where it has diverged."""
+    def validation_values(self) -> list[tuple[float, float]]:
+        """Mean validation NDCG@10 of each seed, history kept and left out; NaN where it has
+        diverged."""
         parameters = {k: p.detach() for k, p in self.stack.parameters.items()}
         ranks = rank_targets_stacked(
             scorer(self.stack, parameters), self.validation, top=0, device=self.device
         )
+        nan = float("nan")
         return [
-            float("nan")
+            (nan, nan)
             if isinstance(r, NanScores)
-            else float(per_user(r, SELECTION_METRIC).mean())
+            else (
+                float(per_user(r, CURVE_METRIC).mean()),
+                float(per_user(r, CURVE_METRIC, masked=True).mean()),
+            )
             for r in ranks
         ]
-
-    def _remove(self, finished: list[int]) -> None:
-        """Take finished seeds out of the stack: slice parameters and the optimiser's state."""
-        stay = [at for at in range(len(self.running)) if at not in finished]
-        self.running = [self.running[at] for at in stay]
-        if not stay:
-            return
-        state = self.optimizer.state
-        moments = {
-            name: {k: v[stay] if v.dim() else v for k, v in state[p].items()}
-            for name, p in self.stack.parameters.items()
-        }
-        self._set_parameters({k: p[stay] for k, p in self.stack.parameters.items()}, moments)
 
     def _targets_per_step(self) -> float:
         """Targets that count in a step of one seed, on average."""

@@ -1,4 +1,4 @@
-"""Learning-rate schedules and the rule that says when a run has reached its plateau."""
+"""Learning-rate schedules: a rise, and a fall to zero at the end of the budget."""
 
 import math
 
@@ -6,9 +6,6 @@ import torch
 from torch import Tensor
 
 from benchmark.runs.spec import Training
-
-PLATEAU_SHARE = 0.7
-"""A run has plateaued when its best validation lies in the first 70 % of its steps."""
 
 
 def learning_rates(training: Training) -> Tensor:
@@ -20,16 +17,17 @@ def learning_rates(training: Training) -> Tensor:
     else:
         warmup = min(training.warmup_steps, steps)
     rise = ((step + 1) / warmup).clamp(max=1) if warmup else torch.ones_like(step)
-    if training.schedule == "constant":
-        return training.lr * rise
+    if training.schedule == "stable-decay":
+        fall = ((steps - step) / (steps - decay_start(training))).clamp(max=1)
+        return training.lr * torch.minimum(rise, fall)
     progress = ((step - warmup) / max(steps - warmup, 1)).clamp(min=0)
     return training.lr * rise * 0.5 * (1 + torch.cos(math.pi * progress))
 
 
-def has_plateaued(best_step: int, step: int, evaluations_since_best: int, patience: int) -> bool:
-    """Whether a run may end: patience is used up and the best lies in the first 70 % of the steps.
+def decay_start(training: Training) -> int:
+    """The first step of the fall of "stable-decay".
 
-    Asking for both makes "ended by patience" and "plateaued" the same thing, so that a run whose
-    best came late goes on until that best is old enough, or until the budget ends it.
+    Until then a longer budget trains the same: budgets share their trunk (Haegele et al., NeurIPS
+    2024, "Scaling laws and compute-optimal training beyond fixed training durations").
     """
-    return evaluations_since_best >= patience and best_step <= PLATEAU_SHARE * step
+    return training.steps - max(round(training.decay * training.steps), 1)

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.sequences import Queries
 from benchmark.train.objectives import query
 from benchmark.train.stack import Stack
 from findrec.recommender import Batch, Recommender
@@ -40,21 +38,3 @@ def scorer(stack: Stack, parameters: dict[str, Tensor]) -> Callable[[Tensor], Te
         return found @ table.transpose(1, 2)
 
     return score
-
-
-def by_length(queries: Queries) -> Queries:
-    """The queries in order of their histories' lengths, so that a batch of them wastes no padding.
-
-    Only the mean over users is taken of them, which does not depend on their order.
-    """
-    order = np.argsort((queries.history > 0).sum(1), kind="stable")
-    starts, ends = queries.seen_offsets[:-1][order], queries.seen_offsets[1:][order]
-    return Queries(
-        history=queries.history[order],
-        target=queries.target[order],
-        seen_items=np.concatenate(
-            [queries.seen_items[a:b] for a, b in zip(starts, ends, strict=True)]
-        ),
-        seen_offsets=np.concatenate([[0], np.cumsum(ends - starts)]),
-        length=queries.length[order],
-    )

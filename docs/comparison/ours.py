@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmark.data.bundle import load_bundle
-from benchmark.data.sequences import leave_one_out
+from benchmark.data.sequences import hold_out
 from benchmark.evaluate.metrics import per_user
 from benchmark.files import atomic_file
 from benchmark.plan import spec_of, specs
@@ -48,9 +48,8 @@ def summary(result: RunResult) -> dict[str, Any]:
         "variant": record.spec.variant,
         "seed": record.seed,
         "valid_ndcg@10": float(per_user(result.validation, "NDCG@10").mean()),
-        "best_step": record.best_step,
         "steps": record.steps,
-        "plateau": record.plateau,
+        "convergence": record.spec.convergence,
         "steps_to_threshold": None if reached is None else steps[reached],
         "evaluations_to_threshold": None if reached is None else reached + 1,
         "code": record.hashes.code[:12],
@@ -75,7 +74,7 @@ def window(dataset: str, model: str, steps: int) -> dict[str, Any]:
     """CPU seconds of a step (mean over `steps`) and of an evaluation (median of three)."""
     resolved = resolve(model, dataset, get_profile("quick"))
     bundle = load_bundle(dataset)
-    sequences = leave_one_out(bundle, resolved.config.max_length)
+    sequences = hold_out(bundle, resolved.config.max_length)
     run = TrainingRun(
         lambda: resolved.method.cls(resolved.config, bundle.catalogue()),
         resolved.training,

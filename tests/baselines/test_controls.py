@@ -15,6 +15,8 @@ from baselines.controls import (
     cooccurrence,
     successors,
 )
+from benchmark.data.sequences import Queries
+from benchmark.evaluate.ranking import rank_targets
 from findrec.recommender import Catalogue
 from tests.catalogues import ITEMS, catalogue
 
@@ -54,17 +56,37 @@ def histories() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_scores_all_items_and_leaves_out_the_history(
+def test_scores_all_items_those_of_the_history_among_them(
     kind: type[Control], histories: torch.Tensor
 ) -> None:
-    control = fitted(kind(), random_sequences())
-    scores = control.score(histories)
+    scores = fitted(kind(), random_sequences()).score(histories)
     assert scores.shape == (3, ITEMS)
-    seen = torch.zeros(3, ITEMS + 1, dtype=torch.bool).scatter(1, histories, True)[:, 1:]
-    assert torch.equal(scores == -torch.inf, seen)
-    kept = fitted(kind(exclude_history=False), random_sequences()).score(histories)
-    assert torch.equal(kept[~seen], scores[~seen])
-    assert kept.isfinite().all()
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_history_left_out_is_the_ranking_of_scores_without_it(kind: type[Control]) -> None:
+    """The masked ranks of a control are those that its scores would have if the items of the
+    history scored minus infinity, which controls did themselves once. Exact: counts of integers."""
+    draw = np.random.default_rng(3)
+    users = [draw.permutation(ITEMS)[:8].astype(int) + 1 for _ in range(30)]
+    control = fitted(kind(), [list(user[:7]) for user in users])
+    history = np.stack([user[:7] for user in users])
+    queries = Queries(
+        history=history,
+        target=np.array([user[7] for user in users]),
+        seen_items=history.ravel(),
+        seen_offsets=np.arange(0, history.size + 1, 7),
+        length=np.full(30, 8),
+    )
+    ranks = rank_targets(control.score, queries)
+    scores = control.score(torch.as_tensor(history)).numpy()
+    for user in range(30):
+        kept = np.delete(scores[user], history[user] - 1)
+        target = scores[user, users[user][7] - 1]
+        assert ranks.above[user] == (scores[user] > target).sum()
+        assert ranks.above_masked[user] == (kept > target).sum()
+        assert ranks.equal_masked[user] == (kept == target).sum() - 1
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -80,7 +102,7 @@ def test_each_history_alone_and_padded_further_scores_the_same(
 
 
 def test_popularity_counts() -> None:
-    control = fitted(Popularity(exclude_history=False), SEQUENCES, Catalogue(4))
+    control = fitted(Popularity(), SEQUENCES, Catalogue(4))
     assert control.score(torch.tensor([[3]])).tolist() == [[3, 3, 1, 1]]
 
 
@@ -103,11 +125,11 @@ def test_last_item_neighbours_by_hand() -> None:
     """Cosine: items 2 and 4 share one user of three and one: 1 / sqrt(3). Only the last counts."""
     control = fitted(LastItemKNN(counts="cooccurrence"), SEQUENCES, Catalogue(4))
     assert isinstance(control, LastItemKNN)
-    scores = control.relevance(torch.tensor([[1, 2, 0]]))[0]
+    scores = control.score(torch.tensor([[1, 2, 0]]))[0]
     root = 1 / np.sqrt(3)
     torch.testing.assert_close(scores, torch.tensor([1, 0, root, root], dtype=torch.float32))
     control = fitted(LastItemKNN(), SEQUENCES, Catalogue(4))
-    assert control.relevance(torch.tensor([[4, 1]])).tolist() == [[0, 2, 0.5, 0.5]]
+    assert control.score(torch.tensor([[4, 1]])).tolist() == [[0, 2, 0.5, 0.5]]
 
 
 def test_session_neighbours_by_hand() -> None:
@@ -115,10 +137,10 @@ def test_session_neighbours_by_hand() -> None:
     a, b, c = 1 / np.sqrt(3), 1 / np.sqrt(2), 1.5 / np.sqrt(3)
     control = fitted(SessionKNN(neighbours=3), SEQUENCES, Catalogue(4))
     expected = torch.tensor([[a + b + c, a + b + c, a, c]], dtype=torch.float32)
-    torch.testing.assert_close(control.relevance(torch.tensor([[4, 1, 0]])), expected)
+    torch.testing.assert_close(control.score(torch.tensor([[4, 1, 0]])), expected)
     control = fitted(SessionKNN(neighbours=1), SEQUENCES, Catalogue(4))
     expected = torch.tensor([[c, c, 0, c]], dtype=torch.float32)
-    torch.testing.assert_close(control.relevance(torch.tensor([[4, 1, 0]])), expected)
+    torch.testing.assert_close(control.score(torch.tensor([[4, 1, 0]])), expected)
 
 
 def test_ease_is_the_constrained_ridge_regression() -> None:
@@ -138,7 +160,7 @@ def test_ease_is_the_constrained_ridge_regression() -> None:
         assert control.weights[item, item] == 0
     history = torch.tensor([[3, 5, 3, 0]])  # an item that is there twice counts once
     expected = control.weights[2] + control.weights[4]
-    torch.testing.assert_close(control.relevance(history)[0], expected)
+    torch.testing.assert_close(control.score(history)[0], expected)
 
 
 def test_content_neighbours_by_hand() -> None:
@@ -148,13 +170,13 @@ def test_content_neighbours_by_hand() -> None:
     control = fitted(ContentKNN(), SEQUENCES, data)
     profile = text[3] + text[7]
     expected = text[1:] @ (profile / profile.norm())
-    torch.testing.assert_close(control.relevance(torch.tensor([[3, 7, 0]]))[0], expected)
+    torch.testing.assert_close(control.score(torch.tensor([[3, 7, 0]]))[0], expected)
     control = fitted(ContentKNN(query="last"), SEQUENCES, data)
-    torch.testing.assert_close(control.relevance(torch.tensor([[3, 7, 0]]))[0], text[1:] @ text[7])
+    torch.testing.assert_close(control.score(torch.tensor([[3, 7, 0]]))[0], text[1:] @ text[7])
 
 
 def test_item_without_features_is_near_nobody() -> None:
-    control = fitted(ContentKNN(exclude_history=False), SEQUENCES, catalogue(missing=0.4))
+    control = fitted(ContentKNN(), SEQUENCES, catalogue(missing=0.4))
     assert isinstance(control, ContentKNN)
     lacking = (control.features[1:] == 0).all(1)
     assert lacking.any()

@@ -17,7 +17,7 @@ ENVIRONMENT = Environment(
 )
 
 
-TRAINING = {"lr": 1e-3, "batch_size": 8, "steps": 10, "eval_every": 5, "patience": 2}
+TRAINING = {"lr": 1e-3, "batch_size": 8, "steps": 10, "eval_every": 5}
 
 
 def make_spec(model: str = "SASRec", **fields: Any) -> RunSpec:
@@ -53,7 +53,6 @@ def make_record(spec: RunSpec, seed: int, **fields: Any) -> RunRecord:
         "hashes": HASHES,
         "identity": identity(HASHES, seed),
         "status": "ok",
-        "plateau": True,
         "environment": ENVIRONMENT,
         "started": datetime(2026, 1, 1, tzinfo=UTC),
     }

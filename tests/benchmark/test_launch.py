@@ -1,10 +1,12 @@
 """The local launcher with real processes: results arrive, a killed worker is survived."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,15 +28,21 @@ def smoke_job():
 
 
 def test_jobs_run_in_processes_and_their_results_are_found(tmp_path, smoke_job):
-    events = []
+    """They start in the order given, also where a later one is the longer."""
+    events, ticks = [], []
+    jobs = [smoke_job(0), replace(smoke_job(1), seconds=100.0)]
     failed = run_jobs(
-        [smoke_job(0), smoke_job(1)],
+        jobs,
         workers=["cpu"],
         store=tmp_path,
         data=None,
         watch=events.append,
+        tick=lambda: ticks.append(time.monotonic()),
     )
     assert failed == 0
+    assert [event.job for event in events if event.kind == "start"] == jobs
+    # half a second, and the rest for a busy machine
+    assert max(b - a for a, b in itertools.pairwise(ticks)) < 3
     kinds = [event.kind for event in events]
     assert kinds.count("start") == kinds.count("done") == 2
     assert max(event.step for event in events) == 12

@@ -34,9 +34,17 @@ def test_table_2_has_every_row_but_the_readings():
 
 def test_multimodal_rows_bring_their_feature_controls():
     variants = {
-        spec.variant for spec in specs(["table2"], QUICK, datasets=["beauty"], models=["FindRec"])
+        spec.variant for spec in specs(["controls"], QUICK, datasets=["beauty"], models=["FindRec"])
     }
     assert variants == {"base", "permuted-features", "no-features"}
+
+
+def test_feature_controls_stand_apart_from_table_2():
+    rows = specs(["table2"], QUICK, datasets=["beauty"])
+    assert {spec.variant for spec in rows} == {"base"}
+    with_features = {spec.model for spec in specs(["controls"], QUICK, datasets=["beauty"])}
+    assert {"FindRec", "MMMLP", "Content KNN"} <= with_features
+    assert not with_features & {"SASRec", "Popularity"}
 
 
 def test_unknown_names_are_refused():
@@ -70,7 +78,7 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
     assert taken.states == {0: "complete"}
 
 
-def test_feature_controls_may_have_fewer_seeds(tmp_path):
+def test_feature_controls_have_all_seeds(tmp_path):
     spec = spec_of("FindRec", "beauty", SMOKE, "no-features")
-    (planned,) = plan([spec], [0, 1, 2], RunSet(Store(tmp_path)), feature_control_seeds=1)
-    assert list(planned.states) == [0]
+    (planned,) = plan([spec], [0, 1, 2], RunSet(Store(tmp_path)))
+    assert list(planned.states) == [0, 1, 2]

@@ -9,6 +9,7 @@ import pytest
 from rich.text import Text
 
 from benchmark.cli import main
+from benchmark.cli.console import progress_bar
 from benchmark.cli.terminal import FALLBACK, OutputRefused, Terminal
 from benchmark.settings.registry import methods, pick
 from benchmark.yaml_files import read_yaml
@@ -49,6 +50,13 @@ def test_any_text_can_be_written_in_any_encoding(encoding):
         except UnicodeEncodeError:
             expected += plain.get(character, "?")
     assert shown == f"{expected}\n"
+
+
+def test_a_bar_without_a_terminal_writes_nothing(printed):
+    console, file = printed
+    with progress_bar(console) as progress:
+        progress.update(progress.add_task("a file", total=2), advance=1)
+    assert file.getvalue() == ""
 
 
 def test_a_full_device_is_an_error_of_its_own():

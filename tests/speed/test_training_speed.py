@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmark.data.bundle import load_bundle
-from benchmark.data.sequences import leave_one_out
+from benchmark.data.sequences import hold_out
 from benchmark.evaluate.ranking import rank_targets
 from benchmark.settings.registry import get_profile
 from benchmark.settings.resolve import resolve
@@ -24,7 +24,7 @@ def beauty():
 
 def _run(bundle, model, seeds, groups=None):
     resolved = resolve(model, bundle.name, get_profile("quick"))
-    sequences = leave_one_out(bundle, resolved.config.max_length)
+    sequences = hold_out(bundle, resolved.config.max_length)
     run = TrainingRun(
         lambda: resolved.method.cls(resolved.config, bundle.catalogue()),
         resolved.training,
@@ -74,7 +74,7 @@ def test_validation(benchmark, beauty, model):
 @pytest.mark.benchmark(group="ranks of 4,322 users among 2,423 items from given scores")
 @pytest.mark.parametrize("top", [0, 50])
 def test_ranking(benchmark, beauty, top):
-    queries = leave_one_out(beauty, 50).test
+    queries = hold_out(beauty, 50).test
     scores = torch.randn(512, beauty.n_items, generator=torch.Generator().manual_seed(0))
     benchmark.pedantic(
         lambda: rank_targets(lambda history: scores[: len(history)], queries, top=top),

@@ -50,7 +50,7 @@ def snapshot_of(run: RunResult) -> Snapshot:
     before, after = (
         States(arrays[f"{when}.text"], arrays[f"{when}.image"]) for when in ("before", "after")
     )
-    return Snapshot(before, after, arrays["after.gates"], run.record.best_step)
+    return Snapshot(before, after, arrays["after.gates"], run.record.steps)
 
 
 # ---------------------------------------------------------------- kernel

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.plan import OWN_MODEL
 from benchmark.render.figures.style import (
     ONE_COLUMN,
@@ -30,6 +31,7 @@ _METRIC_STYLES: dict[str, tuple[str, Any, str]] = {
     "MRR@10": ("#D55E00", (0, (4, 1.5)), "v"),
 }
 _VALIDATION_STYLE: tuple[str, Any, str] = (QUIET, (0, (1.2, 1.2)), "D")
+_LEFT_OUT: tuple[str, Any, str] = ("#009E73", (0, (4, 1.5)), "v")
 _EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo")
 _EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#999999")
 
@@ -38,16 +40,17 @@ _EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#9999
 
 
 def draw_sweep(name: str, cells: pd.DataFrame, datasets: Mapping[str, DatasetNote]) -> Figure:
-    """One hyperparameter: a panel a dataset and metric family. cells: the long form of the sweep's
-    table, test and validation."""
-    drawn = figure(TWO_COLUMNS, 2.2 * len(datasets) + 0.35)
-    axes = drawn.subplots(len(datasets), 2, squeeze=False)
-    for row, note in zip(axes, datasets.values(), strict=True):
-        own = cells[cells["dataset"] == note.name]
-        for panel, family in zip(row, ("NDCG", "MRR"), strict=True):
+    """One hyperparameter: a row a dataset and protocol, a panel a metric family. cells: the long
+    form of the sweep's table, test and validation."""
+    rows = [(note, protocol) for note in datasets.values() for protocol in PROTOCOLS]
+    drawn = figure(TWO_COLUMNS, 2.0 * len(rows) + 0.35)
+    axes = drawn.subplots(len(rows), 2, squeeze=False)
+    for panels, (note, protocol) in zip(axes, rows, strict=True):
+        own = cells[(cells["dataset"] == note.name) & (cells["protocol"] == protocol)]
+        for panel, family in zip(panels, ("NDCG", "MRR"), strict=True):
             for metric in (f"{family}@5", f"{family}@10"):
                 _curve(panel, own, name, metric, metric)
-            panel.set_title(f"{note.title}, {family}")
+            panel.set_title(f"{note.title}, {family}, history {protocol}")
             panel.set(xlabel=SWEEPS[name].label)
     handles, labels = axes[0][0].get_legend_handles_labels()
     more = axes[0][1].get_legend_handles_labels()
@@ -58,15 +61,17 @@ def draw_sweep(name: str, cells: pd.DataFrame, datasets: Mapping[str, DatasetNot
 def draw_all_sweeps(
     cells: Mapping[str, pd.DataFrame], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """Every hyperparameter: columns are settings, rows datasets; NDCG@10 on test and validation,
-    the paper's points beside."""
+    """Every hyperparameter: columns are settings, rows datasets; NDCG@10 on test and validation
+    with the history kept, the paper's points beside, and on test with it left out."""
     drawn = figure(TWO_COLUMNS, 1.75 * len(datasets) + 0.5)
     axes = drawn.subplots(len(datasets), len(cells), squeeze=False)
     for row, note in zip(axes, datasets.values(), strict=True):
         for panel, (name, frame) in zip(row, cells.items(), strict=True):
             own = frame[frame["dataset"] == note.name]
-            _curve(panel, own, name, "NDCG@10", "test")
-            _curve(panel, own, name, "NDCG@10", "validation", validation=True)
+            kept, left_out = (own[own["protocol"] == protocol] for protocol in PROTOCOLS)
+            _curve(panel, kept, name, "NDCG@10", "test")
+            _curve(panel, kept, name, "NDCG@10", "validation", style=_VALIDATION_STYLE)
+            _curve(panel, left_out, name, "NDCG@10", "test, history left out", style=_LEFT_OUT)
             panel.set(xlabel=SWEEPS[name].label)
             panel.tick_params(labelsize=6.5)
         row[0].set_ylabel(f"{note.title}\nNDCG@10")
@@ -86,12 +91,14 @@ def _curve(
     metric: str,
     label: str,
     *,
-    validation: bool = False,
+    style: tuple[str, Any, str] | None = None,
 ) -> None:
+    """One line of a sweep; style: the metric's own if None."""
+    validation = style is _VALIDATION_STYLE
     table = name.removeprefix("table") + ("-validation" if validation else "")
     own = cells[(cells["table"] == table) & (cells["metric"] == metric)]
     at = np.arange(len(own))
-    colour, line, marker = _VALIDATION_STYLE if validation else _METRIC_STYLES[metric]
+    colour, line, marker = style or _METRIC_STYLES[metric]
     mean, low, high = (own[c].to_numpy(float) for c in ("mean", "ci_low", "ci_high"))
     axes.plot(at, mean, color=colour, linestyle=line, marker=marker, label=label)
     axes.fill_between(at, low, high, color=colour, alpha=0.13, lw=0)

@@ -99,7 +99,7 @@ def _curves(
     found = per_user.scores(planned, reuse_stale=selection.reuse_stale)
     paths += save(per_user.draw_users(found, notes), folder, "curves-users")
     paths += save(per_user.draw_cost(found, trained, notes), folder, "curves-cost")
-    paths += save(per_user.draw_improvement(found, notes), folder, "curves-improvement")
+    paths += save(per_user.draw_outcomes(found, notes), folder, "curves-outcomes")
     # figure 2's run where it is there; nothing is trained for this picture alone
     as_stored = selection.source is not None
     of_figure_2 = selection.planned(["fig2"], profile, runs, as_stored=as_stored)

@@ -1,4 +1,4 @@
-"""Methods against one another beyond their means: users, cost, probability of improvement."""
+"""Methods against one another beyond their means: users as wins, ties and losses, and cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 
-from benchmark.analyse.bootstrap import resampled_means
+from benchmark.analyse.outcomes import Outcomes, user_outcomes
 from benchmark.analyse.statistics import RULES
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
 from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, method_style
@@ -27,8 +27,8 @@ FloatArray = npt.NDArray[np.float64]
 class Scores:
     """Per-user scores of one method on one dataset."""
 
-    values: FloatArray
-    """[U, S] NDCG@10"""
+    values: Mapping[History, FloatArray]
+    """Protocol -> [U, S] NDCG@10"""
     length: npt.NDArray[np.int32]
     """[U]"""
     control: bool
@@ -40,26 +40,33 @@ def scores(planned: Sequence[Planned], *, reuse_stale: bool) -> dict[str, dict[s
     for p in planned:
         if p.key.variant != "base":
             continue
-        columns, length = [], None
-        for run in p.results(reuse_stale=reuse_stale):
-            if run.test is not None and run.length is not None:
-                columns.append(per_user(run.test, RULES.metric))
-                length = run.length
-        if length is not None:
-            own = found.setdefault(p.key.dataset, {})
-            control = category(p.key) == "control"
-            own[p.key.model] = Scores(np.stack(columns, axis=1), length, control)
+        runs = p.results(reuse_stale=reuse_stale)
+        tests = [run.test for run in runs if run.test is not None]
+        if not tests or runs[0].length is None:
+            continue
+        values = {
+            protocol: np.stack(
+                [per_user(test, RULES.metric, masked=protocol == "left out") for test in tests],
+                axis=1,
+            )
+            for protocol in PROTOCOLS
+        }
+        control = category(p.key) == "control"
+        own = found.setdefault(p.key.dataset, {})
+        own[p.key.model] = Scores(values, runs[0].length, control)
     return found
 
 
 def draw_users(
     found: Mapping[str, Mapping[str, Scores]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """Where FindRec's users gain and lose against the best other method: the difference of their
-    NDCG@10, sorted (left), and its mean by sequence length with a 95 % interval over users."""
-    drawn = figure(TWO_COLUMNS, 2.2 * len(datasets) + 0.1)
-    axes = drawn.subplots(len(datasets), 2, squeeze=False, width_ratios=[1.4, 1])
-    for (left, right), note in zip(axes, datasets.values(), strict=True):
+    """Where FindRec's users gain and lose against the best other method, a row a dataset and
+    protocol: the difference of their NDCG@10, sorted (left), and its mean by sequence length with a
+    95 % interval over users."""
+    rows = [(note, protocol) for note in datasets.values() for protocol in PROTOCOLS]
+    drawn = figure(TWO_COLUMNS, 2.0 * len(rows) + 0.1)
+    axes = drawn.subplots(len(rows), 2, squeeze=False, width_ratios=[1.4, 1])
+    for (left, right), (note, protocol) in zip(axes, rows, strict=True):
         own = found.get(note.name, {})
         others = {m: s for m, s in own.items() if m != OWN_MODEL and not s.control}
         if OWN_MODEL not in own or not others:
@@ -67,8 +74,10 @@ def draw_users(
                 panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
                 panel.set_title(note.title)
             continue
-        best = max(others, key=lambda m: others[m].values.mean())
-        gap = own[OWN_MODEL].values.mean(1) - others[best].values.mean(1)
+        means = {m: s.values[protocol].mean() for m, s in others.items()}
+        best = max(means, key=lambda m: means[m])
+        ours, theirs = own[OWN_MODEL].values[protocol], others[best].values[protocol]
+        gap = ours.mean(1) - theirs.mean(1)
         ranked = np.sort(gap)[::-1]
         share = (np.arange(len(ranked)) + 0.5) / len(ranked)
         colour, other = method_style(OWN_MODEL).colour, method_style(best).colour
@@ -79,9 +88,13 @@ def draw_users(
             share, ranked, where=ranked < 0, color=other, alpha=0.75, lw=0, step="mid"
         )
         left.axhline(0, color=INK, lw=0.6)
-        left.set_title(f"{note.title}: {OWN_MODEL} − {best}")
+        left.set_title(f"{note.title}, history {protocol}: {OWN_MODEL} − {best}")
         left.set(xlabel="share of users, sorted", ylabel="difference of NDCG@10", xlim=(0, 1))
-        text = f"better for {100 * (gap > 0).mean():.0f} %, equal {100 * (gap == 0).mean():.0f} %"
+        shares = user_outcomes(ours, theirs)
+        text = (
+            f"better for {100 * shares.win.value:.0f} %, alike {100 * shares.tie.value:.0f} %, "
+            f"worse {100 * shares.loss.value:.0f} %"
+        )
         left.text(0.98, 0.93, text, transform=left.transAxes, ha="right", fontsize=7)
         _by_length(right, gap, own[OWN_MODEL].length)
     return drawn
@@ -114,7 +127,7 @@ def draw_cost(
             if not records:
                 continue
             seconds = np.array([r.timings.training for r in records])
-            quality = own.values.mean(0)
+            quality = own.values["kept"].mean(0)
             style = method_style(method)
             panel.errorbar(
                 seconds.mean(), quality.mean(),
@@ -128,47 +141,44 @@ def draw_cost(
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_title(note.title)
-        panel.set(xlabel="seconds of training, a seed", ylabel="test NDCG@10")
+        panel.set(xlabel="seconds of training, a seed", ylabel="test NDCG@10, history kept")
         panel.grid(True, axis="x")
     method_legend(drawn, axes)
     return drawn
 
 
-def draw_improvement(
+def draw_outcomes(
     found: Mapping[str, Mapping[str, Scores]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """Probability of improvement: that a random seed of FindRec serves a random user better than a
-    random seed of another method does, ties by halves; 95 % intervals over users (bootstrap)."""
-    drawn = figure(TWO_COLUMNS, 2.9)
-    axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
-    for panel, note in zip(axes, datasets.values(), strict=True):
+    """Users whom FindRec serves better, alike and worse than every other method, as shares of all;
+    a difference within `Rules.win_margin` is a tie. 95 % intervals over users (bootstrap)."""
+    most = max((len(own) for own in found.values()), default=1)
+    drawn = figure(TWO_COLUMNS, len(datasets) * (0.16 * most + 0.75) + 0.3)
+    axes = drawn.subplots(len(datasets), len(PROTOCOLS), squeeze=False)
+    for row, note in zip(axes, datasets.values(), strict=True):
         own = found.get(note.name, {})
         others = [m for m in own if m != OWN_MODEL] if OWN_MODEL in own else []
-        for at, method in enumerate(others):
-            mean, low, high = improvement(own[OWN_MODEL].values, own[method].values)
-            style = method_style(method)
-            panel.plot([low, high], [at, at], color=style.colour, lw=1.2)
-            panel.plot(mean, at, color=style.colour, marker=style.marker, ls="none")
-        panel.axvline(0.5, color=INK, lw=0.6)
-        panel.set_yticks(range(len(others)), others)
-        panel.invert_yaxis()
-        panel.set_title(note.title)
-        panel.set(xlabel=f"P({OWN_MODEL} better), ties by halves")
-        panel.grid(True, axis="x")
-        panel.grid(False, axis="y")
-        if not others:
-            panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
+        for panel, protocol in zip(row, PROTOCOLS, strict=True):
+            for at, method in enumerate(others):
+                ours, theirs = (own[m].values[protocol] for m in (OWN_MODEL, method))
+                _outcome_bar(panel, at, user_outcomes(ours, theirs), method)
+            panel.set_yticks(range(len(others)), others if protocol == "kept" else [])
+            panel.invert_yaxis()
+            panel.set_xlim(0, 1)
+            panel.set_title(f"{note.title}, history {protocol}")
+            panel.grid(False, axis="y")
+            if not others:
+                panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
+    for panel in axes[-1]:
+        panel.set(xlabel=f"share of users: {OWN_MODEL} better | alike | worse")
     return drawn
 
 
-def improvement(
-    a: FloatArray, b: FloatArray, *, resamples: int = 2000, seed: int = RULES.bootstrap_seed
-) -> tuple[float, float, float]:
-    """(P(a > b) + P(a = b) / 2, and the ends of its 95 % interval). a, b: [U, S], [U, S'] per-user
-    scores on the same users; the interval resamples users, the percentile bootstrap."""
-    greater = (a[:, :, None] > b[:, None, :]).mean((1, 2))
-    equal = (a[:, :, None] == b[:, None, :]).mean((1, 2))
-    by_user = greater + equal / 2
-    draws = resampled_means(by_user[:, None], resamples=resamples, seed=seed)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(by_user.mean()), float(low), float(high)
+def _outcome_bar(panel: Axes, at: int, outcomes: Outcomes, method: str) -> None:
+    """One line: wins from the left, losses from the right, ties between, with their intervals."""
+    win, loss = outcomes.win, outcomes.loss
+    panel.barh(at, win.value, color=method_style(OWN_MODEL).colour, height=0.62)
+    panel.barh(at, outcomes.tie.value, left=win.value, color="#E8E8E8", height=0.62)
+    panel.barh(at, loss.value, left=1 - loss.value, color=method_style(method).colour, height=0.62)
+    panel.plot([win.low, win.high], [at, at], color=INK, lw=1.0)
+    panel.plot([1 - loss.high, 1 - loss.low], [at, at], color=INK, lw=1.0)

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmark.analyse.statistics import RULES
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.files import atomic_folder
 from benchmark.paper import load_claims
 from benchmark.paper.audit import TITLES
@@ -45,7 +46,7 @@ CAPTIONS = {
     "curves-experts": "Mean gate of every expert in every head, after training (figure 2's model).",
     "curves-users": "Who gains and who loses against the best other method.",
     "curves-cost": "Quality against the time of training; bars span the seeds.",
-    "curves-improvement": "Chance that FindRec serves a random user better than another method.",
+    "curves-outcomes": "Users whom FindRec serves better, alike and worse than every other method.",
 }
 
 
@@ -184,12 +185,12 @@ def _summaries(table: BuiltTable, profile: Profile, data: Path | None) -> list[D
     """NDCG@10 of every row of Table 2, and how FindRec stands."""
     metric = RULES.metric
     cells = {
-        ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
-        for r in table.cells.to_dict("records")
+        ValueKey(*(r[name] for name in ValueKey._fields)): r for r in table.cells.to_dict("records")
     }
+    assert table.numbers is not None  # table 2 is no table of counts
     lines = {
-        r["dataset"]: r
-        for r in table.comparisons.to_dict("records")
+        (r["dataset"], r["protocol"]): r
+        for r in table.numbers.best.to_dict("records")
         if r["row"] == OWN_MODEL and not r["column"] and r["metric"] == metric
     }
     found = []
@@ -197,7 +198,7 @@ def _summaries(table: BuiltTable, profile: Profile, data: Path | None) -> list[D
         shown = []
         for cell_spec in table.cell_specs:
             if cell_spec.run_key.dataset == dataset and cell_spec.run_key.variant == "base":
-                key = ValueKey("2", *cell_spec.key, metric)
+                key = ValueKey("2", *cell_spec.key, metric, "kept")
                 shown.append((cell_spec, key, cells[key]))
         values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
         widest = max((v for v in values if v == v), default=1.0) * 1.02
@@ -216,26 +217,30 @@ def _summaries(table: BuiltTable, profile: Profile, data: Path | None) -> list[D
             for cell_spec, key, c in shown
         ]
         note = dataset_note(dataset, profile, data)
-        found.append(DatasetSummary(note, tuple(bars), _sentence(lines.get(dataset), note)))
+        sentences = " ".join(
+            _sentence(lines.get((dataset, protocol)), protocol, note) for protocol in PROTOCOLS
+        )
+        found.append(DatasetSummary(note, tuple(bars), sentences))
     return found
 
 
-def _sentence(line: dict[Any, Any] | None, note: DatasetNote) -> str:
+def _sentence(line: dict[Any, Any] | None, protocol: History, note: DatasetNote) -> str:
     if line is None:
         return (
-            f"{OWN_MODEL} cannot be compared here yet: its runs, or all others', are missing or "
-            "were ended by their budget."
+            f"History {protocol}: {OWN_MODEL} cannot be compared here yet: its runs, or all "
+            "others', are missing."
         )
     interval = ""
     if line["low"] == line["low"]:
         interval = f" (95 % interval {percent(line['low'])} to {percent(line['high'])})"
     text = (
-        f"{OWN_MODEL} against the best other row, {line['versus']}: "
+        f"History {protocol}: {OWN_MODEL} against the best other row, {line['versus']}: "
         f"{percent(line['difference'])} in {RULES.metric}{interval}."
     )
-    if line["note"]:
-        return f"{text} Inconclusive: {line['note']}."
-    return f"{text} Claim of superiority: {line['verdict']} ({GRADES[note.grade]})."
+    if line["p_best"] != line["p_best"]:
+        return f"{text} Inconclusive: {line['note']}." if line["note"] else text
+    may = "may be" if line["bold"] else "is not"
+    return f"{text} It {may} the best row at 95 % confidence ({GRADES[note.grade]})."
 
 
 def _share(value: float, widest: float) -> float:

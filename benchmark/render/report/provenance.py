@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.analyse.cells import CellSpec
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import PAPER_METRICS, per_user
+from benchmark.evaluate.metrics import SHOWN_METRICS, per_user
 from benchmark.render.document import ValueKey, number
 from benchmark.render.tables.build import BuiltTable
 from benchmark.runs.schema import RunResult
@@ -42,10 +42,11 @@ class Provenance:
         """Every cell of a table; those without runs say so."""
         by_key = {cell_spec.key: cell_spec for cell_spec in table.cell_specs}
         for r in table.cells.to_dict("records"):
-            key = ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"])
+            key = ValueKey(*(r[name] for name in ValueKey._fields))
             cell: dict[str, Any] = {
                 "title": " · ".join(part for part in (key.row, key.column) if part),
-                "where": f"{key.metric} on {key.dataset}",
+                "where": f"{key.metric} on {key.dataset}"
+                + (f", history {key.protocol}" if key.protocol else ""),
                 "mean": number(r["mean"]) or "no value",
                 "sd": number(r["sd"]),
                 "interval": _interval(r["ci_low"], r["ci_high"]),
@@ -61,7 +62,7 @@ class Provenance:
                 shown = table.shown[cell_spec.run_key]
                 cell["spec"] = self._spec(cell_spec, shown)
                 cell["split"] = split
-                cell["values"] = _values(cell_spec, shown, key.metric, split)
+                cell["values"] = _values(cell_spec, shown, key, split)
             self.cells[cell_id(key)] = cell
 
     def _spec(self, cell_spec: CellSpec, shown: Sequence[RunResult]) -> str:
@@ -87,13 +88,12 @@ class Provenance:
             self.specs[name] = {
                 "implementation": spec.implementation if spec is not None else "not known",
                 "made": made,
+                "convergence": spec.convergence if spec is not None else "not known",
                 "settings": _settings(spec, self.tuning) if spec is not None else {},
                 "seeds": [
                     {
                         "seed": run.record.seed,
                         "steps": run.record.steps,
-                        "best": run.record.best_step,
-                        "end": "plateau" if run.record.plateau else "budget",
                         "seconds": round(run.record.timings.training, 1),
                     }
                     for run in shown
@@ -103,17 +103,19 @@ class Provenance:
 
     def data(self) -> dict[str, Any]:
         """For JSON."""
-        return {"metrics": list(PAPER_METRICS), "cells": self.cells, "specs": self.specs}
+        return {"metrics": list(SHOWN_METRICS), "cells": self.cells, "specs": self.specs}
 
 
-def _values(cell_spec: CellSpec, shown: Sequence[RunResult], metric: str, split: str) -> list[str]:
+def _values(
+    cell_spec: CellSpec, shown: Sequence[RunResult], key: ValueKey, split: str
+) -> list[str]:
     """The metric of every seed that is shown."""
     found = []
     for run in shown:
         ranks = run.test if split == "test" else run.validation
         assert ranks is not None
         assert run.length is not None
-        values = per_user(ranks, metric)
+        values = per_user(ranks, key.metric, masked=key.protocol == "left out")
         if cell_spec.bucket is not None:
             values = values[cell_spec.bucket.holds(run.length)]
         found.append(number(float(np.mean(values))) if len(values) else "no users")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from benchmark.analyse.cells import CellSpec, derive_cells
+from benchmark.analyse.cells import CellSpec, Table, derive_cells
 from benchmark.analyse.verify import to_csv
 from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
@@ -23,7 +23,7 @@ from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
-TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS)
+TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls")
 """Experiments that have a table; Figure 3 has one beside its picture."""
 
 Suffix = Literal["md", "csv", "tex"]
@@ -35,9 +35,9 @@ class BuiltTable:
 
     cells: pd.DataFrame
     """Long form: `benchmark.analyse.cells.COLUMNS`."""
-    comparisons: pd.DataFrame
-    """`benchmark.analyse.comparisons.COLUMNS`; empty for tables of counts."""
     document: Document
+    numbers: Table | None = None
+    """The same numbers with what stands behind them; None for tables of counts."""
     cell_specs: tuple[CellSpec, ...] = ()
     """Which runs stand behind which cells; empty for tables of counts."""
     shown: Mapping[RunKey, tuple[RunResult, ...]] = field(default_factory=dict)
@@ -69,14 +69,13 @@ def build_table(
     value. Tables 1 and 4 are counts, and come from the bundles of `datasets` (None: the profile's).
     Raises InputError for an unknown dataset.
     """
-    title = (
-        f"{name.replace('table', 'Table ').replace('fig', 'Figure ')}. {experiments()[name].title}"
-    )
+    heading = name.replace("table", "Table ").replace("fig", "Figure ").capitalize()
+    title = f"{heading}. {experiments()[name].title}"
     if name in ("table1", "table4"):
         metas = [bundle_meta(dataset, root=data) for dataset in datasets or profile.run_on]
         counted = table1(metas) if name == "table1" else table4(metas, data)
         document = Document(name, title, counted.blocks, counted.notes)
-        return BuiltTable(counted.cells, pd.DataFrame(), document)
+        return BuiltTable(counted.cells, document)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
@@ -91,15 +90,15 @@ def build_table(
         on_validation = [replace(cell_spec, split="validation") for cell_spec in cell_specs]
         validation = derive_cells(f"{table_id}-validation", on_validation, reuse_stale=reuse_stale)
         cells = pd.concat([cells, validation.cells], ignore_index=True)
-    layout = Layout(name, cell_specs, cells, table.comparisons, printed)
+    layout = Layout(name, cell_specs, table, cells, printed)
     shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
     records = {key: [run.record for run in runs] for key, runs in shown.items()}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
     blocks.append(runs_block(planned, records, notes))
-    lines = facts(name, planned, records, profile, notes)
+    lines = facts(planned, records, profile, notes)
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
-    return BuiltTable(cells, table.comparisons, document, tuple(cell_specs), shown)
+    return BuiltTable(cells, document, table, tuple(cell_specs), shown)
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:

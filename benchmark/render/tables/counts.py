@@ -102,7 +102,7 @@ def _rows(frame: pd.DataFrame, meta: BundleMeta) -> list[dict[Any, Any]]:
 def _cell(key: ValueKey, ours: float, paper: float | None, grade: str) -> tuple[object, ...]:
     nan = math.nan
     printed = nan if _missing(paper) else paper
-    return (*key, float(ours), nan, nan, printed, grade, nan, nan, nan, nan, "ok")
+    return (*key, float(ours), nan, nan, printed, grade, nan, nan, nan, "ok")
 
 
 def _missing(value: float | None) -> bool:

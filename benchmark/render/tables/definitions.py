@@ -59,16 +59,20 @@ ABLATIONS = {
 FEATURE_CONTROLS = {
     "permuted-features": "features permuted",
     "no-features": "without features",
+    "raw-features": "raw features",
 }
 """Variant -> our label"""
+
+FEATURES = {"base": "real features"} | FEATURE_CONTROLS
+"""Variant -> our label, in the table of feature controls."""
 
 CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""
 
 
 def category(key: RunKey) -> str:
-    """Key of `CATEGORIES`. A control, or a method fed with permuted features or none, is shown
-    for comparison and never judged."""
+    """Key of `CATEGORIES`. A control, or a method fed with other features or none, is shown for
+    comparison and never judged."""
     if key.variant in FEATURE_CONTROLS:
         return "control"
     return methods()[key.model].category
@@ -101,9 +105,15 @@ def specs_of_cells(
             grade=grades[key.dataset],
             column="" if key.variant == "base" else key.variant,
             family=name,
+            subject=key.variant == "base" and key.model == OWN_MODEL and name not in SWEEPS,
             spec=p.spec,
         )
-        if name == "table5":
+        if name == "controls":  # a method's features are compared with one another
+            real = key.variant == "base"
+            found.append(
+                replace(cell_spec, family=f"{name} {key.model}", subject=real, paper_row="none")
+            )
+        elif name == "table5":
             found.append(replace(cell_spec, paper_row=ABLATIONS[key.variant][0]))
         elif name in SWEEPS:
             value = SWEEPS[name].value(p)

@@ -1,4 +1,9 @@
-"""Cells and comparisons -> the blocks of a table."""
+"""Cells and comparisons -> the blocks of a table.
+
+Of every dataset there is one narrow grid for a first look and for the terminal, the metric of the
+rules under both protocols side by side; then a grid of all metrics for each protocol; then what
+stands behind the marks (`inference.py`).
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analyse.cells import CellSpec
+from benchmark.analyse.cells import CellSpec, Table
 from benchmark.analyse.statistics import RULES
-from benchmark.evaluate.metrics import PAPER_METRICS
+from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS, History
 from benchmark.plan import OWN_MODEL
 from benchmark.render.document import (
     Block,
@@ -18,7 +23,6 @@ from benchmark.render.document import (
     ValueKey,
     change,
     number,
-    p_value,
     percent,
 )
 from benchmark.render.notes import DatasetNote
@@ -27,8 +31,15 @@ from benchmark.render.tables.definitions import (
     CATEGORIES,
     CROSS_MODAL,
     FEATURE_CONTROLS,
+    FEATURES,
     SWEEPS,
     category,
+)
+from benchmark.render.tables.inference import (
+    HEADINGS,
+    feature_effects,
+    price_of_history,
+    verdicts,
 )
 
 ONE_MODALITY = (
@@ -39,24 +50,32 @@ ONE_MODALITY = (
 _EMPTY = {"missing": "no runs", "failed": "failed", "stale": "no current run"}
 
 
+_MARKS: dict[str | None, Mark] = {"not shown": "unshown", "gaining": "gaining"}
+"""Of what is known of a row's budget; "not established" is said once, under the table."""
+
+Column = tuple[str, History, str]
+"""(heading, protocol, metric) of a grid's column; the table's own cells."""
+
+
 class Layout:
     """One table of results.
 
-    cells: long form, in sweeps with the table "<id>-validation" as well. printed: the paper's.
+    table: its numbers. cells: long form, in sweeps with the table "<id>-validation" as well.
+    printed: the paper's.
     """
 
     def __init__(
         self,
         name: str,
         cell_specs: Sequence[CellSpec],
+        table: Table,
         cells: pd.DataFrame,
-        comparisons: pd.DataFrame,
         printed: pd.DataFrame,
     ) -> None:
-        self.name, self.cell_specs = name, cell_specs
+        self.name, self.cell_specs, self.table = name, cell_specs, table
         self.table_id = name.removeprefix("table")
         self.cells = _by_key(cells)
-        self.comparisons = _by_key(comparisons)
+        self.best = _by_key(table.best)
         own = printed[(printed["table"] == self.table_id) & (printed["row"] == "Improv.")]
         self.improvements = {
             (dataset, metric): percent(float(value) / 100, 2)
@@ -66,89 +85,138 @@ class Layout:
         }
 
     def blocks(self, note: DatasetNote) -> list[Block]:
-        """The dataset's grid, and how FindRec compares there."""
-        cell_specs = [
-            cell_spec for cell_spec in self.cell_specs if cell_spec.run_key.dataset == note.name
+        """The dataset's grids, and what stands behind their marks."""
+        own = [c for c in self.cell_specs if c.run_key.dataset == note.name]
+        behind = [*verdicts(self.table, note)] if self.name != "controls" else []
+        if self.name == "controls":
+            compared = [c for c in own if c.run_key.variant in FEATURE_CONTROLS]
+            labels = [f"{c.row}, {FEATURES[c.run_key.variant]}" for c in compared]
+            behind = [feature_effects(self.table, compared, note, labels)]
+        behind += price_of_history(self.table, own, note, [self._short(c) for c in own])
+        return [
+            self._summary(own, note),
+            *(self._all_metrics(own, note, protocol) for protocol in PROTOCOLS),
+            *behind,
         ]
+
+    # ------------------------------------------------------------ grids
+
+    def _summary(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> Block:
+        """The metric of the rules under both protocols."""
         notes: tuple[str, ...] = ()
         if self.name in CROSS_MODAL and len(note.encoders) < 2:
             notes = (ONE_MODALITY,)
         if self.name in SWEEPS:
-            return [self._sweep(cell_specs, note, notes), *self._inference(cell_specs, note)]
-        if self.name == "table3":
-            rows = self._by_bucket(cell_specs)
+            label = SWEEPS[self.name].label
+            chosen = (self._choice(cell_specs, label, protocol) for protocol in PROTOCOLS)
+            notes = (*chosen, *notes)
+        columns = [(HEADINGS[protocol], protocol, RULES.metric) for protocol in PROTOCOLS]
+        return self._grid(f"{note.heading}: {RULES.metric}", cell_specs, note, columns, notes)
+
+    def _all_metrics(
+        self, cell_specs: Sequence[CellSpec], note: DatasetNote, protocol: History
+    ) -> Block:
+        title = f"{note.title}, {HEADINGS[protocol]}"
+        columns = [(metric, protocol, metric) for metric in SHOWN_METRICS]
+        return self._grid(title, cell_specs, note, columns, terminal=False)
+
+    def _grid(
+        self,
+        title: str,
+        cell_specs: Sequence[CellSpec],
+        note: DatasetNote,
+        columns: Sequence[Column],
+        notes: tuple[str, ...] = (),
+        *,
+        terminal: bool = True,
+    ) -> Block:
+        headings = tuple(heading for heading, _, _ in columns)
+        row_heading = "method"
+        if self.name in SWEEPS:
+            row_heading = SWEEPS[self.name].label
+            headings = tuple(
+                f"{split} {heading}" for split in ("validation", "test") for heading in headings
+            )
+            rows = [self._swept(cell_spec, columns) for cell_spec in cell_specs]
+        elif self.name == "table3":
+            rows = self._by_bucket(cell_specs, columns)
         elif self.name == "table5":
-            rows = [TableRow(ABLATIONS[s.run_key.variant][1], self._entries(s)) for s in cell_specs]
+            rows = [TableRow(self._short(c), self._entries(c, columns)) for c in cell_specs]
+        elif self.name == "controls":
+            rows = self._by_method(cell_specs, columns)
         else:
-            rows = self._by_category(cell_specs, note)
-        grid = Block(note.heading, "method", PAPER_METRICS, tuple(rows), notes)
-        return [grid, *self._inference(cell_specs, note)]
+            rows = self._by_category(cell_specs, columns, note)
+        return Block(title, row_heading, headings, tuple(rows), notes, terminal=terminal)
 
-    # ------------------------------------------------------------ grids
-
-    def _by_category(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[TableRow]:
+    def _by_category(
+        self, cell_specs: Sequence[CellSpec], columns: Sequence[Column], note: DatasetNote
+    ) -> list[TableRow]:
         rows: list[TableRow] = []
         for key, heading in CATEGORIES.items():
             members = [cell_spec for cell_spec in cell_specs if category(cell_spec.run_key) == key]
-            for at, cell_spec in enumerate(members):
-                change_of_features = FEATURE_CONTROLS.get(cell_spec.run_key.variant)
-                label = (
-                    f"{cell_spec.row}, {change_of_features}"
-                    if change_of_features
-                    else cell_spec.row
-                )
-                rows.append(
-                    TableRow(label, self._entries(cell_spec), "" if at else heading, not at)
-                )
+            rows += [
+                TableRow(c.row, self._entries(c, columns), "" if at else heading, not at)
+                for at, c in enumerate(members)
+            ]
             if key == "ours" and members:
-                rows.append(self._improvement(members[0], note))
+                rows.append(self._improvement(members[0], columns, note))
         return rows
 
-    def _by_bucket(self, cell_specs: Sequence[CellSpec]) -> list[TableRow]:
+    def _by_bucket(
+        self, cell_specs: Sequence[CellSpec], columns: Sequence[Column]
+    ) -> list[TableRow]:
         rows: list[TableRow] = []
         for bucket in RULES.buckets:
             members = [cell_spec for cell_spec in cell_specs if cell_spec.bucket == bucket]
+            heading = f"length {bucket.label}"
             rows += [
-                TableRow(
-                    cell_spec.row,
-                    self._entries(cell_spec),
-                    "" if at else f"length {bucket.label}",
-                    not at,
-                )
-                for at, cell_spec in enumerate(members)
+                TableRow(c.row, self._entries(c, columns), "" if at else heading, not at)
+                for at, c in enumerate(members)
             ]
         return rows
 
-    def _improvement(self, cell_spec: CellSpec, note: DatasetNote) -> TableRow:
+    def _by_method(
+        self, cell_specs: Sequence[CellSpec], columns: Sequence[Column]
+    ) -> list[TableRow]:
+        rows: list[TableRow] = []
+        for method in dict.fromkeys(cell_spec.row for cell_spec in cell_specs):
+            members = [cell_spec for cell_spec in cell_specs if cell_spec.row == method]
+            rows += [
+                TableRow(
+                    FEATURES[c.run_key.variant],
+                    self._entries(c, columns),
+                    "" if at else method,
+                    not at,
+                )
+                for at, c in enumerate(members)
+            ]
+        return rows
+
+    def _improvement(
+        self, cell_spec: CellSpec, columns: Sequence[Column], note: DatasetNote
+    ) -> TableRow:
         """FindRec against the best other row, as the paper's last row has it."""
         entries = []
-        for metric in PAPER_METRICS:
-            row = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
+        for _, protocol, metric in columns:
+            row = self.best.get(self._key(cell_spec, metric, protocol))
             text = percent(row["difference"]) if row is not None else "–"
-            entries.append(Entry(text, paper=self.improvements.get((note.name, metric), "")))
+            paper = self.improvements.get((note.name, metric), "") if protocol == "kept" else ""
+            entries.append(Entry(text, paper=paper))
         return TableRow(f"{OWN_MODEL} vs best other", tuple(entries))
 
-    def _sweep(
-        self, cell_specs: Sequence[CellSpec], note: DatasetNote, notes: tuple[str, ...]
-    ) -> Block:
-        rows = []
-        for cell_spec in cell_specs:
-            entries = (
-                self._entry(cell_spec, RULES.metric, self._validation_id),
-                *self._entries(cell_spec),
-            )
-            base = " (base)" if cell_spec.run_key.variant == "base" else ""
-            rows.append(TableRow(f"{cell_spec.column}{base}", entries))
-        headings = (f"validation {RULES.metric}", *(f"test {metric}" for metric in PAPER_METRICS))
-        sweep = SWEEPS[self.name]
-        notes = (self._choice(cell_specs, sweep.label), *notes)
-        return Block(note.heading, sweep.label, headings, tuple(rows), notes)
+    def _swept(self, cell_spec: CellSpec, columns: Sequence[Column]) -> TableRow:
+        validation = self._entries(cell_spec, columns, self._validation_id)
+        base = " (base)" if cell_spec.run_key.variant == "base" else ""
+        return TableRow(
+            f"{cell_spec.column}{base}", (*validation, *self._entries(cell_spec, columns))
+        )
 
-    def _choice(self, cell_specs: Sequence[CellSpec], label: str) -> str:
+    def _choice(self, cell_specs: Sequence[CellSpec], label: str, protocol: History) -> str:
         """What validation chooses, and how much choosing on test would flatter."""
 
         def mean(cell_spec: CellSpec, table_id: str) -> float:
-            return float(self.cells[ValueKey(table_id, *cell_spec.key, RULES.metric)]["mean"])
+            key = ValueKey(table_id, *cell_spec.key, RULES.metric, protocol)
+            return float(self.cells[key]["mean"])
 
         def test(cell_spec: CellSpec) -> float:
             return mean(cell_spec, self.table_id)
@@ -163,8 +231,8 @@ class Layout:
             return "Every setting gives the same numbers: it has no effect here."
         chosen, best = max(finished, key=validation), max(finished, key=test)
         text = (
-            f"Chosen on validation: {label} = {chosen.column}, with {RULES.metric} "
-            f"{number(validation(chosen))} there and {number(test(chosen))} on test."
+            f"Chosen on validation, {HEADINGS[protocol]}: {label} = {chosen.column}, with "
+            f"{RULES.metric} {number(validation(chosen))} there and {number(test(chosen))} on test."
         )
         if best is chosen:
             return f"{text} It is the best on test as well."
@@ -179,25 +247,33 @@ class Layout:
 
     # ------------------------------------------------------------ entries
 
-    def _entries(self, cell_spec: CellSpec) -> tuple[Entry, ...]:
-        return tuple(self._entry(cell_spec, metric, self.table_id) for metric in PAPER_METRICS)
+    def _key(self, cell_spec: CellSpec, metric: str, protocol: History) -> ValueKey:
+        return ValueKey(self.table_id, *cell_spec.key, metric, protocol)
 
-    def _entry(self, cell_spec: CellSpec, metric: str, table_id: str) -> Entry:
-        key = ValueKey(table_id, *cell_spec.key, metric)
+    def _entries(
+        self, cell_spec: CellSpec, columns: Sequence[Column], table_id: str | None = None
+    ) -> tuple[Entry, ...]:
+        table_id = table_id or self.table_id
+        return tuple(
+            self._entry(cell_spec, ValueKey(table_id, *cell_spec.key, metric, protocol))
+            for _, protocol, metric in columns
+        )
+
+    def _entry(self, cell_spec: CellSpec, key: ValueKey) -> Entry:
         cell = self.cells[key]
         paper = cell["paper"]
         if cell["n"] == 0 or math.isnan(cell["mean"]):
             text = "no users" if cell["n"] else _EMPTY.get(cell["status"], cell["status"])
             return Entry(text, paper=number(paper), key=key)
         comparable = cell["grade"] in ("A", "B")
-        row = self.comparisons.get(key)
+        row = self.best.get(key)
         return Entry(
             number(cell["mean"]),
             number(cell["sd"]),
             number(paper),
             change(cell["mean"], paper) if comparable else "",
-            bold=row is not None and bool(row["paper_bold"]),
-            underline=row is not None and bool(row["paper_underline"]),
+            bold=row is not None and bool(row["bold"]),
+            underline=row is not None and bool(row["underline"]),
             marks=self._marks(cell_spec, cell, row),
             key=key,
         )
@@ -205,82 +281,30 @@ class Layout:
     def _marks(
         self, cell_spec: CellSpec, cell: dict[Any, Any], row: dict[Any, Any] | None
     ) -> tuple[Mark, ...]:
-        """Stars and corrected marks only where a test was made."""
+        """Stars only where a test was made."""
         marks: list[Mark] = []
-        if row is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(row["p"]):
+        if row is not None and cell["n"] >= RULES.minimum_seeds and not math.isnan(row["p_best"]):
             marks += ["star"] * bool(row["paper_star"])
-            if row["star"]:
-                marks.append("significant")
-            elif row["bold"]:
-                marks.append("best")
-            elif row["underline"]:
-                marks.append("second")
-        if cell["status"] == "budget":
-            marks.append("budget")
-        elif cell["n"] < len(cell_spec.runs):
+            marks += ["significant"] * bool(row["star"])
+        if cell_spec.convergence in _MARKS:
+            marks.append(_MARKS[cell_spec.convergence])
+        if cell["n"] < len(cell_spec.runs):
             marks.append("partial")
         elif cell["status"] == "stale":
             marks.append("stale")
         return tuple(marks)
 
-    # ------------------------------------------------------------ inference
-
-    def _inference(self, cell_specs: Sequence[CellSpec], note: DatasetNote) -> list[Block]:
-        """FindRec against the best other row or setting, with the interval and every test."""
-        own = [
-            cell_spec
-            for cell_spec in cell_specs
-            if cell_spec.run_key.model == OWN_MODEL and cell_spec.compared
-        ]
-        several = len(own) > 1
-        rows = []
-        for cell_spec in own:
-            for metric in PAPER_METRICS if not several else (RULES.metric,):
-                row = self.comparisons.get(ValueKey(self.table_id, *cell_spec.key, metric))
-                if row is not None:
-                    rows.append(self._inference_row(cell_spec, metric, row, several))
-        if not rows:
-            return []
-        headings = (
-            *("against", "difference", "95 % interval", "smallest detectable", "verdict"),
-            *("Holm p", "paired t p", "Welch p", "Wilcoxon p", "Hedges g"),
-        )
-        title = f"Inference on {note.title}"
-        notes = (
-            "Relative difference from the best other, by the crossed bootstrap over users and "
-            "seeds; the tests over seeds alone stand beside it and decide nothing.",
-        )
-        return [Block(title, "cell", headings, tuple(rows), notes, detail=True)]
-
-    def _inference_row(
-        self, cell_spec: CellSpec, metric: str, row: dict[Any, Any], several: bool
-    ) -> TableRow:
-        interval = ""
-        if not math.isnan(row["low"]):
-            interval = f"[{percent(row['low'])}, {percent(row['high'])}]"
-        verdict = f"inconclusive: {row['note']}" if row["note"] else row["verdict"]
-        if not math.isnan(row["p"]) and row["verdict"] != "inconclusive":
-            verdict = "better" if row["verdict"] == "replicated" else "not better"
-        effect = row["effect_hedges"]
-        texts = (
-            *(row["versus"], percent(row["difference"]), interval),
-            *(percent(row["smallest_detectable"]), verdict, p_value(row["p_holm"])),
-            *(p_value(row["p_paired"]), p_value(row["p_welch"]), p_value(row["p_wilcoxon"])),
-            number(effect, 2),
-        )
-        label = f"{metric}, {self._short(cell_spec)}" if several else metric
-        return TableRow(label, tuple(Entry(text) for text in texts))
-
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
             return ABLATIONS[cell_spec.run_key.variant][1]
+        if self.name == "controls":
+            return f"{cell_spec.row}, {FEATURES[cell_spec.run_key.variant]}"
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"
-        return f"length {cell_spec.key.column}" if cell_spec.bucket is not None else cell_spec.row
+        if cell_spec.bucket is not None:
+            return f"{cell_spec.row}, length {cell_spec.key.column}"
+        return cell_spec.row
 
 
 def _by_key(frame: pd.DataFrame) -> dict[ValueKey, dict[Any, Any]]:
-    return {
-        ValueKey(r["table"], r["row"], r["column"], r["dataset"], r["metric"]): r
-        for r in frame.to_dict("records")
-    }
+    return {ValueKey(*(r[name] for name in ValueKey._fields)): r for r in frame.to_dict("records")}

@@ -94,9 +94,8 @@ _LATEX = {
     "‡": r"$^\ddagger$",
     "§": r"$^\S$",
     "*": r"$^{*}$",
+    "¶": r"$^\P$",
     "★": r"$^\bigstar$",
-    "◆": r"$^\blacklozenge$",
-    "◇": r"$^\lozenge$",
 }
 
 
@@ -163,12 +162,16 @@ def _latex(text: str) -> str:
 
 # ---------------------------------------------------------------- terminal
 
+_NARROW = 3
+"""A block with so many columns of ours at most has room for the paper's beside them."""
+
 
 def to_terminal(document: Document) -> Group:
-    """For 80 columns and more: under each of our numbers the paper's with the difference."""
+    """For 80 columns and more. The paper's numbers and the differences from them have columns of
+    their own in a narrow block, and stand under ours in a wide one."""
     parts: list[RichTable | Text | Padding] = [Text(document.title, style="bold")]
     for block in document.blocks:
-        if not block.detail:
+        if block.terminal and not block.detail:
             parts.append(_rich_grid(block))
             parts += [Padding(Text(note), (0, 1)) for note in block.notes]
     notes = [Text(f"{mark}  {meaning}", style="dim") for mark, meaning in document.legend()]
@@ -189,9 +192,12 @@ def _rich_grid(block: Block) -> RichTable:
         box=None,
         padding=(0, 2, 0, 0),
     )
+    beside = len(block.headings) <= _NARROW
     table.add_column(block.row_heading)  # labels wrap before numbers are cut
-    for heading in block.headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for at, heading in enumerate(block.headings):
+        extra = ["paper"] * block.has_paper(at) + ["Δ"] * block.has_difference(at)
+        for own in (heading, *extra) if beside else (heading,):
+            table.add_column(own, justify="right", no_wrap=True)
     for index, row in enumerate(block.rows):
         if index and row.rule and not row.heading:
             table.add_section()
@@ -202,11 +208,25 @@ def _rich_grid(block: Block) -> RichTable:
         label = Text(row.label)
         if any(entry.bold for entry in row.entries):
             label.stylize("bold")
+        if beside:
+            table.add_row(label, *_rich_line(block, row))
+            continue
         table.add_row(label, *(_rich_entry(entry) for entry in row.entries))
         if _has_second(row):
             second = Text("  paper", style="dim")
             table.add_row(second, *(_rich_second(entry) for entry in row.entries))
     return table
+
+
+def _rich_line(block: Block, row: TableRow) -> Iterable[Text]:
+    """A row's entries, each followed by the paper's number and the difference if any row has
+    one."""
+    for at, entry in enumerate(row.entries):
+        yield _rich_entry(entry)
+        if block.has_paper(at):
+            yield Text(entry.paper, style="dim")
+        if block.has_difference(at):
+            yield _rich_difference(entry)
 
 
 def _has_second(row: TableRow) -> bool:
@@ -226,7 +246,9 @@ def _rich_entry(entry: Entry) -> Text:
 
 def _rich_second(entry: Entry) -> Text:
     text = Text(entry.paper, style="dim")
-    if entry.difference:
-        better = entry.difference.startswith("+")
-        text.append(f" {entry.difference}", style="green not dim" if better else "yellow not dim")
-    return text
+    return text.append(" ").append(_rich_difference(entry)) if entry.difference else text
+
+
+def _rich_difference(entry: Entry) -> Text:
+    better = entry.difference.startswith("+")
+    return Text(entry.difference, style="green not dim" if better else "yellow not dim")

@@ -67,16 +67,18 @@ def make_table(
 ROWS = [cell_spec("Poor"), cell_spec("Good"), cell_spec("Fair")]
 
 
-def cell(table, row: str, metric: str = "NDCG@10") -> pd.Series:
+def cell(table, row: str, metric: str = "NDCG@10", protocol: str = "kept") -> pd.Series:
     frame = table.cells
-    (found,) = frame[(frame["row"] == row) & (frame["metric"] == metric)].to_dict("records")
+    own = (frame["row"] == row) & (frame["metric"] == metric) & (frame["protocol"] == protocol)
+    (found,) = frame[own].to_dict("records")
     return found
 
 
 def test_numbers_are_those_of_the_ranks(store):
     table = make_table(store, ROWS)
     assert tuple(table.cells.columns) == COLUMNS
-    assert table.cells["row"].tolist() == ["Poor", "Poor", "Good", "Good", "Fair", "Fair"]
+    assert table.cells["row"].tolist() == ["Poor"] * 4 + ["Good"] * 4 + ["Fair"] * 4
+    assert table.cells["protocol"].tolist() == ["kept", "left out"] * 6
     by_seed = [
         per_user(store.read(make_spec("Good").key, seed).test, "MRR@5").mean() for seed in SEEDS
     ]
@@ -90,15 +92,68 @@ def test_numbers_are_those_of_the_ranks(store):
 
 def test_every_row_meets_the_best_other(store):
     table = make_table(store, ROWS)
-    lines = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
+    lines = table.best.query("metric == 'NDCG@10' and protocol == 'kept'").set_index("row")
     assert lines["versus"].to_dict() == {"Poor": "Good", "Good": "Fair", "Fair": "Good"}
     assert lines.loc["Good", "difference"] > 0 > lines.loc["Poor", "difference"]
-    assert lines.loc["Good", "verdict"] == "replicated"
-    assert lines.loc["Poor", "verdict"] == "contradicted"
     assert lines.loc["Good", ["paper_bold", "paper_star", "bold", "star"]].all()
     assert lines.loc["Fair", "underline"]
-    assert cell(table, "Good")["p_holm"] >= cell(table, "Good")["p"]
-    assert len(table.comparisons) == 6, "Holm ran over the whole table"
+    assert (cell(table, "Good")["p_best"], cell(table, "Fair")["p_best"] < 0.05) == (1, True)
+    assert len(table.best) == 12
+    assert table.verdicts.empty, "no comparison was fixed beforehand"
+
+
+def test_verdicts_are_on_comparisons_that_were_fixed_beforehand(store):
+    """The subject against every other member; Holm over the verdicts of the whole table."""
+    table = make_table(store, [cell_spec("Poor"), cell_spec("Good", subject=True), ROWS[2]])
+    lines = table.verdicts.query("protocol == 'kept'").set_index(["metric", "versus"])
+    assert set(table.verdicts["row"]) == {"Good"}
+    assert set(table.verdicts["versus"]) == {"Poor", "Fair"}
+    assert lines.loc[("NDCG@10", "Poor"), "verdict"] == "replicated"
+    assert (lines.loc["NDCG@10", "p_holm"] >= lines.loc["NDCG@10", "p"]).all()
+    assert set(lines.loc["MRR@5", "verdict"]) == {""}, "intervals only"
+    assert lines.loc["MRR@5", "p_holm"].isna().all()
+    assert lines.loc["MRR@5", "low"].notna().all()
+    of_poor = make_table(store, [cell_spec("Poor", subject=True), *ROWS[1:]]).verdicts
+    assert set(of_poor.query("metric == 'NDCG@10'")["verdict"]) == {"contradicted"}
+
+
+def test_decompositions_add_up_to_the_comparisons(tmp_path):
+    """kept = left out + retention, and each the comparison's own under that protocol: 1e-12."""
+    store = Store(tmp_path)
+    rng = np.random.default_rng(5)
+    for model, quality in (("Good", 3.0), ("Fair", 1.5)):
+        for seed in SEEDS:
+            made = make_result(make_spec(model), seed, draw_above(rng, 400, quality))
+            masked = np.maximum(made.test.above - rng.integers(0, 9, 400), 0).astype(np.int32)
+            test = replace(made.test, above_masked=masked)
+            store.write(RunResult(made.record, made.validation, test, made.length))
+    table = make_table(store, [cell_spec("Good", subject=True), cell_spec("Fair")])
+    (line,) = table.decompositions.query("metric == 'NDCG@10'").to_dict("records")
+    assert line["kept"] == pytest.approx(line["left_out"] + line["retention"], abs=1e-12)
+    for protocol, name in (("kept", "kept"), ("left out", "left_out")):
+        (own,) = table.verdicts.query(f"metric == 'NDCG@10' and protocol == '{protocol}'").to_dict(
+            "records"
+        )
+        ends = [line[name], line[f"{name}_low"], line[f"{name}_high"]]
+        assert np.expm1(ends) == pytest.approx(
+            [own["difference"], own["low"], own["high"]], abs=1e-12
+        )
+    kept = table.retentions.set_index(["row", "metric"])["retention"]
+    ratio = [
+        cell(table, m)["mean"] / cell(table, m, protocol="left out")["mean"]
+        for m in ("Good", "Fair")
+    ]
+    assert kept[("Good", "NDCG@10")] == pytest.approx(ratio[0], rel=1e-12)
+    assert line["retention"] == pytest.approx(np.log(ratio[0] / ratio[1]), abs=1e-12)
+
+
+def test_a_control_has_an_interval_from_its_one_seed(store):
+    control = make_spec("Count", protocol={"control": True})
+    store.write(make_result(control, 0, draw_above(np.random.default_rng(8), 400, 1.0)))
+    table = make_table(store, [*ROWS, cell_spec("Count", spec=control, seeds=(0,), compared=False)])
+    found = cell(table, "Count")
+    assert found["n"] == 1
+    assert found["ci_low"] < found["mean"] < found["ci_high"]
 
 
 def test_one_spec_has_one_interval_in_every_table(store):
@@ -107,7 +162,7 @@ def test_one_spec_has_one_interval_in_every_table(store):
     assert (alone["ci_low"], alone["ci_high"]) == pytest.approx(
         (among["ci_low"], among["ci_high"]), rel=1e-9
     )
-    assert np.isnan(alone["p"]), "nothing to compare with"
+    assert np.isnan(alone["p_best"]), "nothing to compare with"
 
 
 def test_paper_values_stand_beside_the_cells_that_they_belong_to(store):
@@ -127,6 +182,7 @@ def test_paper_values_stand_beside_the_cells_that_they_belong_to(store):
     third = [cell_spec("Good", bucket=RULES.buckets[2])]
     bucket = make_table(store, third, table="3", paper_cells=paper)
     assert bucket.cells.loc[0, ["column", "paper"]].tolist() == [">30", 0.7]
+    assert np.isnan(cell(table, "Good", protocol="left out")["paper"]), "the paper prints one"
 
 
 def test_buckets_average_back_to_the_whole(store):
@@ -137,14 +193,14 @@ def test_buckets_average_back_to_the_whole(store):
     ).cells
     weights = [bucket.holds(length).mean() for bucket in RULES.buckets]
     assert sum(weights) == 1.0
-    means = buckets[buckets["metric"] == "NDCG@10"]["mean"]
+    means = buckets.query("metric == 'NDCG@10' and protocol == 'kept'")["mean"]
     whole = cell(make_table(store, [cell_spec("Good")]), "Good")["mean"]
     assert np.dot(weights, means) == pytest.approx(whole, rel=1e-12)
 
 
 def test_buckets_are_comparison_families_of_their_own(store):
     cell_specs = [cell_spec(m, bucket=b) for b in RULES.buckets for m in ("Good", "Poor")]
-    lines = make_table(store, cell_specs).comparisons
+    lines = make_table(store, cell_specs).best.query("protocol == 'kept'")
     assert len(lines) == 12
     assert set(lines["versus"]) == {
         f"{m} {b.label}" for m in ("Good", "Poor") for b in RULES.buckets
@@ -154,7 +210,7 @@ def test_buckets_are_comparison_families_of_their_own(store):
 def test_bucket_without_users_is_empty_and_harmless(store):
     nobody = Bucket(1_000, None)
     table = make_table(store, [cell_spec(m, bucket=nobody) for m in ("Good", "Poor")])
-    assert table.cells[["mean", "ci_low", "p"]].isna().all(axis=None)
+    assert table.cells[["mean", "ci_low", "p_best"]].isna().all(axis=None)
 
 
 def test_sweep_compares_values_of_one_row(tmp_path):
@@ -166,29 +222,27 @@ def test_sweep_compares_values_of_one_row(tmp_path):
         for seed in SEEDS:
             store.write(make_result(spec, seed, draw_above(rng, 300, quality)))
         cell_specs.append(cell_spec("FindRec", spec=spec, column=value, paper_row=value))
-    lines = make_table(store, cell_specs).comparisons.query("metric == 'NDCG@10'")
+    lines = make_table(store, cell_specs).best.query("metric == 'NDCG@10' and protocol == 'kept'")
     assert lines["versus"].tolist() == ["FindRec 2", "FindRec 1"]
     assert lines["bold"].tolist() == [False, True]
 
 
 def test_statuses(store):
-    fill(store, "Capped", 1.0, plateau=False)
     fill(store, "Partial", 1.0, seeds=(0, 1))
     fill(store, "Broken", 9.0, seeds=SEEDS[:-1])
     store.write(failed_result(make_spec("Broken"), 5))
-    models = ("Good", "Poor", "Capped", "Partial", "Broken", "Absent")
+    models = ("Good", "Poor", "Partial", "Broken", "Absent")
     table = make_table(store, [cell_spec(model) for model in models])
     found = {model: (cell(table, model)["status"], cell(table, model)["n"]) for model in models}
     assert found == {
         "Good": ("ok", 6),
         "Poor": ("ok", 6),
-        "Capped": ("budget", 6),
         "Partial": ("missing", 2),
         "Broken": ("failed", 5),
         "Absent": ("missing", 0),
     }
     assert np.isnan(cell(table, "Absent")["mean"])
-    assert set(table.comparisons["row"]) == {"Good", "Poor"}, "others take no part in any order"
+    assert set(table.best["row"]) == {"Good", "Poor"}, "others take no part in any order"
     assert "Broken on toy (quick), seed 5: failed: loss is NaN at step 3" in table.problems
     assert sum("Absent" in problem for problem in table.problems) == 6
 
@@ -196,7 +250,7 @@ def test_statuses(store):
 def test_controls_are_shown_and_not_judged(store):
     table = make_table(store, [*ROWS, cell_spec("Good", row="Control", compared=False)])
     assert cell(table, "Control")["mean"] == cell(table, "Good")["mean"]
-    assert np.isnan(cell(table, "Control")["p"])
+    assert np.isnan(cell(table, "Control")["p_best"])
 
 
 def test_stale_runs_are_used_only_when_asked(store):
@@ -220,18 +274,9 @@ def test_stale_runs_take_part_in_comparisons_only_when_asked(store):
 
     ignored = make_table(store, ROWS, hashes=current)
     assert set(ignored.cells.query("row == 'Good'")["status"]) == {"stale"}
-    assert "Good" not in {*ignored.comparisons["row"], *ignored.comparisons["versus"]}
+    assert "Good" not in {*ignored.best["row"], *ignored.best["versus"]}
     reused = make_table(store, ROWS, hashes=current, reuse_stale=True)
-    assert "Good" in set(reused.comparisons["row"])
-
-
-def test_stale_runs_that_the_budget_ended_are_not_compared(store):
-    for seed in SEEDS:
-        run = store.read(make_spec("Good").key, seed)
-        store.write(replace(run, record=run.record.model_copy(update={"plateau": False})))
-    current = HASHES.model_copy(update={"code": "edited"})
-    table = make_table(store, ROWS, hashes=lambda spec: current, reuse_stale=True)
-    assert "Good" not in set(table.comparisons["row"])
+    assert "Good" in set(reused.best["row"])
 
 
 def test_failed_runs_stay_failed_when_they_are_stale_too(store):
@@ -253,10 +298,12 @@ def test_damaged_run_is_missing_and_named(store):
 
 
 def test_three_seeds_get_no_p(store):
-    table = make_table(store, [cell_spec(model, seeds=(0, 1, 2)) for model in ("Good", "Poor")])
-    assert table.cells["p"].isna().all()
-    assert not table.comparisons["star"].any()
-    assert set(table.comparisons["verdict"]) == {"inconclusive"}
+    cells = [cell_spec(m, seeds=(0, 1, 2), subject=m == "Good") for m in ("Good", "Poor")]
+    table = make_table(store, cells)
+    assert table.cells["p_best"].isna().all()
+    assert not table.best["star"].any()
+    assert set(table.verdicts.query("metric == 'NDCG@10'")["verdict"]) == {"inconclusive"}
+    assert table.verdicts["p"].isna().all()
 
 
 def test_validation_and_masking_reach_the_numbers(tmp_path):
@@ -268,8 +315,9 @@ def test_validation_and_masking_reach_the_numbers(tmp_path):
         store.write(RunResult(made.record, better, made.test, made.length))
     test = cell(make_table(store, [cell_spec("SASRec")]), "SASRec")["mean"]
     validation = cell_spec("SASRec", split="validation")
-    unmasked = cell(make_table(store, [validation]), "SASRec")["mean"]
-    masked = cell(make_table(store, [validation], masked=True), "SASRec")["mean"]
+    both = make_table(store, [validation])
+    unmasked = cell(both, "SASRec")["mean"]
+    masked = cell(both, "SASRec", protocol="left out")["mean"]
     assert test < unmasked < masked
 
 
@@ -287,7 +335,8 @@ def test_what_was_rendered_verifies(store, tmp_path):
     path.write_text(to_csv(make_table(store, ROWS).cells))
     assert verify(path, make_table(store, ROWS).cells) == []
     assert path.read_text().startswith(
-        "table,row,column,dataset,metric,mean,sd,n,paper,grade,ci_low,ci_high,p,p_holm,status\n"
+        "table,row,column,dataset,metric,protocol,mean,sd,n,paper,grade,ci_low,ci_high,p_best,"
+        "status\n"
     )
 
 
@@ -308,7 +357,8 @@ def test_difference_names_file_cell_and_both_numbers(store, tmp_path):
     mean = f"{cell(make_table(store, ROWS), 'Good', 'MRR@5')['mean']:.6g}"
     path.write_text(to_csv(cells).replace(mean, "0.9"))
     assert verify(path, cells) == [
-        f"{path}: table 2, Good, toy, MRR@5: mean is 0.9, the stored ranks give {mean}"
+        f"{path}: table 2, Good, toy, MRR@5, {protocol}: mean is 0.9, the stored ranks give {mean}"
+        for protocol in ("kept", "left out")
     ]
 
 
@@ -316,7 +366,7 @@ def test_cells_without_runs_and_missing_cells_are_differences(store, tmp_path):
     path = tmp_path / "table2.csv"
     path.write_text(to_csv(make_table(store, ROWS).cells))
     fewer = verify(path, make_table(store, ROWS[:2]).cells)
-    assert f"{path}: table 2, Fair, toy, MRR@5: no run stands behind this cell" in fewer
+    assert f"{path}: table 2, Fair, toy, MRR@5, kept: no run stands behind this cell" in fewer
     path.write_text(to_csv(make_table(store, ROWS[:2]).cells))
     assert any(
         "the cell is not in the file" in d for d in verify(path, make_table(store, ROWS).cells)

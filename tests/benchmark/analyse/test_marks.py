@@ -41,7 +41,7 @@ def test_corrected_rule_bolds_what_cannot_be_told_from_the_best():
 
 def test_corrected_star_needs_the_best_of_the_others():
     means = {"best": 0.12, "second": 0.10}
-    marks = corrected_marks(means, {"best": 0.01, "second": 0.01})
+    marks = corrected_marks(means, {"best": 1.0, "second": 0.01})
     assert marks == SignificanceMarks(
         frozenset({"best"}), frozenset({"second"}), frozenset({"best"})
     )

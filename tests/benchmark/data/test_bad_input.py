@@ -14,7 +14,7 @@ from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.data.own import import_dataset
 from benchmark.data.readers import read_interactions, read_items
-from benchmark.data.sequences import leave_one_out
+from benchmark.data.sequences import hold_out
 from benchmark.errors import InputError
 from benchmark.files import atomic_file, atomic_folder
 
@@ -83,7 +83,7 @@ def test_a_repeated_item_at_another_time_is_no_duplicate(tmp_path: Path) -> None
 def test_users_with_too_few_interactions(tmp_path: Path) -> None:
     bundle = load(tmp_path, GOOD + "9,1,1\n", core=None)
     with pytest.raises(InputError, match=r"user 4 has 1 interactions; .* core >= 3"):
-        leave_one_out(bundle, 5)
+        hold_out(bundle, 5)
     with pytest.raises(InputError, match=r"9-core is empty.*smaller core"):
         load(tmp_path, GOOD, core=9)
 

@@ -93,13 +93,13 @@ def test_features_of_the_papers_datasets(beauty: Bundle, ml_100k: Bundle) -> Non
 def test_shipped_text_features_are_unit_vectors(beauty: Bundle) -> None:
     """all-MiniLM-L6-v2 is normalised; float16 rounds 384 entries by 2^-11 each at most."""
     assert beauty.text is not None
-    assert torch.allclose(beauty.text.values[1:].norm(dim=1), torch.ones(2_423), atol=2**-11)
+    assert torch.allclose(beauty.text.raw().values[1:].norm(dim=1), torch.ones(2_423), atol=2**-11)
 
 
 def test_nearest_neighbours_share_attributes(beauty: Bundle, ml_100k: Bundle) -> None:
     """The features mean something: nearest neighbours' attributes overlap (mean Jaccard) far more
-    than random pairs' do. Measured: 0.91 against 0.08 for Beauty's categories, 0.43 (text) and 0.27
-    (image) against 0.17 for ML-100k's genres."""
+    than random pairs' do. Measured: 0.77 against 0.08 for Beauty's categories, 0.43 (text) and 0.27
+    (image) against 0.16 for ML-100k's genres."""
     generator = np.random.default_rng(0)
     for bundle, modality, attribute, factor in (
         (beauty, "text", "category", 8),

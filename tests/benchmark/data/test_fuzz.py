@@ -79,7 +79,7 @@ def tensors() -> bytes:
         path = Path(folder) / "x.safetensors"
         about = Provenance(encoder="e", model="m", created=date(2026, 1, 2))
         values = np.ones((3, 2), np.float16)
-        write_features(path, FeatureTable(IDS, values, np.ones(3, bool), (values,), about))
+        write_features(path, FeatureTable(IDS, values, np.ones(3, bool), (values,), about).fitted())
         return path.read_bytes()
 
 
@@ -104,6 +104,12 @@ def interactions(form: str) -> Callable[[Path], object]:
 
 def items(form: str) -> Callable[[Path], object]:
     return lambda path: read_items(path, form)  # type: ignore[arg-type]
+
+
+def tagged(path: Path) -> object:
+    others = path.with_name("items.csv")
+    others.write_text("asin,attributes\nB,OPI|Makeup|Nails\n")
+    return read_items(others, "brand-category", title_tags=path)
 
 
 READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
@@ -133,6 +139,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "item": ("x.item", ITEM.encode, items("atomic")),
     "movies": ("x.csv", MOVIES.encode, items("movies")),
     "brands": ("x.csv", "asin,attributes\nB,OPI|Makeup|Nails\n".encode, items("brand-category")),
+    "title tags": ("x.csv", "asin,tags\nB,nail lacquer\n".encode, tagged),
     "titles": ("x.csv", 'item,title\n7,"a, b"\n8,c\n'.encode, items("titles")),
     "products": ("x.json", PRODUCT.encode, items("amazon-metadata")),
     "numbering": ("x.csv", "item,asin\n1,B\n".encode, read_numbering),

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from benchmark.data.bundle import attach_features, build_bundle, load_bundle
-from benchmark.data.content import Bundle
-from benchmark.data.features import FeatureTable, Provenance
+from benchmark.data.content import Bundle, data_hash
+from benchmark.data.features import FeatureTable, Provenance, read_features
 from benchmark.data.meta import BundleMeta, is_current, meta_bytes, read_meta
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
@@ -249,12 +250,29 @@ def test_an_older_format_is_built_again_with_its_features(tmp_path: Path, beauty
 
 
 def test_named_datasets_come_out_as_ever(beauty: Bundle, ml_100k: Bundle) -> None:
-    """Their hashes as of format 1: stored results remain theirs."""
-    assert beauty.meta.data_hash == (
-        "a0dd30d39fb9d7702181f6ceb43b1350b68f9c23d0e3f9bbc8caea8383fcef5b"
-    )
-    assert ml_100k.meta.data_hash == (
-        "7ca13f33f8a600faa64045e30571cf71cf541d2809034426a991ca7a88d342ca"
+    """Stored results remain theirs. ML-100k's sequences, attributes and raw features hash as they
+    did in format 1; features have been centred and scaled since format 3. Beauty's are of its title
+    tags, and without features it hashes as ever."""
+    for bundle, raw, scaled in (
+        (
+            beauty,
+            "1d21cfc1e70c04ced7c75948a8b160569de8fa8e25ade725ee42564a20caa886",
+            "40257aa36c5409cfa603feb9b7617f93e410cc2144bd51a2836efab26ffd4c0d",
+        ),
+        (
+            ml_100k,
+            "7ca13f33f8a600faa64045e30571cf71cf541d2809034426a991ca7a88d342ca",
+            "b1175da41165620f594544ca09395b9acc95e3edb5fe10e9fb749f7ec523f774",
+        ),
+    ):
+        assert bundle.meta.data_hash == scaled
+        plain = {
+            modality: replace(read_features(bundle.path / f"{modality}.safetensors"), scaling=())
+            for modality in bundle.meta.provenance
+        }
+        assert data_hash(bundle.interactions, bundle.items, plain) == raw
+    assert data_hash(beauty.interactions, beauty.items, {}) == (
+        "923c8e74254ac38d94d90e1884d2590b99b09b0801dabc26e19e0ad756084872"
     )
 
 

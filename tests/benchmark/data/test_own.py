@@ -13,6 +13,7 @@ import torch
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.data.readers import read_interactions, read_items
+from benchmark.errors import InputError
 
 ROWS = [(f"u{u}", f"i{i}", 100 * u + (7 * i) % 5) for u in range(4) for i in range(4)]
 
@@ -72,7 +73,8 @@ def test_features_follow_their_items(frame: pd.DataFrame, tmp_path: Path) -> Non
         root=tmp_path,
     )
     assert bundle.image is not None
-    value = dict(zip(bundle.items["id"], bundle.image.values[1:, 0].tolist(), strict=True))
+    raw = bundle.image.raw().values
+    value = dict(zip(bundle.items["id"], raw[1:, 0].tolist(), strict=True))
     assert value == {"i0": 0.5, "i1": 1.0, "i2": 2.0, "i3": 0.0}
     present = dict(zip(bundle.items["id"], bundle.image.present[1:].tolist(), strict=True))
     assert present == {"i0": True, "i1": True, "i2": True, "i3": False}
@@ -162,6 +164,24 @@ def test_brand_and_category(tmp_path: Path) -> None:
         "Makeup|Body",
     ]
     assert items["text"][0] == "OPI: Makeup, Nails, Nail Polish"
+
+
+def test_title_tags_stand_before_brand_and_category(tmp_path: Path) -> None:
+    """Matched by ASIN; a product without any keeps brand and category."""
+    path, tags = tmp_path / "items.csv", tmp_path / "title_tags.csv"
+    path.write_text("item,asin,attributes\n1,B1,OPI|Makeup|Nails\n2,B2,Hair Care|Shampoos\n")
+    tags.write_text("item,asin,tags\n2,B2,\n7,B7,not sold\n1,B1,nail lacquer  pink\n")
+    items = read_items(path, "brand-category", title_tags=tags)
+    assert items["text"].tolist() == [
+        "nail lacquer pink. OPI: Makeup, Nails",
+        "Hair Care, Shampoos",
+    ]
+    assert items["title"].tolist() == ["", ""]
+    tags.write_text("item,asin,tags\n1,B1,nail\n")
+    with pytest.raises(
+        InputError, match=r"title_tags.csv: no row for item 'B2', which .*items.csv"
+    ):
+        read_items(path, "brand-category", title_tags=tags)
 
 
 def test_movies(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.data.content import Bundle
-from benchmark.data.sequences import Sequences, Windows, leave_one_out
+from benchmark.data.sequences import Sequences, Windows, hold_out
 from benchmark.errors import InputError
 
 
@@ -28,7 +28,7 @@ class Lengths:
 
 
 def split(*lengths: int, L: int, stride: int | None = None, prefixes: bool = False) -> Sequences:
-    return leave_one_out(Lengths(*lengths), L, stride=stride, prefixes=prefixes)  # type: ignore[arg-type]
+    return hold_out(Lengths(*lengths), L, stride=stride, prefixes=prefixes)  # type: ignore[arg-type]
 
 
 def counted(windows: Windows) -> Counter[tuple[int, int]]:
@@ -122,9 +122,40 @@ def test_queries(lengths: list[int], L: int) -> None:
             assert not history[len(before[-L:]) :].any()
 
 
+@settings(max_examples=100, deadline=None)
+@given(lengths=many, L=st.integers(1, 12), kept=st.integers(1, 6), asked=st.integers(1, 6))
+def test_several_targets_a_user(lengths: list[int], L: int, kept: int, asked: int) -> None:
+    """By definition: the last items are test targets, those before them validation targets, each
+    asked for after all that came before it; two items at least are left to train on."""
+    bundle = Lengths(*lengths)
+    sequences = hold_out(bundle, L, validation_targets=kept, test_targets=asked)  # type: ignore[arg-type]
+    items, offsets = bundle.sequences()
+    trained = set(np.unique(sequences.train.items).tolist())
+    places: dict[str, list[tuple[int, int]]] = {"validation": [], "test": []}
+    for user, n in enumerate(lengths):
+        test = max(min(asked, n - 3), 1)
+        validation = max(min(kept, n - test - 2), 1)
+        places["test"] += [(user, at) for at in range(n - test, n)]
+        places["validation"] += [(user, at) for at in range(n - test - validation, n - test)]
+    for queries, own in (
+        (sequences.validation, places["validation"]),
+        (sequences.test, places["test"]),
+    ):
+        assert queries.user.tolist() == [user for user, _ in own]
+        assert queries.length.tolist() == [lengths[user] for user, _ in own]
+        assert not trained & set(queries.target.tolist())
+        for query, (user, at) in enumerate(own):
+            whole = items[offsets[user] : offsets[user + 1]]
+            seen = slice(*queries.seen_offsets[query : query + 2])
+            assert queries.target[query] == whole[at]
+            assert np.array_equal(queries.seen_items[seen], whole[:at])
+            history = queries.history[query]
+            assert np.array_equal(history[history > 0], whole[:at][-L:])
+
+
 def test_no_target_is_trained_on(ml_100k: Bundle) -> None:
     """Each (user, item) of ML-100k occurs once, so a leak would show as a common pair."""
-    sequences = leave_one_out(ml_100k, 50)
+    sequences = hold_out(ml_100k, 50)
     row, t = np.nonzero(sequences.train.items)
     trained = set(
         zip(sequences.train.user[row].tolist(), sequences.train.items[row, t].tolist(), strict=True)
@@ -137,7 +168,7 @@ def test_training_positions_of_real_data(beauty: Bundle, ml_100k: Bundle) -> Non
     """All transitions but the two held out: interactions - 3 users, whatever the window."""
     for bundle, expected in ((beauty, 47_310), (ml_100k, 96_458)):
         assert expected == bundle.meta.counts.interactions - 3 * bundle.n_users
-        assert leave_one_out(bundle, 50).train.counts.sum() == expected
+        assert hold_out(bundle, 50).train.counts.sum() == expected
 
 
 def test_too_few_interactions_are_named() -> None:

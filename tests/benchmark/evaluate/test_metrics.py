@@ -18,7 +18,7 @@ from benchmark.evaluate.metrics import METRICS, gains, per_user
 from benchmark.evaluate.ranking import rank_targets
 from benchmark.evaluate.trec import write_qrels, write_run
 from benchmark.runs.ranks import Ranks
-from tests.benchmark.evaluate.queries import draw_queries
+from tests.benchmark.evaluate.queries import draw_queries, scorer
 
 
 def make_ranks(above: list[int], equal: list[int], n_items: int = 100, removed: int = 0) -> Ranks:
@@ -181,7 +181,7 @@ def test_agreement_with_ranx_on_exported_runs(tmp_path):
     queries = draw_queries(rng, users=60, items=120)
     scores = rng.permuted(np.tile(np.arange(120, dtype=np.float32), (60, 1)), axis=1)
     scores[np.arange(60), queries.target - 1] += 100.5 * (rng.random(60) < 0.5)
-    ranks = rank_targets(lambda h: torch.from_numpy(scores), queries, batch_size=60)
+    ranks = rank_targets(scorer(torch.from_numpy(scores), queries), queries, batch_size=60)
     assert not ranks.equal.any()
 
     qrels, run = tmp_path / "qrels.trec", tmp_path / "run.trec"

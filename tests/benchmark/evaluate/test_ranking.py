@@ -1,25 +1,14 @@
 """Ranks against a slow reading of their definition, and attacks on the evaluator."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
-from tests.benchmark.evaluate.queries import draw_queries, make_queries
-
-
-def scorer(table: torch.Tensor):
-    """A model that scores the users of a batch by the rows of a table [U, N], in order."""
-    position = 0
-
-    def score(history: torch.Tensor) -> torch.Tensor:
-        nonlocal position
-        rows = table[..., position : position + len(history), :]
-        position += len(history)
-        return rows
-
-    return score
+from tests.benchmark.evaluate.queries import draw_queries, make_queries, scorer
 
 
 def by_definition(scores: np.ndarray, target: int, removed: set[int]) -> tuple[int, int, int]:
@@ -37,7 +26,7 @@ def test_counts_follow_their_definition(batch_size):
     rng = np.random.default_rng(0)
     queries = draw_queries(rng, users=23, items=40)
     scores = rng.integers(0, 5, (23, 40)).astype(np.float32)
-    ranks = rank_targets(scorer(torch.from_numpy(scores)), queries, batch_size=batch_size)
+    ranks = rank_targets(scorer(torch.from_numpy(scores), queries), queries, batch_size=batch_size)
     for user, target in enumerate(queries.target):
         part = slice(*queries.seen_offsets[user : user + 2])
         history = set(queries.seen_items[part].tolist())
@@ -56,18 +45,45 @@ def test_top_lists_are_sorted_by_score_then_id(values):
     rng = np.random.default_rng(1)
     queries = draw_queries(rng, users=31, items=60)
     scores = rng.integers(0, values, (31, 60)).astype(np.float32)
-    ranks = rank_targets(scorer(torch.from_numpy(scores)), queries, top=10, batch_size=8)
+    ranks = rank_targets(scorer(torch.from_numpy(scores), queries), queries, top=10, batch_size=8)
     for user in range(31):
         expected = sorted(range(60), key=lambda i, user=user: (-scores[user, i], i))[:10]
         assert (ranks.top[user] - 1).tolist() == expected
         if queries.target[user] in ranks.top[user]:
             place = ranks.top[user].tolist().index(queries.target[user])
             assert ranks.above[user] <= place <= ranks.above[user] + ranks.equal[user]
+        part = slice(*queries.seen_offsets[user : user + 2])
+        seen = set(queries.seen_items[part].tolist()) - {queries.target[user]}
+        order = sorted(range(60), key=lambda i, user=user: (-scores[user, i], i))
+        assert ranks.top_masked[user].tolist() == [i + 1 for i in order if i + 1 not in seen][:10]
+
+
+def test_a_list_without_the_history_ends_where_no_item_is_left():
+    queries = make_queries([1], [[2, 3]])
+    ranks = rank_targets(scorer(torch.tensor([[0.0, 2.0, 1.0]]), queries), queries)
+    assert ranks.top_masked.tolist() == [[1, 0, 0]]
+
+
+def test_several_queries_of_a_user_count_as_one_user():
+    """The mean over a user's queries by hand; a user with one query keeps its own value."""
+    rng = np.random.default_rng(5)
+    queries = draw_queries(rng, users=6, items=30)
+    scores = torch.from_numpy(rng.normal(size=(6, 30)).astype(np.float32))
+    single = rank_targets(scorer(scores, queries), queries)
+    several = dataclasses.replace(queries, user=np.array([0, 0, 0, 2, 5, 5]))
+    ranks = rank_targets(scorer(scores, several), several)
+    assert single.user is None
+    assert ranks.user.tolist() == [0, 0, 0, 2, 5, 5]
+    for masked in (False, True):
+        each = per_user(single, "NDCG@10", masked=masked)
+        expected = [each[:3].mean(), each[3], each[4:].mean()]
+        # 1e-12: float64 sums in another order
+        assert per_user(ranks, "NDCG@10", masked=masked) == pytest.approx(expected, abs=1e-12)
 
 
 def test_top_list_is_cut_at_the_catalogue():
     queries = make_queries([1], [[2]])
-    score = scorer(torch.tensor([[0.0, 2.0, 1.0]]))
+    score = scorer(torch.tensor([[0.0, 2.0, 1.0]]), queries)
     assert rank_targets(score, queries, top=50).top.tolist() == [[2, 3, 1]]
     assert rank_targets(lambda h: torch.zeros(1, 3), queries, top=0).top is None
 
@@ -94,11 +110,11 @@ def test_nan_names_the_user_and_spares_the_other_models():
     clean = scores[0].clone()
     scores[1, 6, 3] = float("nan")
     with pytest.raises(FloatingPointError, match="row 6"):
-        rank_targets(scorer(scores[1]), queries, batch_size=4)
-    healthy, diverged = rank_targets_stacked(scorer(scores), queries, batch_size=4)
+        rank_targets(scorer(scores[1], queries), queries, batch_size=4)
+    healthy, diverged = rank_targets_stacked(scorer(scores, queries), queries, batch_size=4)
     assert isinstance(diverged, NanScores)
     assert diverged.users == [6]
-    alone = rank_targets(scorer(clean), queries, batch_size=4)
+    alone = rank_targets(scorer(clean, queries), queries, batch_size=4)
     assert np.array_equal(healthy.above, alone.above)
 
 
@@ -121,9 +137,9 @@ def test_stack_equals_models_alone():
     rng = np.random.default_rng(4)
     queries = draw_queries(rng, users=12, items=30)
     scores = torch.from_numpy(rng.integers(0, 9, (3, 12, 30)).astype(np.float32))
-    stacked = rank_targets_stacked(scorer(scores), queries, batch_size=5)
+    stacked = rank_targets_stacked(scorer(scores, queries), queries, batch_size=5)
     for place, ranks in enumerate(stacked):
-        alone = rank_targets(scorer(scores[place]), queries, batch_size=5)
+        alone = rank_targets(scorer(scores[place], queries), queries, batch_size=5)
         for field in ("above", "equal", "above_masked", "equal_masked", "top"):
             assert np.array_equal(getattr(ranks, field), getattr(alone, field)), field
 

@@ -13,10 +13,12 @@ MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 @pytest.fixture(scope="session")
 def profile() -> Profile:
     """`quick` on one dataset, so that the whole store takes seconds."""
-    return get_profile("quick").model_copy(update={"run_on": ("beauty",)})
+    return get_profile("quick").model_copy(update={"run_on": ("beauty",), "seeds": 3})
 
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory, profile) -> tuple[Store, list[Planned]]:
     store = Store(tmp_path_factory.mktemp("runs"))
-    return store, fill(store, ["table2", "table6", "fig3"], profile, users=120, models=MODELS)
+    return store, fill(
+        store, ["table2", "table6", "fig3", "controls"], profile, users=120, models=MODELS
+    )

@@ -2,10 +2,12 @@
 and say nothing about any method."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from benchmark.plan import Planned, plan, specs
+from benchmark.runs.ranks import Ranks
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import Curves, RunResult, Timings
 from benchmark.runs.spec import RunSpec
@@ -34,7 +36,6 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
         spec,
         seed,
         steps=steps[-1],
-        best_step=120,
         targets_seen=steps[-1] * 4000,
         parameters=400_000,
         curves=Curves(
@@ -44,9 +45,16 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
         message="",
     )
     length = (5 + np.arange(users) % 45).astype(np.int32)
-    validation, test = (make_ranks(draw_above(rng, users, quality)) for _ in range(2))
+    validation, test = (_ranks(rng, users, quality) for _ in range(2))
     artefacts = {"snapshot": _snapshot(rng)} if spec.protocol.snapshot else {}
     return RunResult(record, validation, test, length, artefacts)
+
+
+def _ranks(rng: np.random.Generator, users: int, quality: float) -> Ranks:
+    """Up to three items of the history stand above the target."""
+    kept = make_ranks(draw_above(rng, users, quality))
+    history = np.minimum(rng.integers(0, 4, users), kept.above).astype(np.int32)
+    return replace(kept, above_masked=kept.above - history)
 
 
 def _snapshot(rng: np.random.Generator, positions: int = 60, width: int = 8) -> dict:

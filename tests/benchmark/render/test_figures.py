@@ -21,7 +21,6 @@ from benchmark.render.figures.alignment import (
     principal_plane,
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
-from benchmark.render.figures.per_user import improvement
 from benchmark.render.figures.style import FORMATS, METHOD_STYLES, method_style, save, styled
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.run import run_seeds
@@ -102,20 +101,6 @@ def test_snapshot_of_a_model():
         take_snapshot(torch.nn.Linear(2, 2), queries, "now")
 
 
-def test_improvement():
-    rng = np.random.default_rng(0)
-    a, b = rng.random((50, 3)), rng.random((50, 2))
-    assert improvement(a + 2, b)[0] == 1
-    assert improvement(a, a[:, :1] * 0 + 5)[0] == 0
-    same = np.ones((50, 3))
-    assert improvement(same, same) == (0.5, 0.5, 0.5)
-    mean, low, high = improvement(a, b)
-    by_hand = np.mean([(x > y) for u in range(50) for x, y in itertools.product(a[u], b[u])])
-    assert mean == pytest.approx(by_hand, rel=1e-12)
-    assert low < mean < high
-    assert improvement(b, a)[0] == pytest.approx(1 - mean, rel=1e-12)
-
-
 def test_methods_differ_in_colour_and_in_grey():
     colours = [style.colour for style in METHOD_STYLES.values()]
     assert len(set(colours)) == len(colours)
@@ -145,7 +130,7 @@ def test_curves_and_figure_3(synthetic, profile, tmp_path):
     names = {path.stem for path in rendered.paths}
     assert names == {
         "curves",
-        *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "improvement")),
+        *(f"curves-{n}" for n in ("learning", "terms", "users", "cost", "outcomes")),
     }
     experts = [p for p in own if p.spec.model == "FindRec" and "lambda" not in p.spec.variant]
     rendered = render("fig3", experts, RunSet(store), profile, tmp_path, asked)

@@ -49,8 +49,7 @@ def files_of(store, wanted, seeds):
     found = set()
     for spec in wanted:
         alone = spec.protocol.control or spec.protocol.snapshot
-        some = QUICK.feature_control_seeds if spec.protocol.features != "real" else seeds
-        for seed in range(1 if alone else some):
+        for seed in range(1 if alone else seeds):
             path = store.path(spec.key, seed)
             files = [path, path.with_suffix(".npz")]
             files += [path.with_suffix(".snapshot.npz")] * spec.protocol.snapshot
@@ -64,7 +63,7 @@ def filled(tmp_path_factory):
     for dataset in QUICK.run_on:
         load_bundle(dataset)  # built here, where torch is at hand
     store = Store(tmp_path_factory.mktemp("elsewhere"))
-    fill(store, list(experiments()), QUICK, users=40, models=MODELS)
+    fill(store, list(experiments()), QUICK, seeds=QUICK.seeds, users=40, models=MODELS)
     return store
 
 

@@ -90,7 +90,7 @@ def test_every_cell_has_provenance(report):
 def test_provenance_repeats_the_stored_ranks(report, synthetic):
     store, planned = synthetic
     known = data(report)
-    cell = known["cells"]["2|FindRec||beauty|MRR@5"]
+    cell = known["cells"]["2|FindRec||beauty|MRR@5|kept"]
     spec = next(p.spec for p in planned if p.spec.model == "FindRec" and p.spec.variant == "base")
     expected = [
         number(per_user(store.read(spec.key, seed).test, "MRR@5").mean()) for seed in range(3)
@@ -98,14 +98,18 @@ def test_provenance_repeats_the_stored_ranks(report, synthetic):
     assert cell["values"] == expected
     made = known["specs"][cell["spec"]]["made"]
     assert (made["device"], made["code hash"]) == ("cpu", "code")
-    assert known["cells"]["2|MMMLP|no-features|beauty|MRR@5"]["status"] == "ok"
-    assert known["cells"]["2|NOVA||beauty|MRR@5"]["status"] == "missing"
+    masked = [per_user(store.read(spec.key, seed).test, "MRR@5", masked=True) for seed in range(3)]
+    left_out = known["cells"]["2|FindRec||beauty|MRR@5|left out"]
+    assert left_out["values"] == [number(values.mean()) for values in masked]
+    assert left_out["where"] == "MRR@5 on beauty, history left out"
+    assert known["cells"]["controls|MMMLP|no-features|beauty|MRR@5|kept"]["status"] == "ok"
+    assert known["cells"]["2|NOVA||beauty|MRR@5|kept"]["status"] == "missing"
 
 
 def test_settings_say_where_they_come_from(report, synthetic):
     """The lines that are named hold the setting, its older value, and the trial that chose it."""
     known = data(report)
-    settings = known["specs"][known["cells"]["2|FindRec||beauty|MRR@5"]["spec"]]["settings"]
+    settings = known["specs"][known["cells"]["2|FindRec||beauty|MRR@5|kept"]["spec"]]["settings"]
     spec = next(p.spec for p in synthetic[1] if p.spec.model == "FindRec")
     assert [len(settings[part]) for part in ("config", "training", "protocol")] == [
         len(spec.config),
@@ -145,7 +149,7 @@ def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp
     shown = [p for p in planned if p.spec.model == "SASRec"]
     render("table2", shown, RunSet(store), profile, tmp_path, asked)
     cells = data(write_report(profile, tmp_path, RunSet(store)))["cells"]
-    assert len(cells["2|SASRec||beauty|MRR@5"]["values"]) == 2
-    assert "2|FindRec||beauty|MRR@5" not in cells
-    other = cells["6|FindRec|0.01|beauty|MRR@5"]
+    assert len(cells["2|SASRec||beauty|MRR@5|kept"]["values"]) == 2
+    assert "2|FindRec||beauty|MRR@5|kept" not in cells
+    other = cells["6|FindRec|0.01|beauty|MRR@5|kept"]
     assert (other["status"], other["values"]) == ("stale", [])

@@ -7,12 +7,14 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from benchmark.analyse.cells import COLUMNS
+from benchmark.analyse.comparisons import NAMES
 from benchmark.analyse.statistics import RULES
 from benchmark.data.bundle import load_bundle
 from benchmark.data.meta import meta_bytes
@@ -21,7 +23,7 @@ from benchmark.paper import load_cells
 from benchmark.plan import experiments, plan, specs
 from benchmark.render.document import change, count, number, percent, signed, size
 from benchmark.render.experiment import render
-from benchmark.render.notes import UNEQUAL_TERMS, dataset_note
+from benchmark.render.notes import dataset_note
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, build_table
 from benchmark.render.tables.writers import to_latex, to_markdown, to_terminal
@@ -40,6 +42,8 @@ def planned(store, profile, name="table2", seeds=3, models=MODELS):
 
 
 def entries(table, label, block=0):
+    """Of a row; block 0 has NDCG@10 with the history kept and left out, 1 and 2 all metrics with it
+    kept, and left out."""
     (row,) = [l for l in table.document.blocks[block].rows if l.label == label]
     return row.entries
 
@@ -69,8 +73,10 @@ def test_formats_of_missing_and_signs():
 def test_cells_show_ours_beside_the_printed(synthetic, profile):
     store, _ = synthetic
     table = build_table("table2", planned(store, profile), profile, root=store.root)
-    entry = entries(table, "SASRec")[1]
-    cell = table.cells.query("row == 'SASRec' and metric == 'NDCG@10'").iloc[0]
+    entry = entries(table, "SASRec")[0]
+    assert entry == entries(table, "SASRec", 1)[1]
+    own = table.cells.query("row == 'SASRec' and metric == 'NDCG@10'").set_index("protocol")
+    cell = own.loc["kept"]
     printed = load_cells().query(
         "table == '2' and row == 'SASRec' and dataset == 'beauty' and metric == 'NDCG@10'"
     )
@@ -78,6 +84,21 @@ def test_cells_show_ours_beside_the_printed(synthetic, profile):
     assert entry.spread == f"{cell['sd']:.4f}"
     assert entry.paper == printed["printed"].item()
     assert entry.difference == percent(cell["mean"] / float(printed["value"].item()) - 1)
+    left_out = entries(table, "SASRec")[1]
+    assert left_out == entries(table, "SASRec", 2)[1]
+    assert left_out.text == f"{own.loc['left out', 'mean']:.4f}"
+    assert (left_out.paper, left_out.difference) == ("", ""), "the paper prints one protocol"
+
+
+def test_every_metric_stands_under_both_protocols(synthetic, profile):
+    store, _ = synthetic
+    table = build_table("table2", planned(store, profile), profile, root=store.root)
+    summary, kept, left_out = table.document.blocks[:3]
+    assert summary.headings == ("history kept", "history left out")
+    assert kept.headings == left_out.headings == ("NDCG@5", "NDCG@10", "MRR@5", "MRR@10", "HR@10")
+    assert (summary.terminal, kept.terminal, left_out.terminal) == (True, False, False)
+    metrics = table.cells.groupby(["row", "column", "protocol"])["metric"].agg(list)
+    assert set(map(tuple, metrics)) == {kept.headings}
 
 
 def test_controls_stand_apart(synthetic, profile):
@@ -86,7 +107,7 @@ def test_controls_stand_apart(synthetic, profile):
     rows = table.document.blocks[0].rows
     start = next(at for at, row in enumerate(rows) if row.heading.startswith("Controls"))
     controls = rows[start:]
-    assert {row.label for row in controls} >= {"Popularity", "FindRec, features permuted"}
+    assert {row.label for row in controls} == {"Popularity"}
     for row in controls:
         for entry in row.entries:
             assert (entry.paper, entry.difference, entry.bold, entry.underline) == (
@@ -103,10 +124,11 @@ def test_three_seeds_carry_no_star(synthetic, profile):
     marks = {
         s for b in table.document.blocks for row in b.rows for e in row.entries for s in e.marks
     }
-    assert not marks & {"star", "significant", "best", "second"}
+    assert not marks & {"star", "significant"}
     assert any("Inconclusive (n = 3)" in note for note in table.document.notes)
-    best = max(("SASRec", "MMMLP", "FindRec"), key=lambda m: float(entries(table, m)[1].text))
-    assert entries(table, best)[1].bold
+    models = ("SASRec", "MMMLP", "FindRec")
+    best = max(models, key=lambda m: float(entries(table, m)[1].text))
+    assert [m for m in models if entries(table, m)[1].bold] == [best]
 
 
 def test_six_seeds_carry_marks(tmp_path, profile):
@@ -118,33 +140,116 @@ def test_six_seeds_carry_marks(tmp_path, profile):
         profile,
         root=store.root,
     )
-    rows = table.comparisons.query("metric == 'NDCG@10'").set_index("row")
+    rows = table.numbers.best.query("metric == 'NDCG@10'").set_index(["row", "protocol"])
     for model in ("SASRec", "MMMLP"):
-        marks = entries(table, model)[1].marks
-        assert ("star" in marks) == rows.loc[model, "paper_star"]
-        assert ("significant" in marks) == rows.loc[model, "star"]
+        for at, protocol in enumerate(("kept", "left out")):
+            entry, row = entries(table, model)[at], rows.loc[(model, protocol)]
+            assert ("star" in entry.marks) == row["paper_star"]
+            assert ("significant" in entry.marks) == row["star"]
+            assert entry.bold == (row["p_best"] >= 0.05)
     assert not any("Inconclusive" in note for note in table.document.notes)
 
 
-def test_missing_failed_budget_and_partial(tmp_path, profile):
+def test_missing_failed_and_partial(tmp_path, profile):
     store = Store(tmp_path)
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
     spec = {p.spec.model: p.spec for p in plans if p.spec.variant == "base"}
     for seed in range(3):
         store.write(failed_result(spec["Mamba4Rec"], seed))
-        run = synthetic_run(spec["GRU4Rec"], seed, 80)
-        record = run.record.model_copy(update={"plateau": seed > 0})
-        store.write(type(run)(record, run.validation, run.test, run.length))
+        store.write(synthetic_run(spec["GRU4Rec"], seed, 80))
     store.write(synthetic_run(spec["MMMLP"], 0, 80))
     plans = planned(store, profile, models=("SASRec", "Mamba4Rec", "GRU4Rec", "MMMLP"))
     table = build_table("table2", plans, profile, root=Path("runs"))
     assert entries(table, "SASRec")[0].text == "no runs"
     assert entries(table, "Mamba4Rec")[0].text == "failed"
-    assert entries(table, "GRU4Rec")[0].marks == ("budget",)
-    assert not entries(table, "GRU4Rec")[0].bold
+    assert entries(table, "GRU4Rec")[0].marks == ()
     assert entries(table, "MMMLP")[0].marks == ("partial",)
+    assert not entries(table, "MMMLP")[0].bold
     assert any("loss is NaN at step 3" in problem for problem in table.document.problems)
     assert str(tmp_path) not in to_markdown(table.document)
+
+
+def test_convergence_marks_and_qualifies(tmp_path, profile):
+    """A mark says what is known of a budget and blocks nothing; a verdict that a row loses is
+    qualified where that row was still gaining."""
+    store, models = Store(tmp_path), ("SASRec", "Mamba4Rec", "FindRec")
+    fill(store, ["table2"], profile, seeds=6, users=4_000, models=models)
+    known = {"SASRec": "gaining", "Mamba4Rec": "not shown", "FindRec": "shown"}
+    plans = [
+        replace(p, spec=p.spec.model_copy(update={"convergence": known[p.key.model]}))
+        for p in planned(store, profile, seeds=6, models=models)
+    ]
+    table = build_table("table2", plans, profile, root=store.root)
+    for model, mark in (("SASRec", "gaining"), ("Mamba4Rec", "unshown")):
+        assert mark in entries(table, model)[0].marks
+    assert not {"gaining", "unshown"} & set(entries(table, "FindRec")[0].marks)
+    verdicts = table.numbers.verdicts.query("metric == 'NDCG@10'").set_index(["versus", "protocol"])
+    assert set(verdicts.loc["SASRec", "verdict"]) == {"replicated"}
+    assert set(verdicts.loc["SASRec", "note"]) == {"SASRec was still gaining at its budget"}
+    assert "gaining" not in "".join(verdicts.loc["Mamba4Rec", "note"])
+    assert set(table.numbers.best["row"]) == set(models), "no comparison is blocked by a mark"
+
+
+def test_convergence_that_nobody_established_is_said_once(synthetic, profile):
+    store, _ = synthetic
+    plans = planned(store, profile)
+    table = build_table("table2", plans, profile, root=store.root)
+    expected = any(p.spec.convergence == "not established" for p in plans if p.spec.training)
+    assert expected == any("Convergence not established" in n for n in table.document.notes)
+    said = [
+        replace(p, spec=p.spec.model_copy(update={"convergence": "not established"})) for p in plans
+    ]
+    table = build_table("table2", said, profile, root=store.root)
+    assert sum("Convergence not established" in n for n in table.document.notes) == 1
+    assert not any(e.marks for b in table.document.blocks for r in b.rows for e in r.entries)
+
+
+def test_controls_have_a_table_of_their_own(tmp_path, profile):
+    """Every multimodal row with its features, with permuted ones and without, under both protocols;
+    the differences are those of the crossed bootstrap."""
+    store = Store(tmp_path)
+    models = ("SASRec", "MMMLP", "FindRec")
+    fill(store, ["controls"], profile, seeds=6, users=120, models=models)
+    plans = planned(store, profile, "controls", seeds=6, models=models)
+    assert {p.key.model for p in plans} == {"MMMLP", "FindRec"}, "SASRec has no features"
+    table = build_table("controls", plans, profile, root=store.root)
+    assert table.document.title.startswith("Controls. ")
+    rows = [(r.heading, r.label) for r in table.document.blocks[0].rows]
+    assert rows == [
+        ("MMMLP" if model == "MMMLP" else "FindRec", "real features") if at == 0 else ("", label)
+        for model in ("MMMLP", "FindRec")
+        for at, label in enumerate(("real features", "features permuted", "without features"))
+    ]
+    assert not any(e.paper for r in table.document.blocks[0].rows for e in r.entries)
+    (effects,) = [b for b in table.document.blocks if b.title.startswith("What features add")]
+    label = "real features against: FindRec, without features"
+    (row,) = [r for r in effects.rows if r.label == label]
+    cells = table.cells.query("row == 'FindRec' and metric == 'NDCG@10'")
+    cells = cells.set_index(["column", "protocol"])["mean"]
+    for at, protocol in enumerate(("kept", "left out")):
+        expected = cells["", protocol] / cells["no-features", protocol] - 1
+        assert row.entries[2 * at].text == percent(expected)
+        assert row.entries[2 * at + 1].text.startswith("[")
+    assert set(table.numbers.verdicts["verdict"]) == {""}, "intervals only"
+
+
+def test_what_history_items_cost(tmp_path, profile):
+    """Retention and the three terms of every row, as the numbers have them."""
+    store, models = Store(tmp_path), ("SASRec", "MMMLP", "FindRec", "Popularity")
+    fill(store, ["table2"], profile, seeds=6, users=300, models=models)
+    plans = planned(store, profile, seeds=6, models=models)
+    table = build_table("table2", plans, profile, root=store.root)
+    (block,) = [b for b in table.document.blocks if b.title.startswith("What history items cost")]
+    by_label = {row.label: [entry.text for entry in row.entries] for row in block.rows}
+    assert set(by_label) == set(models)
+    assert by_label["FindRec"][2:] == by_label["Popularity"][2:] == ["", "", ""]
+    (line,) = table.numbers.decompositions.query(
+        "metric == 'NDCG@10' and versus == 'SASRec'"
+    ).to_dict("records")
+    texts = by_label["SASRec"][2:]
+    for text, name in zip(texts, ("kept", "left_out", "retention"), strict=True):
+        assert text.startswith(percent(math.expm1(line[name])))
+    assert by_label["Popularity"][1].startswith("["), "a control has an interval over users"
 
 
 def test_csv_is_the_long_form(synthetic, profile):
@@ -154,14 +259,14 @@ def test_csv_is_the_long_form(synthetic, profile):
     assert tuple(rows[0]) == COLUMNS
     assert {r["table"] for r in rows} == {"6", "6-validation"}
     assert {r["column"] for r in rows} == {"0.0001", "0.001", "0.01", "0.1"}
-    names = [tuple(r[c] for c in COLUMNS[:5]) for r in rows]
+    names = [tuple(r[c] for c in NAMES) for r in rows]
     assert len(set(names)) == len(names)
 
 
 def test_sweep_is_chosen_on_validation(synthetic, profile):
     store, _ = synthetic
     table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
-    cells = table.cells.query("metric == 'NDCG@10'")
+    cells = table.cells.query("metric == 'NDCG@10' and protocol == 'kept'")
     validation = cells[cells["table"] == "6-validation"].set_index("column")["mean"]
     test = cells[cells["table"] == "6"].set_index("column")["mean"]
     (note, *_) = table.document.blocks[0].notes
@@ -237,16 +342,21 @@ def test_render_writes_three_files(synthetic, profile, tmp_path):
 
 def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
     store, _ = synthetic
-    document = build_table(
-        "table2", planned(store, profile, "table2"), profile, root=store.root
-    ).document
+    build = build_table("table2", planned(store, profile, "table2"), profile, root=store.root)
+    document = build.document
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(to_terminal(document))
     text = console.export_text()
-    spreads = [e.spread for b in document.blocks for row in b.rows for e in row.entries if e.spread]
+    shown = [block for block in document.blocks if block.terminal]
+    spreads = [e.spread for b in shown for row in b.rows for e in row.entries if e.spread]
     assert spreads
     assert all(f"±{spread.removeprefix('0')}" in text for spread in spreads)
     assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    line = next(line for line in text.splitlines() if line.startswith("SASRec"))
+    kept, left_out = entries(build, "SASRec")
+    for part in (kept.text, kept.paper, kept.difference, left_out.text):
+        assert part in line, "everything of a row stands in one line"
 
 
 def test_unknown_name(synthetic, profile, tmp_path):
@@ -289,6 +399,7 @@ def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
     plans = planned(store, profile, "table6")
     table = build_table("table6", plans, profile, root=store.root)
     assert table.document.blocks[0].notes[0].startswith("Every setting gives the same numbers")
+    assert table.document.blocks[0].notes[1].startswith("Every setting gives the same numbers")
 
 
 def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
@@ -299,7 +410,7 @@ def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
     assert {state for p in plans for state in p.states.values()} == {"stale"}
     table = build_table("table2", plans, profile, root=Path("runs"))
     assert (set(table.cells["status"]), table.cells["n"].sum()) == ({"stale"}, 0)
-    assert table.comparisons.empty
+    assert table.numbers.best.empty
     assert entries(table, "SASRec")[0].text == "no current run"
     assert set(table.shown.values()) == {()}
     assert not table.document.blocks[-1].rows
@@ -354,7 +465,7 @@ def test_features_are_the_bundle_s(tmp_path, profile):
         dataset_note("beauty", profile, tmp_path)
 
 
-def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
+def test_peak_memory_stands_under_table_2(tmp_path, profile):
     store = Store(tmp_path)
     plans = planned(store, profile, models=("SASRec", "Popularity"))
     for p in plans:
@@ -371,11 +482,6 @@ def test_peak_memory_and_unequal_terms_stand_under_table_2(tmp_path, profile):
         "SASRec": "302 MiB",
         "Popularity": "",
     }
-    assert UNEQUAL_TERMS in table.document.notes
-    alone = [p for p in plans if p.spec.model == "SASRec"]
-    assert (
-        UNEQUAL_TERMS not in build_table("table2", alone, profile, root=Path("runs")).document.notes
-    )
     assert size(3 * 2**29) == "1.5 GiB"
 
 

@@ -15,7 +15,7 @@ PROFILE = Profile(
     seeds=1,
     run_on=("beauty",),
     model={"dim": 8, "align_dim": 9, "dropout": 0.1},
-    training={"lr": 0.1, "steps": 5, "batch_size": 4, "eval_every": 1, "patience": 1},
+    training={"lr": 0.1, "steps": 5, "batch_size": 4, "eval_every": 1},
     datasets={"beauty": {"model": {"dropout": 0.2}}},
 )
 
@@ -185,6 +185,7 @@ def test_every_field_has_a_source_with_the_value_that_is_used():
                 for part in ("config", "training", "protocol")
                 for field, value in (resolved.spec.model_dump()[part] or {}).items()
             }
+            values["convergence"] = resolved.convergence
             assert {field: s.value for field, s in resolved.sources.items()} == values
 
 

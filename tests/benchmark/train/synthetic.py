@@ -21,6 +21,7 @@ def sequences(users=48, items=30, length=12, seed=0, shortest=3) -> tuple[Window
     seen = [history[u, : n - 1] for u, n in enumerate(lengths)]
     windows = Windows(train, np.zeros(users, dtype=np.int64), np.arange(users))
     queries = Queries(
+        user=np.arange(users),
         history=history,
         target=target,
         seen_items=np.concatenate(seen),

@@ -23,7 +23,7 @@ from tests.benchmark.train.synthetic import sequences
 
 ITEMS, LENGTH = 30, 12
 CPU = torch.device("cpu")
-SETTINGS = Training(lr=5e-3, batch_size=16, steps=24, eval_every=8, patience=2)
+SETTINGS = Training(lr=5e-3, batch_size=16, steps=24, eval_every=8, warmup_steps=4)
 
 
 @pytest.fixture(autouse=True)
@@ -53,29 +53,6 @@ def test_a_seed_does_not_notice_its_neighbours(cls):
     for name, value in alone.parameters.items():
         assert torch.equal(value[0], stacked.parameters[name][1]), name
     assert alone.curves[0] == stacked.curves[1]
-
-
-def test_a_seed_that_leaves_the_stack_disturbs_nobody():
-    """With patience 1 seeds leave at different steps; each ends as it does alone."""
-    settings = SETTINGS.model_copy(
-        update={"steps": 120, "eval_every": 4, "patience": 1, "lr": 0.02}
-    )
-    stacked = run([0, 1, 2, 3], settings)
-    assert len({curve.stopped_at for curve in stacked.curves}) > 1
-    for at, curve in enumerate(stacked.curves):
-        alone = run([curve.seed], settings, groups=False)
-        assert alone.curves[0] == curve
-        for name, value in alone.parameters.items():
-            assert torch.equal(value[0], stacked.parameters[name][at]), name
-
-
-def test_no_run_ends_before_its_least_number_of_steps():
-    """With the rate at 0 nothing ever improves, so that patience alone would end it at 12."""
-    settings = SETTINGS.model_copy(update={"lr": 0.0, "eval_every": 4, "patience": 2})
-    (free,) = run([0], settings).curves
-    (held,) = run([0], settings.model_copy(update={"min_steps": 18})).curves
-    assert (free.stopped_at, free.plateau) == (12, True)
-    assert (held.stopped_at, held.plateau) == (20, True)
 
 
 def test_gradients_of_a_stack_equal_those_of_separate_models():
@@ -158,7 +135,7 @@ def test_padding_row_stays_zero_for_every_seed():
 def test_training_learns_the_rule_of_the_data():
     """Nine of ten steps go to the next item: NDCG@10 far above the 0.15 or so of a random order."""
     settings = SETTINGS.model_copy(update={"steps": 150, "eval_every": 25})
-    assert run([0], settings).curves[0].best > 0.6
+    assert run([0], settings).curves[0].validation[-1] > 0.6
 
 
 def test_a_diverged_seed_fails_alone():
@@ -170,7 +147,8 @@ def test_a_diverged_seed_fails_alone():
             p[0] = math.inf
     trained = job.run()
     assert trained.curves[0].failure is not None
-    assert math.isnan(trained.curves[0].best)
+    assert math.isnan(trained.curves[0].validation[-1])
+    assert trained.curves[0].steps == trained.curves[1].steps  # it stays, and disturbs nobody
     assert trained.curves[1] == run([1], groups=False).curves[0]
 
 
@@ -199,11 +177,50 @@ def test_a_damaged_checkpoint_starts_afresh(tmp_path):
     assert run([0], checkpoint=file).curves == run([0]).curves
 
 
+def test_the_end_of_the_decay_is_what_is_ranked():
+    """The parameters are those of the last step, whatever validation said on the way."""
+    trained = run([0])
+    windows, queries = sequences()
+    job = TrainingRun(build(), SETTINGS, windows, queries, [0], CPU, None, lambda _: None, None)
+    for _ in range(SETTINGS.steps):
+        job.train_step()
+    for name, value in trained.parameters.items():
+        assert torch.equal(value, job.stack.parameters[name]), name
+    assert trained.curves[0].steps == [8, 16, 24]
+
+
+def test_when_validation_is_looked_at_changes_no_parameter():
+    often = run([0], SETTINGS.model_copy(update={"eval_every": 3}))
+    for name, value in run([0]).parameters.items():
+        assert torch.equal(value, often.parameters[name]), name
+
+
+def test_budgets_share_their_trunk_bit_for_bit(tmp_path):
+    """A longer budget that goes on from the trunk of a shorter one equals itself from scratch, its
+    curve included; one whose decay begins before the trunk's end takes none of it."""
+    trunk = CheckpointFile(tmp_path / "trunk")
+    longer = SETTINGS.model_copy(update={"steps": 60})  # its rate falls from step 42 on
+    run([0], trunk=trunk)  # from step 17 on
+    state = trunk.load(CPU)
+    assert state is not None
+    assert state["step"] == 17
+    begun: list[int] = []
+    shared = run([0], longer, trunk=trunk, watch=lambda progress: begun.append(progress.step))
+    assert begun[0] == 18
+    assert shared.inherited_seconds > 0
+    again = run([0], trunk=trunk)
+    assert again.inherited_seconds == 0
+    for left, right in ((shared, run([0], longer)), (again, run([0]))):
+        assert left.curves == right.curves
+        for name, value in left.parameters.items():
+            assert torch.equal(value, right.parameters[name]), name
+
+
 def test_selection_sees_validation_alone():
     """Training must not change when the test targets do; it is not even given them."""
     windows, queries = sequences()
     fields = {f.name for f in dataclasses.fields(queries)}
-    assert fields == {"history", "target", "seen_items", "seen_offsets", "length"}
+    assert fields == {"user", "history", "target", "seen_items", "seen_offsets", "length"}
     other = dataclasses.replace(queries, length=queries.length + 100)
     assert run([0], data=(windows, queries)).curves == run([0], data=(windows, other)).curves
 

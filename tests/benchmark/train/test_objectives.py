@@ -151,7 +151,7 @@ def test_last_takes_the_only_target_there_is():
 
 
 def test_prefixes_score_the_last_target_of_each_window_alone():
-    """What `leave_one_out(prefixes=True)` makes of 1 ... 6 with L = 4, under a causal model. A
+    """What `hold_out(prefixes=True)` makes of 1 ... 6 with L = 4, under a causal model. A
     fifth in float32: 1e-7."""
     windows = [[1, 2, 0, 0, 0], [1, 2, 3, 0, 0], [1, 2, 3, 4, 0], [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]
     task = task_of(SASRec, windows, [0, 1, 2, 3, 3], keys=KEYS[:50], prefixes=True)
@@ -246,7 +246,7 @@ def test_a_seed_draws_what_it_would_draw_alone(cls):
 
 # ---- the engine on these tasks ------------------------------------------------------------------
 
-SETTINGS = Training(lr=5e-3, batch_size=16, steps=4, eval_every=2, patience=2)
+SETTINGS = Training(lr=5e-3, batch_size=16, steps=4, eval_every=2)
 WINDOW = 16
 WIDTHS = {BERT4Rec: 32, MMMLP: 24}
 
@@ -317,13 +317,13 @@ def test_a_seed_does_not_notice_its_neighbours(cls):
     windows, queries = sequences(items=ITEMS, length=WINDOW)
     # an objective with fewer targets a step gets more steps
     steps = SETTINGS.steps if cls.objective == "causal" else 4 * SETTINGS.steps
-    settings = SETTINGS.model_copy(update={"steps": steps, "min_steps": steps})
+    settings = SETTINGS.model_copy(update={"steps": steps})
     alone, stacked = (
         train(maker(cls), settings, windows, queries, seeds, device=CPU, groups=False)
         for seeds in ([3], [0, 3, 5])
     )
     assert alone.curves[0] == stacked.curves[1]
-    assert alone.curves[0].stopped_at == steps  # a budget is in the steps that run
+    assert alone.curves[0].steps[-1] == steps  # a budget is in the steps that run
     for name, value in alone.parameters.items():
         assert torch.equal(value[0], stacked.parameters[name][1]), name
         assert value.isfinite().all(), name

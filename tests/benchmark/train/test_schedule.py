@@ -1,24 +1,34 @@
-"""Rates and the plateau rule, against cases worked by hand."""
+"""Rates, against cases worked by hand."""
 
 import pytest
 import torch
 
 from benchmark.runs.spec import Training
-from benchmark.train.schedule import has_plateaued, learning_rates
+from benchmark.train.schedule import decay_start, learning_rates
 
 
 def training(**settings):
-    return Training(**{"batch_size": 1, "eval_every": 1, "patience": 1} | settings)
+    return Training(**{"batch_size": 1, "eval_every": 1} | settings)
 
 
-def test_warmup_rises_linearly_then_stays():
-    rates = learning_rates(training(lr=1.0, warmup_steps=4, steps=8))
-    assert rates.tolist() == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
+@pytest.mark.parametrize("warmup", [{"warmup_steps": 4}, {"warmup": 0.4}])
+def test_the_rate_rises_stays_and_falls(warmup):
+    rates = learning_rates(training(lr=1.0, steps=10, decay=0.4, **warmup))
+    assert rates.tolist() == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
-def test_warmup_share_is_of_the_budget():
-    rates = learning_rates(training(lr=1.0, warmup=0.5, steps=8))
-    assert rates.tolist() == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
+def test_a_warmup_in_steps_is_the_same_for_every_budget():
+    """Up to where the shorter one begins to fall, the rates are equal."""
+    short, long = (training(lr=1.0, steps=n, warmup_steps=3) for n in (20, 40))
+    until = decay_start(short) + 1  # the first step of the fall has the full rate still
+    assert torch.equal(learning_rates(short)[:until], learning_rates(long)[:until])
+    assert learning_rates(short)[until] < learning_rates(long)[until]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_tiny_budgets_have_positive_finite_rates(steps):
+    rates = learning_rates(training(lr=1.0, steps=steps, warmup_steps=2))
+    assert ((rates > 0) & (rates <= 1)).all()
 
 
 def test_cosine_falls_from_the_full_rate_towards_zero():
@@ -27,16 +37,3 @@ def test_cosine_falls_from_the_full_rate_towards_zero():
     expected = 1 + torch.cos(torch.pi * progress)
     torch.testing.assert_close(rates[2:], expected)
     assert rates[0] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("best", "step", "since", "expected"),
-    [
-        (50, 100, 5, True),  # old enough on both counts
-        (50, 100, 4, False),  # patience left
-        (71, 100, 5, False),  # patience used up, but the best came in the last 30 %
-        (70, 100, 5, True),
-    ],
-)
-def test_plateau_needs_patience_and_an_old_best(best, step, since, expected):
-    assert has_plateaued(best, step, since, patience=5) is expected

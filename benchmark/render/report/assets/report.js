@@ -101,9 +101,9 @@ function seedTable(spec, values) {
     made.append(...texts.map((text) => element(kind, String(text))));
     return made;
   };
-  table.append(row("th", ["seed", "value", "steps", "best", "ended by", "seconds"]));
+  table.append(row("th", ["seed", "value", "steps", "seconds"]));
   spec.seeds.forEach((s, at) => {
-    table.append(row("td", [s.seed, values[at], s.steps, s.best, s.end, s.seconds]));
+    table.append(row("td", [s.seed, values[at], s.steps, s.seconds]));
   });
   return table;
 }

@@ -1,0 +1,135 @@
+"""Stored trials as the search sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.evaluate.metrics import per_user
+from benchmark.plan import plan
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunRecord
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Status, Stored
+from benchmark.settings.registry import Profile, methods
+from benchmark.tune.grid import Point, Trial, Tuning, floor_spec, rungs, trial_spec
+from benchmark.tune.search import PROTOCOLS, FloatArray, History, Search, Tried
+
+METRIC = "NDCG@10"
+"""On validation, full ranking."""
+
+Pair = tuple[str, str]
+"""Dataset and row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row on one dataset: its search, and how each trial that has ended stands."""
+
+    dataset: str
+    model: str
+    search: Search
+    stored: dict[Trial, tuple[Status, RunRecord]]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Spent on it; what a budget took over from a shorter one counts once."""
+        times = [record.timings for _, record in self.stored.values()]
+        return sum(t.training + t.evaluation - t.inherited for t in times)
+
+
+def stored_trials(
+    pairs: Sequence[Pair],
+    profile: Profile,
+    tuning: Tuning,
+    runs: RunSet,
+    *,
+    data: Path | None,
+    reuse_stale: bool,
+    as_stored: bool,
+) -> list[Row]:
+    """The rows with what the store holds of them.
+
+    A trial made with other code or data than today's counts only with `reuse_stale`; as_stored:
+    trials are taken as they are, and no bundle is needed. Raises InputError as `trial_spec` does.
+    """
+    found: dict[Pair, dict[Trial, Stored]] = {pair: {} for pair in pairs}
+    for stored in runs.scan():
+        record = stored.record
+        if record is None or record.spec.profile != profile.name:
+            continue
+        spec = record.spec
+        pair = (spec.dataset, spec.model)
+        if spec.protocol.trial and spec.training is not None and pair in found:
+            point = Point(spec.training.lr, spec.config["dropout"])
+            found[pair][Trial(point, spec.training.steps, record.seed)] = stored
+    usable = ("complete", "failed", *(("stale",) if reuse_stale or as_stored else ()))
+    rows = []
+    for (dataset, model), trials in found.items():
+        ladder = rungs(model, dataset, tuning)
+        known = [t for t in trials if t.seed in tuning.seeds and t.steps in ladder]
+        specs = [trial_spec(model, dataset, profile, tuning, trial) for trial in known]
+        status = _statuses(specs, known, runs, data, as_stored)
+        ended = {t: trials[t] for t in known if status[t] in usable}
+        tried = {t: _tried(stored) for t, stored in ended.items()}
+        floor = _floor(dataset, profile, tuning, runs, data, as_stored)
+        records = {t: (status[t], s.record) for t, s in ended.items() if s.record is not None}
+        rows.append(Row(dataset, model, Search(tuning, ladder, tried, floor), records))
+    return rows
+
+
+def stored_pairs(runs: RunSet, profile: Profile) -> list[Pair]:
+    """(dataset, row) pairs that have a stored trial, in the order of the tables."""
+    found = {
+        (s.record.spec.dataset, s.record.spec.model)
+        for s in runs.scan()
+        if s.record is not None
+        and s.record.spec.protocol.trial
+        and s.record.spec.training is not None
+        and s.record.spec.profile == profile.name
+        and s.record.spec.model in methods()
+    }
+    return sorted(found, key=place)
+
+
+def place(pair: Pair) -> tuple[str, int]:
+    """Of a pair in a log; rows that are no more stand at the end."""
+    order = list(methods())
+    return pair[0], order.index(pair[1]) if pair[1] in order else len(order)
+
+
+def _statuses(
+    specs: Sequence[RunSpec],
+    trials: Sequence[Trial],
+    runs: RunSet,
+    data: Path | None,
+    as_stored: bool,
+) -> dict[Trial, Status]:
+    return {
+        trial: plan([spec], [trial.seed], runs, data=data, as_stored=as_stored)[0].states[
+            trial.seed
+        ]
+        for spec, trial in zip(specs, trials, strict=True)
+    }
+
+
+def _tried(stored: Stored) -> Tried:
+    ranks = None if stored.result is None else stored.result.validation
+    if ranks is None:
+        return Tried()
+    masked: dict[History, bool] = {"kept": False, "left out": True}
+    return Tried({p: per_user(ranks, METRIC, masked=masked[p]) for p in PROTOCOLS})
+
+
+def _floor(
+    dataset: str,
+    profile: Profile,
+    tuning: Tuning,
+    runs: RunSet,
+    data: Path | None,
+    as_stored: bool,
+) -> dict[History, FloatArray] | None:
+    """Popularity's metric per user; None where it has not been ranked yet."""
+    spec, seed = floor_spec(dataset, profile, tuning), tuning.seeds[0]
+    (planned,) = plan([spec], [seed], runs, data=data, as_stored=as_stored)
+    values = _tried(planned.runs[seed]).values
+    return None if values is None else dict(values)
