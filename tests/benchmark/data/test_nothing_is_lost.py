@@ -97,6 +97,17 @@ def test_a_file_or_link_in_the_place_of_the_folder(csv: Path) -> None:
         load(csv)
 
 
+def test_a_link_to_another_disk_stays(csv: Path) -> None:
+    elsewhere, target = csv.parent / "elsewhere", csv.parent / "data" / "own"
+    elsewhere.mkdir()
+    target.parent.mkdir()
+    target.symlink_to(elsewhere)
+    for _ in range(2):  # over an empty folder, then over a bundle
+        load(csv)
+        assert target.is_symlink()
+        assert (elsewhere / "bundle.json").is_file()
+
+
 def test_a_bundle_and_an_empty_folder_are_replaced(csv: Path) -> None:
     (csv.parent / "data" / "own").mkdir(parents=True)
     first = load(csv)
