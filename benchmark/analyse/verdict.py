@@ -15,19 +15,16 @@ from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
 
-_LABELS: Mapping[History, str] = {"kept": "history kept", "left out": "left out"}
-"""Protocol -> how the lines say it."""
-
 
 @dataclass(frozen=True)
 class AgainstBest:
     """A method against the best other row of one dataset, under one protocol."""
 
     other: str
-    protocol: str
+    protocol: History
     result: Comparison
-    reserve: str = ""
-    """What qualifies the verdict: the row that loses was still gaining at its budget."""
+    gaining: str = ""
+    """The row that loses, if its budget is known to be too short."""
 
 
 def against_best(
@@ -42,25 +39,24 @@ def against_best(
         raise ValueError(f"{method} has no other row to be compared with")
     found = []
     for protocol in PROTOCOLS:
-        masked = protocol == "left out"
         validation = {
-            name: float(np.mean(_values([r.validation for r in runs], rules.metric, masked)))
+            name: float(_values([r.validation for r in runs], rules.metric, protocol).mean())
             for name, runs in rows.items()
         }
         other = max((name for name in rows if name != method), key=lambda name: validation[name])
-        named = {  # as in the tables, whose intervals have the same draws
+        # named as in the tables, whose draws these are
+        names = {
             name: Score(str(rows[name][0].record.spec.key), rules.metric, protocol)
             for name in (method, other)
         }
         values = {
-            score: _values([run.test for run in rows[name]], rules.metric, masked)
-            for name, score in named.items()
+            score: _values([run.test for run in rows[name]], rules.metric, protocol)
+            for name, score in names.items()
         }
-        result = CrossedBootstrap(values, rules).compare(named[method], named[other])
+        result = CrossedBootstrap(values, rules).compare(names[method], names[other])
         loser = {"replicated": other, "contradicted": method}.get(result.verdict)
-        gaining = loser is not None and rows[loser][0].record.spec.convergence == "gaining"
-        reserve = f"{loser} was still gaining" if gaining else ""
-        found.append(AgainstBest(other, _LABELS[protocol], result, reserve))
+        known = loser is not None and rows[loser][0].record.spec.convergence == "gaining"
+        found.append(AgainstBest(other, protocol, result, loser if known and loser else ""))
     return found
 
 
@@ -68,18 +64,39 @@ def verdict_line(
     dataset: str, method: str, found: Sequence[AgainstBest], rules: Rules = RULES
 ) -> str:
     """One sentence: "beauty: FindRec is not shown to beat SASRec (history kept: +4.0 %, -2.1 to
-    +10.4) and is worse than NOVA (left out: -11.2 %, -16.0 to -5.9)"."""
+    +10.4) and is worse than NOVA (left out: -11.2 %, -16.0 to -5.9)". Figures are the relative
+    difference and the ends of its interval."""
     few = min(min(one.result.n_seeds) for one in found)
     if few < rules.minimum_seeds:
         return f"{dataset}: no verdict on {few} seeds, it needs {rules.minimum_seeds}"
-    clauses = []
+    text, verb, other = f"{dataset}: {method}", "", ""
     for one in found:
-        figures = _figures(one.result) + (f"; {one.reserve}" if one.reserve else "")
-        clauses.append(f"{_verb(one.result)} {one.other} ({one.protocol}: {figures})")
-    return f"{dataset}: {method} {' and '.join(clauses)}"
+        figures = f"{_NAMES[one.protocol]}: {_figures(one)}"
+        own = _verb(one.result)
+        if own != verb:
+            text += f"{' and' if verb else ''} {own} {one.other} ({figures})"
+        elif one.other != other:
+            text += f" {_JOINS[own]} {one.other} ({figures})"
+        else:
+            text = f"{text.removesuffix(')')}; {figures})"
+        verb, other = own, one.other
+    return text
+
+
+_NAMES: dict[History, str] = {"kept": "history kept", "left out": "left out"}
+
+_JOINS = {
+    "beats": "and",
+    "is worse than": "and",
+    "does not beat": "nor",
+    "is not shown to beat": "nor",
+    "cannot be compared with": "nor",
+}
 
 
 def _verb(result: Comparison) -> str:
+    if np.isnan(result.low):
+        return "cannot be compared with"
     if result.verdict == "replicated":
         return "beats"
     if result.verdict == "contradicted":
@@ -87,15 +104,18 @@ def _verb(result: Comparison) -> str:
     return "is not shown to beat"
 
 
-def _figures(result: Comparison) -> str:
+def _figures(one: AgainstBest) -> str:
+    result = one.result
     if np.isnan(result.low):
-        return f"{result.note or 'no interval'}"
+        return result.note
     low, high = (f"{100 * end:+.1f}" for end in (result.low, result.high))
-    return f"{100 * result.difference:+.1f} %, {low} to {high}"
+    note = f", {one.gaining} was still gaining at its budget" if one.gaining else ""
+    return f"{100 * result.difference:+.1f} %, {low} to {high}{note}"
 
 
-def _values(ranks: Sequence[Ranks | None], metric: str, masked: bool) -> FloatArray:
+def _values(ranks: Sequence[Ranks | None], metric: str, protocol: History) -> FloatArray:
     """[U, S]. Raises ValueError for a run without ranks, or unequal users."""
     if any(one is None for one in ranks):
         raise ValueError("a run without ranks was taken for a finished one")
+    masked = protocol == "left out"
     return np.stack([per_user(r, metric, masked=masked) for r in ranks if r is not None], axis=1)

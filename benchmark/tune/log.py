@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.files import atomic_file
 from benchmark.runs.spec import slug
 from benchmark.settings.registry import Profile
 from benchmark.tune.grid import Trial, Tuning
-from benchmark.tune.search import PROTOCOLS, Choice, History, Search
+from benchmark.tune.search import Choice, Search
 from benchmark.tune.trials import METRIC, Row, place
 
 POINTS = 8
