@@ -19,6 +19,9 @@ from benchmark.tune.grid import Trial, Tuning
 from benchmark.tune.search import PROTOCOLS, Choice, History, Search
 from benchmark.tune.trials import METRIC, Row, place
 
+POINTS = 8
+"""Of a learning curve. More would cost time and select nothing."""
+
 
 def trials_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One line a trial, failed ones included."""
@@ -188,7 +191,8 @@ def choices(budgets: pd.DataFrame, profile: Profile) -> str:
             first = own.iloc[0]
             lines += [
                 f"      {dataset}:",
-                f"        training: {{lr: {first['lr']:g}, steps: {first['steps']}}}",
+                f"        training: {{lr: {first['lr']:g}, steps: {first['steps']}, "
+                f"eval_every: {first['steps'] // POINTS}}}",
                 f"        model: {{dropout: {first['dropout']:g}}}",
                 f"        convergence: {first['convergence']}",
             ]
