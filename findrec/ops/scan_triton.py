@@ -95,7 +95,7 @@ def scan_forward(  # type: ignore[no-untyped-def]
 @triton.jit
 def _advance(  # type: ignore[no-untyped-def]
     state, a_n, u, delta, b, u_stride, delta_stride, b_stride, i, n, t, length,
-    WIDTH: tl.constexpr, SIZE: tl.constexpr,
+    WIDTH: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
     """The state after position t; after the last position it stays as it is."""
     here = i < tl.where(t < length, WIDTH, 0)
@@ -103,7 +103,10 @@ def _advance(  # type: ignore[no-untyped-def]
     u_t = tl.load(u + t * u_stride + i, here, other=0).to(tl.float32)
     delta_t = tl.load(delta + t * delta_stride + i, here, other=0).to(tl.float32)
     b_t = tl.load(b + t * b_stride + n, real, other=0).to(tl.float32)
-    return tl.exp2(delta_t * a_n) * state + (delta_t * u_t) * b_t
+    state = tl.exp2(delta_t * a_n) * state + (delta_t * u_t) * b_t
+    if PADDED:
+        state = tl.where((i < WIDTH) & (n < SIZE), state, 0)
+    return state
 
 
 @triton.jit
@@ -147,8 +150,12 @@ def scan_backward(  # type: ignore[no-untyped-def]
     n = tl.max_contiguous(n, (1, 1, 1))
     real = n < SIZE
     QUARTER: tl.constexpr = CHUNK // 4
-    for tile in range(CHANNELS // (OUTER * INNER)):
-        i = block * CHANNELS + tile * OUTER * INNER
+    TILE: tl.constexpr = OUTER * INNER
+    # Elements that are not there must not reach a sum, as 0 x inf would; so of positions, below.
+    PADDED: tl.constexpr = (SIZE < STATES) or (WIDTH % TILE > 0)
+    left = tl.cdiv(WIDTH - block * CHANNELS, TILE)
+    for tile in range(tl.minimum(CHANNELS // TILE, left)):
+        i = block * CHANNELS + tile * TILE
         i += tl.arange(0, OUTER)[:, None, None] * INNER + inner
         i = tl.max_contiguous(i, (1, 1, 1))
         here = i < WIDTH
@@ -165,13 +172,13 @@ def scan_backward(  # type: ignore[no-untyped-def]
             for t in range(chunk * CHUNK, quarter * QUARTER):
                 state = _advance(
                     state, a_n, u, delta, b, u_strides[2], delta_strides[2], b_strides[2],
-                    i, n, t, length, WIDTH, SIZE,
+                    i, n, t, length, WIDTH, SIZE, PADDED,
                 )  # fmt: skip
             states = (state,)
             for s in tl.static_range(QUARTER):
                 states = states + (_advance(
                     states[s], a_n, u, delta, b, u_strides[2], delta_strides[2], b_strides[2],
-                    i, n, quarter * QUARTER + s, length, WIDTH, SIZE,
+                    i, n, quarter * QUARTER + s, length, WIDTH, SIZE, PADDED,
                 ),)  # fmt: skip
             for s in tl.static_range(QUARTER - 1, -1, -1):
                 t = quarter * QUARTER + s
@@ -198,9 +205,13 @@ def scan_backward(  # type: ignore[no-untyped-def]
                     out_grad *= silu
                 drive = delta_t * u_t
                 state_grad = later + out_grad * c_t
-                later = state_grad * tl.exp2(delta_t * a_n)
+                decay = tl.exp2(delta_t * a_n)
+                if PADDED:
+                    state_grad = tl.where(here & real, state_grad, 0)
+                    decay = tl.where(here & real, decay, 0)
+                later = tl.where(t < length, state_grad * decay, 0)
                 rate_grad = later * before
-                sum_a += rate_grad * delta_t
+                sum_a += tl.where(t < length, rate_grad * delta_t, 0)
                 sum_skip += out_grad * u_t
                 drive_grad = tl.sum(state_grad * b_t, 1, keep_dims=True)
                 decay_grad = tl.sum(rate_grad * a_n, 1, keep_dims=True)
