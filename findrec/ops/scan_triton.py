@@ -141,8 +141,7 @@ def scan_backward(  # type: ignore[no-untyped-def]
     grad_z += row * length * WIDTH
     grad_b += (row * blocks + block) * length * SIZE
     grad_c += (row * blocks + block) * length * SIZE
-    quarters = 4 * tl.cdiv(length, CHUNK)
-    carried += row * (quarters // 4) * SIZE * WIDTH
+    carried += row * tl.cdiv(length, CHUNK) * SIZE * WIDTH
 
     inner = tl.arange(0, INNER)[None, None, :]
     # Along INNER too, though all 8 are equal: so each thread reads the N that it computes with.
@@ -150,6 +149,7 @@ def scan_backward(  # type: ignore[no-untyped-def]
     n = tl.max_contiguous(n, (1, 1, 1))
     real = n < SIZE
     QUARTER: tl.constexpr = CHUNK // 4
+    quarters = tl.cdiv(length, QUARTER)
     TILE: tl.constexpr = OUTER * INNER
     # Elements that are not there must not reach a sum, as 0 x inf would; so of positions, below.
     PADDED: tl.constexpr = (SIZE < STATES) or (WIDTH % TILE > 0)
