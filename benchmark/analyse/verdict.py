@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap
+from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap, Score
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import History, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
 
-HISTORIES: Mapping[str, bool] = {"history kept": False, "left out": True}
-"""Protocol, as the lines say it -> whether the history is masked."""
+HISTORIES: Mapping[History, str] = {"kept": "history kept", "left out": "left out"}
+"""Protocol -> as the lines say it."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,35 @@ def against_best(
     if set(rows) <= {method}:
         raise ValueError(f"{method} has no other row to be compared with")
     found = []
-    for protocol, masked in HISTORIES.items():
-        validation = {
-            name: float(np.mean(_values([r.validation for r in runs], rules.metric, masked)))
-            for name, runs in rows.items()
-        }
-        other = max((name for name in rows if name != method), key=lambda name: validation[name])
-        values = {
-            name: _values([run.test for run in rows[name]], rules.metric, masked)
+    for protocol, said in HISTORIES.items():
+        others = {name: runs for name, runs in rows.items() if name != method}
+        other = best_on_validation(others, protocol, rules)
+        scores = {  # named as in the tables, so that the draws of the seeds are theirs
+            name: Score(str(rows[name][0].record.spec.key), rules.metric, protocol)
             for name in (method, other)
         }
-        result = CrossedBootstrap(values, rules).compare(method, other)
-        found.append(AgainstBest(other, protocol, result))
+        values = {
+            score: _values([run.test for run in rows[name]], rules.metric, protocol)
+            for name, score in scores.items()
+        }
+        result = CrossedBootstrap(values, rules).compare(scores[method], scores[other])
+        found.append(AgainstBest(other, said, result))
     return found
+
+
+def best_on_validation(
+    rows: Mapping[str, Sequence[RunResult]], protocol: History, rules: Rules = RULES
+) -> str:
+    """The row with the best mean on validation, over users and its finished seeds.
+
+    rows: name -> finished runs, one at least. Raises ValueError where there is no row, or a run
+    has no ranks on validation.
+    """
+    means = {
+        name: float(np.mean(_values([run.validation for run in runs], rules.metric, protocol)))
+        for name, runs in rows.items()
+    }
+    return max(means, key=lambda name: means[name])
 
 
 def verdict_line(
@@ -64,15 +80,18 @@ def verdict_line(
         return f"{dataset}: no verdict on {few} seeds, it needs {rules.minimum_seeds}"
     clauses = []
     for one in found:
-        clauses.append(f"{_verb(one.result)} {one.other} ({one.protocol}: {_figures(one.result)})")
+        verb = verdict_verb(one.result.verdict, one.result.high)
+        clauses.append(f"{verb} {one.other} ({one.protocol}: {_figures(one.result)})")
     return f"{dataset}: {method} {' and '.join(clauses)}"
 
 
-def _verb(result: Comparison) -> str:
-    if result.verdict == "replicated":
+def verdict_verb(verdict: str, high: float) -> str:
+    """What a verdict says of a method and another one; high: upper end of the interval of their
+    difference."""
+    if verdict == "replicated":
         return "beats"
-    if result.verdict == "contradicted":
-        return "is worse than" if result.high < 0 else "does not beat"
+    if verdict == "contradicted":
+        return "is worse than" if high < 0 else "does not beat"
     return "is not shown to beat"
 
 
@@ -83,8 +102,9 @@ def _figures(result: Comparison) -> str:
     return f"{100 * result.difference:+.1f} %, {low} to {high}"
 
 
-def _values(ranks: Sequence[Ranks | None], metric: str, masked: bool) -> FloatArray:
+def _values(ranks: Sequence[Ranks | None], metric: str, protocol: History) -> FloatArray:
     """[U, S]. Raises ValueError for a run without ranks, or unequal users."""
     if any(one is None for one in ranks):
         raise ValueError("a run without ranks was taken for a finished one")
+    masked = protocol == "left out"
     return np.stack([per_user(r, metric, masked=masked) for r in ranks if r is not None], axis=1)
