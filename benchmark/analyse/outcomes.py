@@ -45,7 +45,7 @@ def user_outcomes(a: FloatArray, b: FloatArray, rules: Rules = RULES) -> Outcome
     counts = np.array([won.sum(), len(gap) - won.sum() - lost.sum(), lost.sum()])
     shares = counts / len(gap)
     lows, highs = (
-        stats.binom.ppf(q, len(gap), shares) / len(gap)
+        np.asarray(stats.binom.ppf(q, len(gap), shares)) / len(gap)
         for q in (rules.alpha / 2, 1 - rules.alpha / 2)
     )
     win, tie, loss = (
