@@ -204,7 +204,7 @@ class CrossedBootstrap:
         for name, sign in signs.items():
             part = sign * self.values[name] / means[name]
             influence[_method(name)] = influence.get(_method(name), 0.0) + part
-        df = _degrees_of_freedom(*_components(list(influence.values())))
+        df = degrees_of_freedom(*_components(list(influence.values())))
         return Contrast(value, float(self.resampled(signs).std(ddof=1)), df, n_seeds)
 
     def resampled(self, signs: Mapping[Any, int]) -> FloatArray:
@@ -241,7 +241,7 @@ class CrossedBootstrap:
         x, mean = self.values[name], self.mean(name)
         if self.problem(name):
             return Interval(mean, np.nan, np.nan)
-        df = _degrees_of_freedom(*_components([x]))
+        df = degrees_of_freedom(*_components([x]))
         t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
         error = float(self._means[name].std(ddof=1))
         return Interval(mean, max(mean - t * error, 0.0), min(mean + t * error, 1.0))
@@ -299,7 +299,7 @@ def _components(influence: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
     return np.asarray(variances), np.asarray(freedom, np.float64)
 
 
-def _degrees_of_freedom(variances: FloatArray, freedom: FloatArray) -> float:
+def degrees_of_freedom(variances: FloatArray, freedom: FloatArray) -> float:
     """Satterthwaite's, of a sum of independent variance estimates."""
     total = variances.sum()
     if total == 0:

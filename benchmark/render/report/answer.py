@@ -69,6 +69,8 @@ class Answer:
     lines: tuple[AnswerLine, ...]
     sentence: str
     """What is decided and what is not."""
+    convergence: str
+    """What is known of the budgets of the rows that are compared; "" of none."""
 
 
 def answer(
@@ -110,7 +112,9 @@ def answer(
     compared = [c for c in rows.values() if category(c.run_key) != "control"]
     reason = _why_nothing(table, compared, own, said, profile)
     sentence = f"Nothing is decided: {reason}." if reason else _decided(table, note, said)
-    return Answer(note, tuple(lines), sentence)
+    budgets = {c.key.label: c.convergence for c in (own, *(o for _, o, _ in said)) if c}
+    known = "; ".join(f"{row} {found}" for row, found in budgets.items() if found)
+    return Answer(note, tuple(lines), sentence, known)
 
 
 def _best(table: BuiltTable, among: Sequence[CellSpec], protocol: History) -> CellSpec | None:

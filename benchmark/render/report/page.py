@@ -49,7 +49,7 @@ CAPTIONS = {
     "curves-experts": "Mean gate of every expert in every head, after training (figure 2's model).",
     "curves-users": "Who gains and who loses against the best other method.",
     "curves-cost": "Quality against the time of training; bars span the seeds.",
-    "curves-outcomes": "Users whom FindRec serves better, alike and worse than every other method.",
+    "curves-outcomes": "Shares of users whom FindRec serves better, alike (within 0.05) and worse.",
 }
 
 

@@ -41,7 +41,11 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
         targets_seen=steps[-1] * 4000,
         parameters=400_000,
         curves=Curves(
-            loss_steps=steps, losses=losses, validation_steps=steps, validation=list(rising)
+            loss_steps=steps,
+            losses=losses,
+            validation_steps=steps,
+            validation=list(rising),
+            validation_left_out=list(1.2 * rising),
         ),
         timings=Timings(training=float(rng.uniform(20, 300)), evaluation=5.0),
         message="",

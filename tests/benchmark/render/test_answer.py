@@ -159,6 +159,8 @@ def test_the_best_others_are_chosen_on_validation(tmp_path, six):
         for standing in (line.own, line.other, line.control):
             mean = own[own["row"] == standing.row]["mean"].item()
             assert standing.mean == number(mean)
+    known = [spec_of(name, "beauty", six).convergence for name in ("FindRec", "SASRec")]
+    assert found.convergence == f"FindRec {known[0]}; SASRec {known[1]}"
     kept, left_out = found.lines
     assert (kept.paper, kept.paper_gain) == ("0.1027", "+2.5\u00a0%")
     assert (left_out.paper, left_out.paper_gain) == ("", "")

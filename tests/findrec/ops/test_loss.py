@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from findrec.ops import cross_entropy, loss
 
@@ -117,7 +119,9 @@ def test_stack_equals_seeds_alone_bit_for_bit(small_chunks: None, dtype: torch.d
     torch.testing.assert_close(value, losses.sum())
 
 
-def test_vmap_with_shared_table_and_weights() -> None:
+@pytest.mark.parametrize("path", ["_seed_after_seed", "_seeds_at_once"])
+def test_vmap_with_shared_table_and_weights(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "_seed_after_seed", getattr(loss, path))
     states, table, targets, weights = problem(groups=(3,))
     shared = table[0].clone().requires_grad_()
     torch.vmap(cross_entropy, in_dims=(0, None, 0, None))(
@@ -161,9 +165,10 @@ def test_no_gradients_without_need() -> None:
 
 @pytest.mark.parametrize("items", [100, 2_423, 100_000, 3_000_000])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_chunk_is_bounded(items: int, device: str) -> None:
-    rows = loss.chunk_rows(items, torch.float32, torch.device(device))
-    size = rows * items * 4
+@pytest.mark.parametrize("seeds", [1, 10])
+def test_chunk_is_bounded(items: int, device: str, seeds: int) -> None:
+    rows = loss.chunk_rows(items, torch.float32, torch.device(device), seeds)
+    size = seeds * rows * items * 4
     assert size <= loss.CHUNK_BYTES[device] or rows == loss.LEAST_ROWS
     assert rows >= loss.LEAST_ROWS
 
@@ -198,6 +203,130 @@ def test_peak_memory_of_a_large_catalogue() -> None:
     gradients = 4 * seeds * width * (positions + items)
     chunk = 4 * items * loss.chunk_rows(items, torch.float32, torch.device("cpu"))
     assert int(done.stdout) < 2 * gradients + chunk + 2**26
+
+
+# ---- the path of every other device, run on a CPU -----------------------------------------------
+
+
+@pytest.fixture
+def seeds_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched products over the seeds, as on a GPU."""
+    monkeypatch.setattr(loss, "_seed_after_seed", loss._seeds_at_once)
+
+
+@pytest.mark.parametrize("positions", [1, 15, 16, 17, 32, 150])
+@pytest.mark.parametrize("seeds", [1, 4])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 3e-6)])
+def test_seeds_at_once_equal_log_softmax(
+    small_chunks: None,
+    seeds_at_once: None,
+    positions: int,
+    seeds: int,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> None:
+    """Losses and gradients of every seed, relative to the largest element: against log_softmax in
+    float64, each seed with positions of weight 0 of its own. Tolerances as for the other path."""
+    states, table, targets, weights = problem(positions, groups=(seeds,))
+    for s in range(seeds):
+        weights[s, s :: s + 2] = 0
+    rounded = states.to(dtype).requires_grad_(), table.to(dtype).requires_grad_()
+    losses = torch.vmap(cross_entropy)(*rounded, targets, weights.to(dtype))
+    upstream = torch.arange(1.0, seeds + 1, dtype=dtype)  # a factor of its own for every seed
+    (losses * upstream).sum().backward()
+    exact = states.requires_grad_(), table.requires_grad_()
+    chosen = (states @ table.mT).log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    expected = -(weights * chosen).sum(-1)
+    (expected * upstream).sum().backward()
+    pairs = [(losses, expected), *((r.grad, e.grad) for r, e in zip(rounded, exact, strict=True))]
+    for found, reference in pairs:
+        bound = tolerance * max(reference.detach().abs().max().item(), 1e-3)
+        assert (found.double() - reference).abs().max() <= bound
+
+
+def test_seeds_at_once_do_not_mix_seeds(small_chunks: None, seeds_at_once: None) -> None:
+    """A seed whose states and table are not finite leaves the others' values as they are."""
+    states, table, targets, weights = problem(groups=(3,))
+    before = torch.vmap(cross_entropy)(states, table, targets, weights)
+    states[1], table[1] = float("nan"), float("inf")
+    after = torch.vmap(cross_entropy)(states, table, targets, weights)
+    assert torch.equal(before[[0, 2]], after[[0, 2]])
+    assert after[1].isnan()
+
+
+def test_seeds_at_once_gradcheck(small_chunks: None, seeds_at_once: None) -> None:
+    states, table, targets, weights = problem(20, 13, 3, groups=(2,))
+    assert torch.autograd.gradcheck(
+        lambda s, t: torch.vmap(cross_entropy)(s, t, targets, weights),
+        (states.requires_grad_(), table.requires_grad_()),
+    )
+
+
+def test_seeds_at_once_silence_a_nan_of_weight_zero(seeds_at_once: None) -> None:
+    states, table, targets, weights = problem(groups=(2,))
+    clean = torch.vmap(cross_entropy)(states, table, targets, weights)
+    states[:, 0] = float("nan")
+    states.requires_grad_()
+    losses = torch.vmap(cross_entropy)(states, table, targets, weights)
+    losses.sum().backward()
+    assert torch.equal(losses, clean)
+    assert (states.grad[:, 0] == 0).all()
+
+
+class Storages(TorchDispatchMode):
+    """Keeps every tensor that ops return, so that the sizes of their storages can be counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[int, Tensor] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.kept.setdefault(leaf.untyped_storage()._cdata, leaf)
+        return result
+
+    def elements(self) -> list[int]:
+        """Of every storage, the largest first."""
+        sizes = [t.untyped_storage().nbytes() // t.itemsize for t in self.kept.values()]
+        return sorted(sizes, reverse=True)
+
+
+def storages_of_a_step(seeds: int, positions: int, items: int, width: int) -> list[int]:
+    """Elements of all storages of a step as a GPU would run it, the largest first.
+
+    The meta device knows shapes alone, so that a large catalogue costs nothing.
+    """
+    meta = torch.device("meta")
+    states = torch.empty(seeds, positions, width, device=meta, requires_grad=True)
+    table = torch.empty(seeds, items, width, device=meta, requires_grad=True)
+    targets = torch.empty(seeds, positions, dtype=torch.int64, device=meta)
+    weights = torch.empty(seeds, positions, device=meta)
+    with Storages() as storages:
+        torch.vmap(cross_entropy)(states, table, targets, weights).sum().backward()
+    assert table.grad.shape == table.shape
+    return storages.elements()
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 10])
+@pytest.mark.parametrize("items", [2_423, 100_000])
+def test_seeds_at_once_hold_one_chunk_of_logits(seeds: int, items: int) -> None:
+    """6,400 positions: all logits of ten seeds and 100k items would be 6.4 billion. A chunk has
+    2^28 bytes, or 64 positions of each seed; the step holds one, and beside it nothing larger than
+    its inputs."""
+    rows = loss.chunk_rows(items, torch.float32, torch.device("cuda"), seeds)
+    chunk = seeds * rows * items
+    assert chunk <= max(2**28 // 4, seeds * 64 * items)
+    inputs = seeds * max(items, 6_400) * 64
+    largest, *others = storages_of_a_step(seeds, 6_400, items, 64)
+    assert largest == max(min(chunk, seeds * 6_400 * items), inputs)
+    assert others[0] <= inputs
+
+
+def test_all_logits_fit_one_chunk_where_they_are_few() -> None:
+    """A small problem takes no more than its own logits."""
+    assert storages_of_a_step(2, 30, 500, 8)[0] == 2 * 30 * 500
 
 
 def test_no_positions() -> None:
