@@ -144,6 +144,7 @@ class CrossedBootstrap:
         (self.n_users,) = sizes or {0}
         usable = [name for name in self.values if not self.problem(name)]
         self._means: dict[Hashable, FloatArray] = {}
+        self._contrasts: dict[frozenset[tuple[Any, int]], Contrast] = {}
         if not usable:
             return
         by_user = np.stack([self.values[name].mean(axis=1) for name in usable], axis=1)
@@ -178,7 +179,14 @@ class CrossedBootstrap:
         return float(values.mean()) if values.size else np.nan
 
     def contrast(self, signs: Mapping[Any, int]) -> Contrast:
-        """The sum of log means, each times its sign (1 or -1)."""
+        """The sum of log means, each times its sign (1 or -1); worked out once for the same signs,
+        since a table and the report ask for many of them again."""
+        asked = frozenset(signs.items())
+        if asked not in self._contrasts:
+            self._contrasts[asked] = self._contrast(signs)
+        return self._contrasts[asked]
+
+    def _contrast(self, signs: Mapping[Any, int]) -> Contrast:
         seeds = {
             _method(name): self.values[name].shape[1] for name in signs if name not in self.fixed
         }

@@ -39,11 +39,8 @@ def against_best(
         raise ValueError(f"{method} has no other row to be compared with")
     found = []
     for protocol in PROTOCOLS:
-        validation = {
-            name: float(_values([r.validation for r in runs], rules.metric, protocol).mean())
-            for name, runs in rows.items()
-        }
-        other = max((name for name in rows if name != method), key=lambda name: validation[name])
+        others = {name: runs for name, runs in rows.items() if name != method}
+        other = best_on_validation(others, protocol, rules)
         # named as in the tables, whose draws these are
         names = {
             name: Score(str(rows[name][0].record.spec.key), rules.metric, protocol)
@@ -60,6 +57,21 @@ def against_best(
     return found
 
 
+def best_on_validation(
+    rows: Mapping[str, Sequence[RunResult]], protocol: History, rules: Rules = RULES
+) -> str:
+    """The row with the best mean on validation, over users and its finished seeds.
+
+    rows: name -> finished runs, one at least. Raises ValueError where there is no row, or a run
+    has no ranks on validation.
+    """
+    means = {
+        name: float(_values([run.validation for run in runs], rules.metric, protocol).mean())
+        for name, runs in rows.items()
+    }
+    return max(means, key=lambda name: means[name])
+
+
 def verdict_line(
     dataset: str, method: str, found: Sequence[AgainstBest], rules: Rules = RULES
 ) -> str:
@@ -72,7 +84,7 @@ def verdict_line(
     text, verb, other = f"{dataset}: {method}", "", ""
     for one in found:
         figures = f"{_NAMES[one.protocol]}: {_figures(one)}"
-        own = _verb(one.result)
+        own = verdict_verb(one.result.verdict, one.result.high)
         if own != verb:
             text += f"{' and' if verb else ''} {own} {one.other} ({figures})"
         elif one.other != other:
@@ -94,13 +106,15 @@ _JOINS = {
 }
 
 
-def _verb(result: Comparison) -> str:
-    if np.isnan(result.low):
+def verdict_verb(verdict: str, high: float) -> str:
+    """What a verdict says of a method and another one. high: upper end of the interval of their
+    relative difference, NaN where there is none."""
+    if np.isnan(high):
         return "cannot be compared with"
-    if result.verdict == "replicated":
+    if verdict == "replicated":
         return "beats"
-    if result.verdict == "contradicted":
-        return "is worse than" if result.high < 0 else "does not beat"
+    if verdict == "contradicted":
+        return "is worse than" if high < 0 else "does not beat"
     return "is not shown to beat"
 
 
