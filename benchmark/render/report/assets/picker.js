@@ -123,8 +123,8 @@ function sides(dataset, metric, a, b, pair) {
     mean(a), mean(b),
     both("smallest detectable difference", plain("detectable"), (name) => unsigned(pair[name])),
     both("users whom A serves better", plain("win"), share),
-    both("alike", plain("tie"), share),
-    both("worse", plain("loss"), share),
+    both("served alike", plain("tie"), share),
+    both("served worse", plain("loss"), share),
     ["what is decided", said(dataset, metric, a, b, pair, "kept"),
       said(dataset, metric, a, b, pair, "left out")],
   ], "sides");
@@ -135,7 +135,8 @@ function compareRows() {
   const metric = byId("pick-metric").value;
   const [a, b] = [Number(byId("pick-a").value), Number(byId("pick-b").value)];
   if (a === b) {
-    byId("compared").replaceChildren(element("p", "Choose two different rows."));
+    byId("compared-title").replaceChildren(element("p", "Choose two different rows."));
+    byId("compared-body").replaceChildren();
     return;
   }
   const pair = pairOf(dataset, metric, a, b);
@@ -151,9 +152,9 @@ function compareRows() {
       + `Each interval covers its own comparison with 95 %; of the ${(dataset.rows.length * (dataset.rows.length - 1)) / 2} `
       + "pairs that can be picked, some exclude zero by chance.",
   ];
-  byId("compared").replaceChildren(
-    element("h3", `${nameA} against ${nameB} on ${dataset.title}, ${metric}`),
-    decomposition(pair), sides(dataset, metric, a, b, pair),
+  byId("compared-title").replaceChildren( // read out on a change; the tables are not
+    element("h3", `${nameA} against ${nameB} on ${dataset.title}, ${metric}`));
+  byId("compared-body").replaceChildren(decomposition(pair), sides(dataset, metric, a, b, pair),
     ...notes.map((text) => element("p", text, "note")));
 }
 
