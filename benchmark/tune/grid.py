@@ -7,7 +7,7 @@ marked in its protocol: `run_seeds` ranks its validation targets and never its t
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,12 +16,15 @@ from benchmark.runs.spec import RunSpec
 from benchmark.settings.registry import CONFIGS, Profile, get_method, methods
 from benchmark.settings.resolve import resolve
 from benchmark.yaml_files import read_model
-from findrec.recommender import Objective
 
 FILE = CONFIGS / "tuning.yaml"
 
 FLOOR = "Popularity"
 """The control that a row has to clear before its ladder can end."""
+
+
+Objective = Literal["causal", "cloze", "last"]
+"""As in findrec/recommender.py, which would load torch into commands that only render."""
 
 
 class Point(NamedTuple):
