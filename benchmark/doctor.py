@@ -21,9 +21,9 @@ from benchmark.data.encoders import ENCODERS
 from benchmark.data.meta import default_raw
 from benchmark.data.sources import at_hand
 from benchmark.errors import InputError
-from benchmark.parity import mamba_ssm_scan
 from benchmark.runs.schema import RECORDED_PACKAGES
 from findrec.ops import scan_backend, scan_backends, selective_scan, use_scan_backend
+from findrec.ops.scan_mamba_ssm import selective_scan_fn
 
 LOCK = Path(benchmark.__file__).resolve().parents[1] / "requirements.lock"
 """In a checkout; a wheel has none."""
@@ -154,7 +154,7 @@ def check_scan() -> Iterator[Check]:
             other = "FINDREC_SCAN=reference avoids it"
             remedy = other if name != "reference" else f"install torch for {device} anew"
             yield Check("scan", f"{device}: {name}: {fault}", remedy)
-    theirs = "imports" if mamba_ssm_scan() is not None else "is not installed"
+    theirs = "imports" if selective_scan_fn() is not None else "is not installed"
     yield Check("scan", f"mamba-ssm {theirs}")
 
 

@@ -37,7 +37,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place, whole, when the block ends. What a
-    kill leaves of it is deleted by the next write of the same folder."""
+    kill leaves of it is deleted by the next write of the same folder. A link stays, and leads to
+    the new folder."""
+    path = path.resolve()
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent, path.name)

@@ -34,15 +34,6 @@ class Parity:
         )
 
 
-def mamba_ssm_scan() -> Scan | None:
-    """mamba-ssm's fused scan, or None where the package does not import."""
-    try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-    except (ImportError, OSError):
-        return None
-    return selective_scan_fn
-
-
 def parity(theirs: Scan, device: torch.device, *, seed: int = 0) -> Parity:
     """Compare outputs and all gradients at the size of a training step.
 

@@ -47,7 +47,19 @@ def check_contract(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build()
+        _perturb(model)
         _Check(name, model, _sequences(model, windows), n_items).run()
+
+
+def _perturb(model: Recommender) -> None:
+    """Move every parameter a little: what starts behind a gate of zero would go unseen. A row for
+    the padding that is zero stays zero."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            noise = 0.02 * torch.randn_like(parameter)
+            if parameter.dim() > 1 and bool(parameter.any()) and not bool(parameter[0].any()):
+                noise[0] = 0
+            parameter.add_(noise)
 
 
 def _sequences(model: Recommender, windows: Windows) -> Tensor:
@@ -76,6 +88,7 @@ class _Check:
         for training in (False, True):
             self._users_apart(training)
         self.model.eval()
+        self._alone()
 
     def _table_and_states(self) -> None:
         table = self.model.item_table()
@@ -85,7 +98,10 @@ class _Check:
                 f"gives {_shape(table)} for {self.n_items} items",
                 "it is [N, D], row i - 1 for item i, without a row for the padding",
             )
-        states = self._states(self.items)
+        given = self.items.clone()
+        states = self._states(given)
+        if not torch.equal(given, self.items):
+            self._broken("forward", "changes batch.items", "a batch is read and never written")
         expected = (*self.items.shape, table.shape[1])
         if tuple(states.shape) != expected:
             self._broken(
@@ -110,22 +126,42 @@ class _Check:
                 "dropout, noise and sampling are on only where batch.training says so",
             )
 
+    def _alone(self) -> None:
+        """The last user's first items: padded among others, and alone without padding."""
+        last, length = len(self.items) - 1, self.items.shape[1]
+        first = max(2 * length // 3, 1)
+        padded = self.items.clone()
+        padded[:, first:] = 0
+        if not self.model.fixed_length:
+            length = first
+        states = self._states(padded[last:, :length], first_row=last)
+        if not _equal(states[0], self._states(padded)[last, :length]):
+            self._broken(
+                "forward",
+                "gives a user other states alone in a batch"
+                + ("" if self.model.fixed_length else ", without padding"),
+                "forward sees each user alone, whatever the batch's size and padding",
+            )
+
     def _causal(self) -> None:
+        """States before the middle, with other items after it and with none."""
         if self.model.objective != "causal":
             return
         half = self.items.shape[1] // 2
         if half == 0:
             return
-        changed = self.items.clone()
-        later = changed[:, half:]
+        other, none = self.items.clone(), self.items.clone()
+        later = other[:, half:]
         later[later > 0] = later[later > 0] % self.n_items + 1
-        before, after = self._states(self.items)[:, :half], self._states(changed)[:, :half]
-        if not _equal(before, after):
-            self._broken(
-                "forward",
-                f"gives other states before position {half} when later items change",
-                "a causal model sees no item after a position, or it trains on its own targets",
-            )
+        none[:, half:] = 0
+        before = self._states(self.items)[:, :half]
+        for changed, what in ((other, "change"), (none, "are left out")):
+            if not _equal(before, self._states(changed)[:, :half]):
+                self._broken(
+                    "forward",
+                    f"gives other states before position {half} when later items {what}",
+                    "a causal model sees no item after a position, or it trains on its own targets",
+                )
 
     def _users_apart(self, training: bool) -> None:
         """The first user's states with other users beside them, and with the same noise."""
@@ -156,11 +192,17 @@ class _Check:
             )
 
     def _states(
-        self, items: Tensor, *, training: bool = False, key: tuple[int, int] = (3, 5)
+        self,
+        items: Tensor,
+        *,
+        training: bool = False,
+        key: tuple[int, int] = (3, 5),
+        first_row: int = 0,
     ) -> Tensor:
         """States at valid positions; of a `last` model, at the last of them, which is all it has
         to say."""
-        batch = Batch(items, torch.arange(len(items)), torch.tensor(key), training)
+        rows = torch.arange(first_row, first_row + len(items))
+        batch = Batch(items, rows, torch.tensor(key), training)
         states = self.model(batch).states
         if states.shape[:2] != items.shape:
             return states

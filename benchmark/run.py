@@ -27,7 +27,7 @@ from benchmark.runs.schema import Curves, Environment, Hashes, RunRecord, RunRes
 from benchmark.runs.spec import RunKey, RunSpec
 from benchmark.runs.store import FinishedRunKept, Store
 from benchmark.train.engine import Progress
-from findrec.ops import scan_backend
+from findrec.ops import recorded_scan_backend
 
 
 class UnhashedImport(ImportError):
@@ -283,7 +283,7 @@ def _record(
         status="ok",
         environment=Environment.current(
             device=_device_name(device),
-            scan_backend=scan_backend(device),
+            scan_backend=recorded_scan_backend(device),
             threads=torch.get_num_threads(),
         ),
         started=started,

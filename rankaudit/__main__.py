@@ -1,6 +1,7 @@
 """`rankaudit FILE [--out DIR]`, or `python -m rankaudit FILE [--out DIR]`."""
 
 import argparse
+import contextlib
 import io
 import os
 import shutil
@@ -17,8 +18,9 @@ from rankaudit.terminal import summary
 
 FORMAT = """\
 the file:
-  A CSV file (comma, semicolon or tab), a LaTeX tabular or a Markdown table in UTF-8. One row per
-  printed row, a header first; numbers as on the page, with all their digits.
+  A CSV file (comma, semicolon or tab), a LaTeX tabular or a Markdown table, compressed or not, in
+  UTF-8, or in UTF-16 with a byte order mark. One row per printed row, a header first; numbers as
+  on the page, with all their digits.
 
   row          the method; needed (also: method, model, algorithm)
   table        where the row stands
@@ -74,6 +76,27 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the audit and print its summary. Returns the exit status (see `FORMAT`)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of a terminal that knows few characters
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has read enough
+        _discard_output()
+        return 0
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        _discard_output()
+        name = f"{error.filename}: " if error.filename else "standard output: "
+        print(f"{name}cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = arguments()
     given = parser.parse_args(argv)
     if given.template:
@@ -86,30 +109,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         given.percent,
     )  # fmt: skip
     out = given.out or (None if given.json else Path("rankaudit_report"))
-    try:
-        report = audit_csv(given.file, defaults, _progress if sys.stderr.isatty() else _quiet)
-        if out is not None:
-            write_report(report, out)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    watched = sys.stderr is not None and sys.stderr.isatty()
+    report = audit_csv(given.file, defaults, _progress if watched else _quiet)
+    if out is not None:
+        write_report(report, out)
     if given.json:
-        _print(to_json(report))
+        print(to_json(report), end="")
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        _print("\n".join([*summary(report, width), f"written to {out}", ""]))
+        shown = sys.stdout is not None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if shown else None
+        print("\n".join([*summary(report, width), f"written to {out}"]))
     worst = SEVERITIES[: SEVERITIES.index(given.fail_on) + 1] if given.fail_on else ()
     return 1 if any(finding.severity in worst for finding in report.findings) else 0
 
 
-def _print(text: str) -> None:
-    """Write to a terminal that may not know every character, or a pipe that may close early."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
+def _discard_output() -> None:
+    """Drop what standard output still holds: Python would write it again at the end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

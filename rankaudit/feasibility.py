@@ -149,12 +149,13 @@ def slack_bounds(row: Row, protocol: Protocol, enough: float = -np.inf) -> Bound
     """Bounds of the smallest t such that some population gives every cell within t units.
 
     enough: stop once the slack is known to be at most this. Both bounds are infinite if the
-    protocol itself admits no ranking. Cells whose metric the protocol's definitions make no mean
-    over rankings are left out. Raises TooManyKinds.
+    protocol itself admits no ranking. Of cells whose metric the protocol's definitions make no mean
+    over rankings, only that they do not fall with the cut-off is asked. Raises TooManyKinds.
     """
+    least = _falls(row, protocol)
     metrics, values, units = _arrays({m: c for m, c in row.items() if protocol.testable(m)})
     if not metrics:
-        return Bounds(0.0, 0.0)
+        return Bounds(least, least)
     space = rankings(metrics, protocol)
     if space is None:
         return Bounds(np.inf, np.inf)
@@ -166,7 +167,21 @@ def slack_bounds(row: Row, protocol: Protocol, enough: float = -np.inf) -> Bound
         elastic=np.ones(2 * len(metrics)),
     )
     programme.start()
-    return programme.solve(enough)
+    found = programme.solve(enough)
+    return Bounds(max(found.lower, least), max(found.upper, least))
+
+
+def _falls(row: Row, protocol: Protocol) -> float:
+    """The slack that a cell needs not to exceed the same metric at a larger cut-off, where one of
+    the two is no mean over rankings; 0 if none does."""
+    most = 0.0
+    for smaller, one in row.items():
+        for larger, other in row.items():
+            ordered = smaller.cutoff is not None and (larger.cutoff or np.inf) > smaller.cutoff
+            left_out = not (protocol.testable(smaller) and protocol.testable(larger))
+            if smaller.kind == larger.kind and ordered and left_out:
+                most = max(most, (one.value - other.value) / (one.unit + other.unit))
+    return most
 
 
 def slack(row: Row, protocol: Protocol) -> float:

@@ -44,19 +44,22 @@ def bounds_under(row: Row, premise: Premise, enough: float = -math.inf) -> Bound
 def try_premise(row: Row, premise: Premise) -> Hypothesis | None:
     """The row's slack under one premise; None if it is too large to be tested."""
     try:
-        return _hypothesis(premise, bounds_under(row, premise))
+        return _hypothesis(row, premise, bounds_under(row, premise))
     except TooManyKinds:
         return None
 
 
-def _hypothesis(premise: Premise, bounds: Bounds) -> Hypothesis:
+def _hypothesis(row: Row, premise: Premise, bounds: Bounds) -> Hypothesis:
+    # Columns that the programme leaves out can exclude a row and not show that it is possible.
+    whole = all(premise.protocol.testable(metric) for metric in row.cells)
+    once, twice = (bounds.within(rounding.value) for rounding in Rounding)
     return Hypothesis(
         name=premise.name,
         statement=premise.statement,
         slack=None if math.isinf(bounds.upper) else round(bounds.upper, 4),
-        once=bounds.within(Rounding.ONCE.value) is True,
-        twice=bounds.within(Rounding.TWICE.value) is True,
-        undecided=bounds.within(Rounding.ONCE.value) is None,
+        once=once is True and whole,
+        twice=twice is True and whole,
+        undecided=once is None or (once is True and not whole),
     )
 
 
@@ -107,7 +110,7 @@ def _finding(
     others: Sequence[Premise],
     explanations: Sequence[str],
 ) -> InfeasibleRow:
-    first = _hypothesis(stated, bounds)
+    first = _hypothesis(row, stated, bounds)
     tested: list[tuple[Premise, Hypothesis]] = []
     for premise in others:
         if any(p.name == premise.unless and h.once for p, h in tested):
@@ -121,18 +124,18 @@ def _finding(
     ]
     resolving = [premise for premise, hypothesis in tested if hypothesis.once]
     resolved = [premise.name for premise in resolving]
-    innocent = [premise.innocent for premise in resolving if premise.innocent]
+    open_ones = [premise for premise, hypothesis in tested if hypothesis.undecided]
+    innocent = [p.innocent for p in (*resolving, *open_ones) if p.innocent]
     if repairs:
         innocent.append("A digit may have been mistyped: see the one-digit repairs.")
     gap = "no ranking fits" if first.slack is None else f"slack {first.slack:.2f} units"
-    undecided = [p.name for p, h in tested if h.undecided]
     verdict = (
         f"Possible under {', '.join(resolved)}."
         if resolved
         else "No other hypothesis tested makes it possible."
     )
-    if undecided:
-        verdict += f" Not decided: {', '.join(undecided)}."
+    if open_ones:
+        verdict += f" Not decided: {', '.join(premise.name for premise in open_ones)}."
     return InfeasibleRow(
         table=row.table,
         row=row.label,

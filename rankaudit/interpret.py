@@ -23,11 +23,17 @@ from rankaudit.reading import Table, read_delimited, read_text
 from rankaudit.rows import Role, Row
 
 _IMPROVEMENT = re.compile(
-    r"(?:(?:rel|relative|avg|average)\.?\s*)?(?:improv\.?|improve|improvements?|impr?\.?|gain|Δ)"
+    r"%?\s*(?:(?:rel|relative|avg|average)\.?\s*)?"
+    r"(?:improv\.?|improve|improvements?|impr?\.?|gain|ri|Δ)"
     r"\s*(?:%|[(\[].*[)\]]|(?:over|vs\.?|to|of)\b.*)?",
     re.I,
 )
-_PERCENTAGE = re.compile(r"%|^\W*[+−↑-]|^\W*(?:[2-9]|\d{2,})[.,]")
+_PERCENTAGE = re.compile(r"%|^\W*[+−↑-]|^\W*(?:[2-9]|\d{2,})[.,]|^\W*1[.,]\d*[1-9]")
+_NO_METHOD = re.compile(
+    r"(?:std\.?|s\.?d\.?|st\.?\s?dev\.?|standard (?:deviation|error)|variance|p|p[- ]?values?"
+    r"|t[- ]?(?:test|stat(?:istic)?|value)s?|significance|(?:(?:avg|average|mean)\.?\s)?rank)",
+    re.I,
+)
 _OURS = re.compile(r"(\(ours\)$|^ours$|^\*?ours\*?$)", re.I)
 
 
@@ -81,7 +87,16 @@ def read_file(path: Path, defaults: Defaults = Defaults()) -> Reading:
     seen: dict[tuple[str, str, str, str], str] = {}
     for table in read_tables(path):
         comma = _comma(table)
-        for entry in _entries(path, table, reading):
+        entries = list(_entries(path, table, reading))
+        signed = [_all_in_per_cent(entry) for entry in entries]
+        for entry, alone in zip(entries, signed, strict=True):
+            why = _no_result(entry, alone and not all(signed))
+            if why:
+                name = entry.fields["row"]
+                reading.skipped.append(
+                    Skipped(what=f"{name} ({entry.where.removeprefix(f'{path}, ')})", why=why)
+                )
+                continue
             row = _row(entry, defaults, comma, table, reading)
             key = (row.table, row.dataset, row.group, row.name)
             if key in seen:
@@ -94,6 +109,39 @@ def read_file(path: Path, defaults: Defaults = Defaults()) -> Reading:
     if not reading.rows:
         raise InputError(f"{path}: a header and no rows; add one line per printed row")
     return reading
+
+
+def _all_in_per_cent(entry: _Entry) -> bool:
+    """Whether all of several numbers of a row carry a sign of per cent."""
+    texts = [plain(text) for text, _, _ in entry.cells.values()]
+    numbers = [text for text in texts if text.lower() not in ABSENT]
+    return len(numbers) > 1 and all("%" in text for text in numbers)
+
+
+def _no_result(entry: _Entry, alone_in_per_cent: bool) -> str:
+    """Why a row without a stated role is not taken for a method's results; empty if it is."""
+    name = plain(entry.fields.get("row", ""))
+    if entry.fields.get("role") or _named_improvement(entry, name):
+        return ""
+    if _NO_METHOD.fullmatch(name):
+        return (
+            "named like a spread or a test, not like a method; give it the role 'result' if it is"
+        )
+    if alone_in_per_cent:
+        return (
+            "its numbers are in per cent, those of other rows are not; give it the role "
+            "'improvement' or 'result'"
+        )
+    return ""
+
+
+def _named_improvement(entry: _Entry, name: str) -> bool:
+    """Whether a row's name says that it is one of improvements: for certain, or with cells that
+    look so (a method may be called GAIN)."""
+    if _IMPROVEMENT.fullmatch(name) is None:
+        return False
+    texts = [plain(text) for text, _, _ in entry.cells.values()]
+    return "%" in name or "improv" in name.lower() or any(map(_PERCENTAGE.search, texts))
 
 
 def _comma(table: Table) -> Comma:
@@ -206,8 +254,9 @@ def _row(entry: _Entry, defaults: Defaults, comma: Comma, table: Table, reading:
         cells=cells,
         group=fields.get("group", ""),
         role=role,
-        protocol=Protocol(
-            _targets(where, fields.get("targets") or defaults.targets),
+        protocol=_protocol(
+            where,
+            fields.get("targets") or defaults.targets,
             _count(where, "candidates", fields.get("candidates") or defaults.candidates, comma),
         ),
         rounding=_rounding(where, fields.get("rounding") or defaults.rounding),
@@ -223,8 +272,7 @@ def _role(entry: _Entry, name: str, reading: Reading) -> Role:
     """The stated role, or the one that the name tells; an improvement also needs a percentage."""
     role = entry.fields.get("role", "")
     if not role:
-        texts = [plain(text) for text, _, _ in entry.cells.values()]
-        if _IMPROVEMENT.fullmatch(name) and any(map(_PERCENTAGE.search, texts)):
+        if _named_improvement(entry, plain(name)):
             reading.note(f"row '{name}' is read as an improvement row")
             return "improvement"
         if _OURS.search(name):
@@ -266,6 +314,17 @@ def _ties(where: str, text: str) -> bool:
         f"{where}: ties {text!r} is neither 'broken' (every target has one rank) nor 'expected' "
         "(hits are counted in expectation over ties)"
     )
+
+
+def _protocol(where: str, targets: str, candidates: int | None) -> Protocol:
+    protocol = Protocol(_targets(where, targets), candidates)
+    most = max((m for m, _ in protocol.relevant or ()), default=1)
+    if candidates is not None and most > candidates:
+        raise InputError(
+            f"{where}: {most} targets among {candidates} candidates; candidates are all items in a "
+            "ranking, the targets included"
+        )
+    return protocol
 
 
 def _targets(where: str, text: str) -> tuple[tuple[int, float], ...] | None:

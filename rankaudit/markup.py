@@ -36,7 +36,7 @@ def latex_tables(text: str, where: str) -> Sequence[Table]:
     below it, `\\multicolumn` those beside it. The header is what stands above the first row with a
     decimal number. Raises InputError if a row has more fields than the header.
     """
-    text = re.sub(r"(?<!\\)%.*", "", text)
+    text = re.sub(r"(?<!\\)%.*", "", text).replace("\\tabularnewline", "\\\\")
     found = list(_TABULAR.finditer(text))
     bodies = [
         (match["body"], match.start("body"), _label(text, match.start(), match.end()))
@@ -142,7 +142,7 @@ def _spans(text: str) -> tuple[str, int, int]:
 
 def markdown_tables(text: str, where: str) -> Sequence[Table]:
     """Every Markdown table of a text: a header, a line of `|---|`, and rows."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     tables: list[Table] = []
     for i, line in enumerate(lines):
         if i == 0 or not re.fullmatch(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*", line):
@@ -189,6 +189,8 @@ def _assemble(
         # A heading over the first rows, such as a dataset's name, is not part of the header.
         while header_rows > 1 and not _is_header(rows[header_rows - 1][1]):
             header_rows -= 1
+    if source == "latex":
+        width = max(len(fields) for _, fields in rows[:header_rows])
     records = []
     for line, fields in rows[header_rows:]:
         if len(fields) > width:
@@ -220,7 +222,8 @@ def plain(text: str) -> str:
         text = _SHOWN.sub(r"\1", text)
     text = re.sub(r"\^\{?[*†‡+\\a-z]*\}?", "", text)
     text = re.sub(r"\\(?:bf|it|uparrow|downarrow|dagger|ddagger|quad|textsuperscript)\b", "", text)
-    text = re.sub(r"[{}↑↓]|\*\*|</?\w+>", "", text)
+    text = re.sub(r"[{}↑↓]|\*\*|</?\w+ ?/?>", "", text).replace("()", "")
+    text = re.sub(r"^([*_]{1,2})(.+)\1$", r"\2", text.strip())
     return re.sub(r"\s+", " ", text).strip(" \\")
 
 

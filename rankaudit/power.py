@@ -22,15 +22,17 @@ SLIPS = (5, 10, 20, 50, 100, 200)
 """Sizes of slips in units of the last digit."""
 MOST_CELLS = 120
 """Cells whose ranges are worked out; of more, rows are taken at even distances."""
+MOST_COLUMNS = 40
+"""Metrics of a row whose ranges are worked out; the time grows with the cube of their number."""
 
 
 def measure_power(rows: Sequence[Row]) -> tuple[list[CellRange], list[Power]]:
     """Ranges of the cells of rows that pass, and the share of slips that would be found.
 
     One `Power` for every set of columns that some row has. Rows with one cell are left out, as are
-    improvement rows.
+    those with more than `MOST_COLUMNS` and improvement rows.
     """
-    able = [row for row in rows if row.role != "improvement" and len(row.cells) > 1]
+    able = [row for row in rows if row.role != "improvement" and 1 < len(row.cells) <= MOST_COLUMNS]
     total = sum(len(row.cells) for row in able)
     if total > MOST_CELLS:
         wanted = max(1, MOST_CELLS * len(able) // total)

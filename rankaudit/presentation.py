@@ -24,7 +24,7 @@ def improvements(rows: Sequence[Row]) -> Outcome:
 
     A cell is reported if its own rounding interval does not meet the interval of ratios that the
     two rounded cells allow, each with the rounding of its row. A row whose numbers carry no `%` is
-    taken as fractions if, and only if, all of it fits so.
+    taken as fractions, or as differences, if, and only if, all of it fits so.
     """
     examined, findings, skipped = 0, [], []
     for part in _tables(rows).values():
@@ -36,6 +36,9 @@ def improvements(rows: Sequence[Row]) -> Outcome:
             if any(wrong) and stated.as_fractions:
                 fractions = [_improvement(stated, *pair, scale=100.0) for pair in pairs]
                 wrong = wrong if any(fractions) else []
+            if any(wrong) and stated.as_fractions:
+                differences = [_is_difference(stated, *pair) for pair in pairs]
+                wrong = [] if all(differences) else wrong
             findings += [finding for finding in wrong if finding is not None]
     return Outcome(
         kind="improvement", unit="cells", examined=examined, findings=findings, skipped=skipped
@@ -100,6 +103,17 @@ def _improvement(
         explanations=explanations,
         metrics=[str(metric)],
     )
+
+
+def _is_difference(stated: Row, metric: Metric, ours: Row, best: Row) -> bool:
+    """Whether a cell without `%` is what `ours` has more than the other row, within rounding."""
+    mine, his = (
+        ours.cells[metric].interval(ours.rounding),
+        best.cells[metric].interval(best.rounding),
+    )
+    # The cells of improvement rows are read as per cent.
+    low, high = (100 * end for end in stated.cells[metric].interval(stated.rounding))
+    return low <= mine[1] - his[0] + _EDGE and high >= mine[0] - his[1] - _EDGE
 
 
 def marks(rows: Sequence[Row]) -> Outcome:

@@ -15,18 +15,19 @@ FLOOR = 1e-6
 seventeen: what stands beyond the sixth decimal of a mean is not taken as exact."""
 
 ABSENT = frozenset(
-    ("", "-", "--", "---", "–", "—", "−", "/", "\\", "n/a", "na", "nan", "none", "null", "oom",
-     "oot")
+    ("", "-", "--", "---", "–", "—", "−", "/", "\\", "n/a", "n.a.", "na", "nan", "none", "null",
+     "oom", "oot")
 )  # fmt: skip
 """Cells that hold no number, in lower case."""
 
 Comma = Literal["thousands", "decimal", "refuse"]
 """What a single comma before exactly three digits is; a leading 0 always makes it decimal."""
 
-_NUMBER = r"(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d{1,2})?"
 _CELL = re.compile(
     rf"(?P<bold>\*\*)?(?P<under>_)?\s*[↑↓▲▼△▽]?\s*(?P<number>[+-]?{_NUMBER})\s*(?P<percent>%)?"
-    rf"\s*(?P<spread>±\s*{_NUMBER}|\(\s*[±+-]?\s*{_NUMBER}\s*%?\s*[↑↓]?\s*\))?\s*(?P<late>%)?\s*_?"
+    rf"\s*(?P<spread>±\s*{_NUMBER}|\(\s*[±↑↓]?\s*[+-]?\s*{_NUMBER}\s*%?\s*[↑↓]?\s*\))?"
+    r"\s*(?P<late>%)?\s*_?"
     r"(?P<tail>[*†‡§¶↑↓▲▼△▽\s]*)"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s*(?:\[[^\]]*\]\s*)?\{([^{}]*)\}")
@@ -37,8 +38,8 @@ _PLAIN = {
     r"\%": "%", r"\pm": "±", r"\dagger": "†", r"\ddagger": "‡", r"\dag": "†", r"\ddag": "‡",
     r"\ast": "*", r"\star": "*", r"\uparrow": "↑", r"\downarrow": "↓", r"\!": "", r"\,": " ",
     r"\;": " ", r"\:": " ", r"\ ": " ", "~": " ", "$": "", "∗": "*", "★": "*", "☆": "*",
-    "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " ", "+/-": "±",
-    "\N{NARROW NO-BREAK SPACE}": " ",
+    "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " ",
+    "\N{NARROW NO-BREAK SPACE}": " ", "+/-": "±", "+-": "±",
 }  # fmt: skip
 
 RULES = {
@@ -164,6 +165,8 @@ def _without_latex(text: str) -> tuple[str, set[str], set[str]]:
     plain = re.sub(r"</?(?:b|strong)>", "**", plain)
     plain = re.sub(r"<u>(.*?)</u>", r"_\1_", plain)
     plain = re.sub(r"</?(?:sup|sub|small)>", "", plain)
+    plain = re.sub(r"^__([^_]+)__", r"**\1**", plain)  # Markdown's other bold, and its italics
+    plain = re.sub(r"^\*([^*]+)\*$", r"\1", plain)
     for written, meant in sorted(_PLAIN.items(), key=lambda pair: -len(pair[0])):
         plain = plain.replace(written, meant)
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from rankaudit.metrics import DEFINITIONS, Metric
 
+MOST_POSITIONS = 5_000  # the largest cut-off that is tested; a row takes seconds there
 MOST_NUMBERS = 10_000_000  # in `Rankings.gains`; beyond it (80 MB) a protocol is called untested
 
 
@@ -61,7 +62,8 @@ class Protocol:
         """Whether a metric is a mean over rankings under these definitions.
 
         A micro average over an unknown number of targets is not, nor a sum of reciprocal ranks
-        without a cut-off: these are left out, which can only make a row easier to satisfy.
+        without a cut-off: these are left out of the programme, which can only make a row easier to
+        satisfy, so that a row is excluded by it and never found possible.
         """
         if metric.kind == "Recall" and "recall_micro" in self.definitions:
             return self.relevant is not None
@@ -173,6 +175,8 @@ def rankings(metrics: tuple[Metric, ...], protocol: Protocol) -> Rankings | None
     Raises TooManyKinds.
     """
     depth = max((m.cutoff or 1 for m in metrics), default=1)
+    if depth > MOST_POSITIONS:
+        raise TooManyKinds(f"a cut-off of {depth:,}, and {MOST_POSITIONS:,} is the largest")
     kinds, weights = _kinds(metrics, protocol, depth)
     if not kinds:
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankaudit.errors import InputError
-from rankaudit.text_table import SEPARATORS, Record, records
+from rankaudit.text_table import SEPARATORS, Record, records, separators_in, text_lines
 
 DELIMITERS = ",;\t"
 
@@ -35,14 +35,11 @@ class Table:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file, with or without a byte order mark.
+    """A text file as `text_table` reads them (encodings, compression), its lines ended by LF.
 
-    Raises InputError if it cannot be read or is not UTF-8.
+    Raises InputError if it cannot be read, naming the line of a byte that is no text.
     """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a UTF-8 text file ({error})") from error
+    return "".join(text_lines(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_delimited(text: str, where: str, delimiters: str = DELIMITERS) -> Table:
@@ -52,9 +49,10 @@ def read_delimited(text: str, where: str, delimiters: str = DELIMITERS) -> Table
     Blank lines are skipped. Raises InputError that names `where` and the line, and the remedy.
     """
     lines = list(io.StringIO(text, newline=""))
-    if not lines or not lines[0].strip():
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
         raise InputError(f"{where}, line 1: the file is empty; start it with a header line")
-    delimiter = _delimiter(lines[0], delimiters)
+    delimiter = _delimiter(first, delimiters)
     header, *body = records(lines, delimiter, quoted=True, where=where)
     body = [record for record in body if any(field.strip() for field in record.fields)]
     for record in body:
@@ -63,12 +61,19 @@ def read_delimited(text: str, where: str, delimiters: str = DELIMITERS) -> Table
                 f"{where}, line {record.line}: {len(record.fields)} fields, but the header has "
                 f"{len(header.fields)}; quote fields that contain {SEPARATORS[delimiter]}"
             )
+    found = separators_in(header.fields, delimiter) if len(header.fields) == 1 else ""
+    if found:
+        raise InputError(
+            f"{where}, line {header.line}: {found} seem to stand between the fields; put commas, "
+            "semicolons or tabs there"
+        )
     stripped = [Record(r.line, r.last, [field.strip() for field in r.fields]) for r in body]
     return Table(
         name="",
         source="csv",
         header=tuple((name.strip(),) for name in header.fields),
         records=tuple(stripped),
+        header_line=header.line,
         delimiter=delimiter,
     )
 

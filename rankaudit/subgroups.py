@@ -231,16 +231,23 @@ def parts_vs_whole(
     table = next(row.table for row in parts)
     worst = max(range(len(cells)), key=lambda i: abs(matrix[i] @ weights - overall[i]) / unit[i])
     row, metric, printed, _ = cells[worst]
+    gap = (
+        f"leaves {slack:.1f} units where rounding of parts and whole covers {allowance:.0f} "
+        f"(worst: {row.name} {metric}, printed {printed.text}, from the groups "
+        f"{matrix[worst] @ weights:.4f})"
+    )
+    why = (
+        f"One set of group shares cannot give every overall number: the best one {gap}. "
+        if slack > allowance + TOLERANCE
+        else f"Some set of group shares {gap}. "
+    )
     proved = slack > allowance + TOLERANCE or bool(ratios) or shares_stated
     return outcome.model_copy(update={"findings": [PartsVersusWhole(
-        table=f"{table} against {first.table}",
+        table=f"{table or 'groups'} against {first.table or 'the whole'}",
         row=", ".join(dict.fromkeys(whole.name for whole, *_ in cells)),
         dataset=first.dataset,
         printed=f"{len(cells)} cells over all rankings and {len(groups)} groups each",
-        why=f"One set of group shares cannot give every overall number: the best one leaves "
-        f"{slack:.1f} units where rounding of parts and whole covers {allowance:.0f} (worst: "
-        f"{row.name} {metric}, printed {printed.text}, from the groups "
-        f"{matrix[worst] @ weights:.4f}). "
+        why=why
         + ("" if slack_known is None else f"With the known shares it is {slack_known:.1f} units. ")
         + f"{len(ratios)} ratios of two methods lie outside their range over the groups."
         + (" That the groups divide the users is an assumption." if assumed else ""),
@@ -268,17 +275,18 @@ def _best_weights(
     scaled, goal = matrix / unit[:, None], total / unit
     one = np.ones((len(goal), 1))
     count = matrix.shape[1]
-    result = linprog(
-        np.append(np.zeros(count), 1.0),
-        A_ub=np.vstack([np.hstack([scaled, -one]), np.hstack([-scaled, -one])]),
-        b_ub=np.concatenate([goal, -goal]),
-        A_eq=np.append(np.ones(count), 0.0)[None],
-        b_eq=[1.0],
-        method="highs",
-    )
-    assert result.fun is not None  # any weights fit within some number of units
-    assert result.x is not None
-    return float(result.fun), np.asarray(result.x[:count])
+    for method in ("highs", "highs-ipm"):
+        result = linprog(
+            np.append(np.zeros(count), 1.0),
+            A_ub=np.vstack([np.hstack([scaled, -one]), np.hstack([-scaled, -one])]),
+            b_ub=np.concatenate([goal, -goal]),
+            A_eq=np.append(np.ones(count), 0.0)[None],
+            b_eq=[1.0],
+            method=method,
+        )
+        if result.status == 0 and result.fun is not None and result.x is not None:
+            return float(result.fun), np.asarray(result.x[:count])
+    return 0.0, np.full(count, 1.0 / count)  # nothing is found where the solver gave no answer
 
 
 def _ratio_violations(
@@ -300,7 +308,8 @@ def _ratio_violations(
                 least = low[i] / high[others]
                 most = np.where(low[others] > 0, high[i] / low[others], np.inf)
             lowest, highest = least[:, 1:].min(axis=1), most[:, 1:].max(axis=1)
-            for j in np.flatnonzero((most[:, 0] < lowest) | (least[:, 0] > highest)):
+            below = most[:, 0] < lowest * (1 - _EDGE)
+            for j in np.flatnonzero(below | (least[:, 0] * (1 - _EDGE) > highest)):
                 row_b, b, _ = column[i + 1 + j]
                 found.append(
                     f"{metric}: {row_a.name} / {row_b.name} is "

@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from rankaudit.findings import AuditReport, Power, by_severity
 
 
-def summary(report: AuditReport, width: int | None = None) -> Iterator[str]:
+def summary(
+    report: AuditReport, width: int | None = None, most: int | None = None
+) -> Iterator[str]:
     """Lines of text: findings, what was checked, what was not, what a pass is worth.
 
-    width: cut lines of findings to this many characters; None leaves them whole.
+    width: cut lines of findings to this many characters; None leaves them whole. most: show so
+    many findings and the number of the others; None shows all.
     """
-    for finding in by_severity(report.findings):
+    findings = by_severity(report.findings)
+    for finding in findings[:most]:
         place = ", ".join(part for part in (finding.table, finding.dataset, finding.row) if part)
         yield _cut(f"{finding.severity:13} {place}: {finding.printed}", width)
         yield _cut(f"{'':13} {finding.why}", width)
-    if report.findings:
+    if more := len(findings[most:]) if most is not None else 0:
+        yield f"... and {more} more, in the report"
+    if findings:
         yield ""
     for check in report.checks:
         yield f"{check.kind:20} {check.reported:4} of {check.examined} {check.unit}"

@@ -218,6 +218,11 @@ def records(
                 yield Record(start, reader.line_num, fields)
             start = reader.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise InputError(
+                f"{where}, line {start}: a field of more than {csv.field_size_limit():,} "
+                "characters; shorten it, or close the quote that opens it"
+            ) from error
         raise InputError(
             f"{where}, line {start}: a quote opens a field that does not end as it should "
             f"({error}); close it, and double the quotes inside it; where quotes are ordinary "

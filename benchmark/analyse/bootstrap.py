@@ -144,6 +144,7 @@ class CrossedBootstrap:
         (self.n_users,) = sizes or {0}
         usable = [name for name in self.values if not self.problem(name)]
         self._means: dict[Hashable, FloatArray] = {}
+        self._contrasts: dict[frozenset[tuple[Any, int]], Contrast] = {}
         if not usable:
             return
         by_user = np.stack([self.values[name].mean(axis=1) for name in usable], axis=1)
@@ -178,7 +179,14 @@ class CrossedBootstrap:
         return float(values.mean()) if values.size else np.nan
 
     def contrast(self, signs: Mapping[Any, int]) -> Contrast:
-        """The sum of log means, each times its sign (1 or -1)."""
+        """The sum of log means, each times its sign (1 or -1); worked out once for the same signs,
+        since a table and the report ask for many of them again."""
+        asked = frozenset(signs.items())
+        if asked not in self._contrasts:
+            self._contrasts[asked] = self._contrast(signs)
+        return self._contrasts[asked]
+
+    def _contrast(self, signs: Mapping[Any, int]) -> Contrast:
         seeds = {
             _method(name): self.values[name].shape[1] for name in signs if name not in self.fixed
         }
@@ -196,7 +204,7 @@ class CrossedBootstrap:
         for name, sign in signs.items():
             part = sign * self.values[name] / means[name]
             influence[_method(name)] = influence.get(_method(name), 0.0) + part
-        df = _degrees_of_freedom(*_components(list(influence.values())))
+        df = degrees_of_freedom(*_components(list(influence.values())))
         return Contrast(value, float(self.resampled(signs).std(ddof=1)), df, n_seeds)
 
     def resampled(self, signs: Mapping[Any, int]) -> FloatArray:
@@ -233,7 +241,7 @@ class CrossedBootstrap:
         x, mean = self.values[name], self.mean(name)
         if self.problem(name):
             return Interval(mean, np.nan, np.nan)
-        df = _degrees_of_freedom(*_components([x]))
+        df = degrees_of_freedom(*_components([x]))
         t = float(stats.t.ppf(1 - self.rules.alpha / 2, df))
         error = float(self._means[name].std(ddof=1))
         return Interval(mean, max(mean - t * error, 0.0), min(mean + t * error, 1.0))
@@ -291,7 +299,7 @@ def _components(influence: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
     return np.asarray(variances), np.asarray(freedom, np.float64)
 
 
-def _degrees_of_freedom(variances: FloatArray, freedom: FloatArray) -> float:
+def degrees_of_freedom(variances: FloatArray, freedom: FloatArray) -> float:
     """Satterthwaite's, of a sum of independent variance estimates."""
     total = variances.sum()
     if total == 0:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from benchmark.analyse.bootstrap import resampled_means
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 
 _ROUNDING = 1e-12
@@ -34,19 +34,22 @@ def user_outcomes(a: FloatArray, b: FloatArray, rules: Rules = RULES) -> Outcome
     scores of the same users.
 
     A user's scores are averaged over seeds; differences of at most `Rules.win_margin` are ties. The
-    intervals are percentiles of the bootstrap over users. Raises ValueError for other users, or
-    none.
+    intervals are percentiles of the bootstrap over users, without drawing any: the number of wins
+    among U users drawn with replacement is binomial. Raises ValueError for other users, or none.
     """
     if len(a) != len(b) or not len(a):
         raise ValueError(f"outcomes need the same users of both methods, got {len(a)} and {len(b)}")
     gap = a.mean(axis=1) - b.mean(axis=1)
     margin = rules.win_margin + _ROUNDING
     won, lost = gap > margin, gap < -margin
-    columns = np.stack([won, ~(won | lost), lost], axis=1).astype(np.float64)
-    draws = resampled_means(columns, resamples=rules.resamples, seed=rules.bootstrap_seed)
-    ends = np.quantile(draws, [rules.alpha / 2, 1 - rules.alpha / 2], axis=0)
+    counts = np.array([won.sum(), len(gap) - won.sum() - lost.sum(), lost.sum()])
+    shares = counts / len(gap)
+    lows, highs = (
+        np.asarray(stats.binom.ppf(q, len(gap), shares)) / len(gap)
+        for q in (rules.alpha / 2, 1 - rules.alpha / 2)
+    )
     win, tie, loss = (
         Share(float(value), float(low), float(high))
-        for value, low, high in zip(columns.mean(axis=0), *ends, strict=True)
+        for value, low, high in zip(shares, lows, highs, strict=True)
     )
     return Outcomes(win, tie, loss)

@@ -37,10 +37,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 
-from benchmark.analyse.bootstrap import _degrees_of_freedom
+from benchmark.analyse.bootstrap import degrees_of_freedom
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
@@ -48,9 +48,6 @@ from benchmark.runs.spec import RunSpec
 from benchmark.yaml_files import read_model
 
 FILE = Path(__file__).parents[1] / "configs" / "power.yaml"
-
-HISTORIES: Mapping[str, bool] = {"kept": False, "left out": True}
-"""Protocol -> whether the history is masked."""
 
 
 class _Strict(BaseModel):
@@ -79,7 +76,7 @@ class Pilot(_Strict):
     """Which runs the spreads are derived from."""
     provisional: bool = False
     """Whether the runs are other ones than the trials of the rows to be compared."""
-    histories: dict[str, Spread]
+    histories: dict[History, Spread]
     """By protocol."""
 
 
@@ -113,7 +110,7 @@ def smallest_detectable(
     taste = spread.taste**2 * (1 + (targets - 1) * spread.rho)
     of_users = (taste + 2 * spread.noise**2 / seeds) / number
     variances = np.array([of_users, of_seeds, of_seeds])
-    df = _degrees_of_freedom(variances, np.array([users - 1.0, seeds - 1.0, seeds - 1.0]))
+    df = degrees_of_freedom(variances, np.array([users - 1.0, seeds - 1.0, seeds - 1.0]))
     quantiles = stats.t.ppf(1 - rules.alpha / 2, df) + stats.t.ppf(rules.power, df)
     return float(np.expm1(quantiles * np.sqrt(variances.sum())))
 
@@ -136,9 +133,7 @@ class PilotRows:
             users=users,
             source=self._source(),
             provisional=not self.trials,
-            histories={
-                name: self._spread(metric, masked=masked) for name, masked in HISTORIES.items()
-            },
+            histories={protocol: self._spread(metric, protocol) for protocol in PROTOCOLS},
         )
 
     def _source(self) -> str:
@@ -151,11 +146,11 @@ class PilotRows:
         rows = ", ".join(self.rows)
         return f"validation targets of {what} of profile {profile}, seeds {named}: {rows}"
 
-    def _spread(self, metric: str, *, masked: bool) -> Spread:
+    def _spread(self, metric: str, protocol: History) -> Spread:
         values, user = [], None
         for runs in self.rows.values():
             ranks = [run.validation for run in runs if run.validation is not None]
-            values.append(np.stack([_per_target(r, metric, masked=masked) for r in ranks], axis=1))
+            values.append(np.stack([_per_target(r, metric, protocol) for r in ranks], axis=1))
             user = ranks[0].user if user is None else user
         if len({len(v) for v in values}) > 1:
             raise InputError(
@@ -217,9 +212,9 @@ def _between(difference: FloatArray, user: np.ndarray) -> float:
     return max((between - within) / typical, 0.0)
 
 
-def _per_target(ranks: Ranks, metric: str, *, masked: bool) -> FloatArray:
+def _per_target(ranks: Ranks, metric: str, protocol: History) -> FloatArray:
     """[Q]"""
-    return per_user(replace(ranks, user=None), metric, masked=masked)
+    return per_user(replace(ranks, user=None), metric, masked=protocol == "left out")
 
 
 def _rounded(value: float) -> float:

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap
+from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap, Score
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
-
-HISTORIES: Mapping[str, bool] = {"history kept": False, "left out": True}
-"""Protocol, as the lines say it -> whether the history is masked."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,10 @@ class AgainstBest:
     """A method against the best other row of one dataset, under one protocol."""
 
     other: str
-    protocol: str
+    protocol: History
     result: Comparison
+    gaining: str = ""
+    """The row that loses, if its budget is known to be too short."""
 
 
 def against_best(
@@ -39,52 +38,98 @@ def against_best(
     if set(rows) <= {method}:
         raise ValueError(f"{method} has no other row to be compared with")
     found = []
-    for protocol, masked in HISTORIES.items():
-        validation = {
-            name: float(np.mean(_values([r.validation for r in runs], rules.metric, masked)))
-            for name, runs in rows.items()
-        }
-        other = max((name for name in rows if name != method), key=lambda name: validation[name])
-        values = {
-            name: _values([run.test for run in rows[name]], rules.metric, masked)
+    for protocol in PROTOCOLS:
+        others = {name: runs for name, runs in rows.items() if name != method}
+        other = best_on_validation(others, protocol, rules)
+        # named as in the tables, whose draws these are
+        names = {
+            name: Score(str(rows[name][0].record.spec.key), rules.metric, protocol)
             for name in (method, other)
         }
-        result = CrossedBootstrap(values, rules).compare(method, other)
-        found.append(AgainstBest(other, protocol, result))
+        values = {
+            score: _values([run.test for run in rows[name]], rules.metric, protocol)
+            for name, score in names.items()
+        }
+        result = CrossedBootstrap(values, rules).compare(names[method], names[other])
+        loser = {"replicated": other, "contradicted": method}.get(result.verdict)
+        known = loser is not None and rows[loser][0].record.spec.convergence == "gaining"
+        found.append(AgainstBest(other, protocol, result, loser if known and loser else ""))
     return found
+
+
+def best_on_validation(
+    rows: Mapping[str, Sequence[RunResult]], protocol: History, rules: Rules = RULES
+) -> str:
+    """The row with the best mean on validation, over users and its finished seeds.
+
+    rows: name -> finished runs, one at least. Raises ValueError where there is no row, or a run
+    has no ranks on validation.
+    """
+    means = {
+        name: float(_values([run.validation for run in runs], rules.metric, protocol).mean())
+        for name, runs in rows.items()
+    }
+    return max(means, key=lambda name: means[name])
 
 
 def verdict_line(
     dataset: str, method: str, found: Sequence[AgainstBest], rules: Rules = RULES
 ) -> str:
     """One sentence: "beauty: FindRec is not shown to beat SASRec (history kept: +4.0 %, -2.1 to
-    +10.4) and is worse than NOVA (left out: -11.2 %, -16.0 to -5.9)"."""
+    +10.4) and is worse than NOVA (left out: -11.2 %, -16.0 to -5.9)". Figures are the relative
+    difference and the ends of its interval."""
     few = min(min(one.result.n_seeds) for one in found)
     if few < rules.minimum_seeds:
         return f"{dataset}: no verdict on {few} seeds, it needs {rules.minimum_seeds}"
-    clauses = []
+    text, verb, other = f"{dataset}: {method}", "", ""
     for one in found:
-        clauses.append(f"{_verb(one.result)} {one.other} ({one.protocol}: {_figures(one.result)})")
-    return f"{dataset}: {method} {' and '.join(clauses)}"
+        figures = f"{_NAMES[one.protocol]}: {_figures(one)}"
+        own = verdict_verb(one.result.verdict, one.result.high)
+        if own != verb:
+            text += f"{' and' if verb else ''} {own} {one.other} ({figures})"
+        elif one.other != other:
+            text += f" {_JOINS[own]} {one.other} ({figures})"
+        else:
+            text = f"{text.removesuffix(')')}; {figures})"
+        verb, other = own, one.other
+    return text
 
 
-def _verb(result: Comparison) -> str:
-    if result.verdict == "replicated":
+_NAMES: dict[History, str] = {"kept": "history kept", "left out": "left out"}
+
+_JOINS = {
+    "beats": "and",
+    "is worse than": "and",
+    "does not beat": "nor",
+    "is not shown to beat": "nor",
+    "cannot be compared with": "nor",
+}
+
+
+def verdict_verb(verdict: str, high: float) -> str:
+    """What a verdict says of a method and another one. high: upper end of the interval of their
+    relative difference, NaN where there is none."""
+    if np.isnan(high):
+        return "cannot be compared with"
+    if verdict == "replicated":
         return "beats"
-    if result.verdict == "contradicted":
-        return "is worse than" if result.high < 0 else "does not beat"
+    if verdict == "contradicted":
+        return "is worse than" if high < 0 else "does not beat"
     return "is not shown to beat"
 
 
-def _figures(result: Comparison) -> str:
+def _figures(one: AgainstBest) -> str:
+    result = one.result
     if np.isnan(result.low):
-        return f"{result.note or 'no interval'}"
+        return result.note
     low, high = (f"{100 * end:+.1f}" for end in (result.low, result.high))
-    return f"{100 * result.difference:+.1f} %, {low} to {high}"
+    note = f", {one.gaining} was still gaining at its budget" if one.gaining else ""
+    return f"{100 * result.difference:+.1f} %, {low} to {high}{note}"
 
 
-def _values(ranks: Sequence[Ranks | None], metric: str, masked: bool) -> FloatArray:
+def _values(ranks: Sequence[Ranks | None], metric: str, protocol: History) -> FloatArray:
     """[U, S]. Raises ValueError for a run without ranks, or unequal users."""
     if any(one is None for one in ranks):
         raise ValueError("a run without ranks was taken for a finished one")
+    masked = protocol == "left out"
     return np.stack([per_user(r, metric, masked=masked) for r in ranks if r is not None], axis=1)

@@ -33,10 +33,10 @@ def _is_compared(p: Planned) -> bool:
     return p.key.variant == "base" and category not in ("control", "reading") and not p.problem
 
 
-def where_to_look(paths: Sequence[Path], out: Path) -> str:
+def where_to_look(paths: Sequence[Path], out: Path) -> list[str]:
     """The table that was written, as Markdown if it was, and the report, whether it is there or
     not. out: the profile's folder of results."""
     table = next((path for path in paths if path.suffix == ".md"), paths[0])
     report = out / "report" / "index.html"
     made = "" if report.is_file() else " (./reproduce.sh report makes it)"
-    return f"see {shown_path(table)} and {shown_path(report)}{made}"
+    return [f"table: {shown_path(table)}", f"report: {shown_path(report)}{made}"]

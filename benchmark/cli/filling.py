@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from rich.text import Text
 
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, per_user
 from benchmark.plan import Planned
 from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import RunKey
@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # it starts workers, and needs torch
     from benchmark.launch.local import Job
 
 METRIC = "NDCG@10"
-PROTOCOLS = ("kept", "left out")
 
 Values = tuple[float, float]
 """The metric with the history kept and with it left out."""
@@ -133,8 +132,11 @@ class FillingTable:
         result = self.runs.read(key, seed)
         ranks = result.validation if self.split == "validation" else result.test
         assert ranks is not None
-        kept, left_out = (per_user(ranks, METRIC, masked=m).mean() for m in (False, True))
-        return float(kept), float(left_out)
+        kept, left_out = (
+            float(per_user(ranks, METRIC, masked=protocol == "left out").mean())
+            for protocol in PROTOCOLS
+        )
+        return kept, left_out
 
     def lines(
         self, columns: int, rows: int | None = None, first: Collection[str] = ()

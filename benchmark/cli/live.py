@@ -178,9 +178,9 @@ class LiveTable:
             f"  {cut(job.spec.dataset, 12):<8}  {_seeds(job.seeds):<7}  {doing:<14} {speed:>7}  "
             f"{left:<11}"
         )
-        space = max(columns - len(rest), 8)
+        space = min(max(columns - len(rest), 8), 22)
         name = cut(self.table.name(job.spec.key), space)
-        text = Text(f"{name:<{min(space, 22)}}{rest}")
+        text = Text(f"{name:<{space}}{rest}")
         text.truncate(columns)
         return text
 

@@ -29,6 +29,9 @@ from benchmark.settings.registry import Profile, get_profile, methods, profiles
 
 app = typer.Typer()
 
+WORST = 10
+"""Findings on the paper that the terminal shows."""
+
 
 @app.command()
 def verify(
@@ -220,8 +223,8 @@ def show_audit(csv: Path | None, out: Path) -> None:
 
     found = audit_paper() if csv is None else audit_csv(csv)
     write_report(found, out, TITLES)
+    width = console.width if console.is_terminal else None
     # The paper's findings fill screens; a table's own stand in the terminal.
-    shown = found.model_copy(update={"findings": []}) if csv is None else found
-    for line in summary(shown):
+    for line in summary(found, width, most=WORST if csv is None else None):
         console.print(line)
     console.print(f"wrote audit.md, audit.html and audit.json to {out}")

@@ -32,7 +32,7 @@ from benchmark.cli.training import ensure, train
 app = typer.Typer()
 
 OVERALL = "table2"
-"""The table that all rows are in."""
+"""The table that answers: every row is in it."""
 
 
 def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
@@ -61,18 +61,20 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
 def _table_or_figure(name: str) -> Callable[[Request], None]:
     def action(request: Request) -> None:
         planned = ensure([name], request)
-        _close(planned, _show(name, planned, request), request)
+        paths = _show(name, planned, request)
+        if name == OVERALL:
+            _close(planned, paths, request)
 
     return action
 
 
 def _close(planned: list[planning.Planned], paths: Sequence[Path], request: Request) -> None:
-    """Print the answer and where to look, where what was shown can answer."""
+    """Print the answer and where to look, where the rows that were shown can answer."""
     lines = verdict_lines(planned, reuse_stale=request.reuse_stale)
     for line in lines:
         console.print(line, style="bold")
-    if lines:
-        console.print(where_to_look(paths, request.out))
+    for line in where_to_look(paths, request.out) if lines else ():
+        console.print(line)
 
 
 def _show(name: str, planned: list[planning.Planned], request: Request) -> Sequence[Path]:

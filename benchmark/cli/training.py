@@ -73,11 +73,12 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
     import torch
 
     from benchmark.launch.local import run_jobs
-    from benchmark.parity import mamba_ssm_scan, parity
+    from benchmark.parity import parity
+    from findrec.ops.scan_mamba_ssm import selective_scan_fn
 
     console.open_log(options.RUNS / "logs", sys.argv[1:])
     jobs = seed_by_seed(planned, request.workers, reuse_stale=request.reuse_stale)
-    if request.workers[0].startswith("cuda") and (theirs := mamba_ssm_scan()) is not None:
+    if request.workers[0].startswith("cuda") and (theirs := selective_scan_fn()) is not None:
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
     with LiveTable(planned, jobs, request.runs, len(request.workers), console) as live_table:
         failed = run_jobs(

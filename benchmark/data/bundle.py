@@ -28,7 +28,8 @@ from benchmark.data.config import (
     unknown_dataset,
 )
 from benchmark.data.content import MODALITIES, Bundle, data_hash
-from benchmark.data.features import FeatureTable, read_features, write_features
+from benchmark.data.features import FeatureTable, joined, read_features, write_features
+from benchmark.data.film_titles import named_by_title
 from benchmark.data.filter import k_core
 from benchmark.data.formats import read_numbering
 from benchmark.data.ids import match_ids
@@ -92,14 +93,27 @@ def build_bundle(
                 [item_source.title_tags], raw=raw, downloads=downloads, progress=progress
             )
             inputs[item_source.title_tags.file] = tags
-        items = read_items(item_path, item_source.format, title_tags=tags, remarks=remarks)
+        items = read_items(
+            item_path,
+            item_source.format,
+            title_tags=tags,
+            complete=item_source.complete,
+            remarks=remarks,
+        )
+        if config.items_by_title:
+            every = _counts(interactions)
+            interactions = named_by_title(interactions, items, str(path))
+            remarks.append(
+                f"{source.file} has {every.interactions:,} interactions with {every.items:,} "
+                "items: those are read whose item is described (same title and year)"
+            )
         known = list(dict.fromkeys(interactions["item"]))
         match_ids(known, list(items["id"]), known_from=str(path), given_from=str(item_path))
     tables: dict[Modality, FeatureTable] = {}
     for modality, feature in config.features.items():
-        if feature.shipped is not None:
-            tables[modality] = read_features(SHIPPED / feature.shipped)
-            inputs[feature.shipped] = SHIPPED / feature.shipped
+        if feature.shipped:
+            tables[modality] = joined([read_features(SHIPPED / file) for file in feature.shipped])
+            inputs |= {file: SHIPPED / file for file in feature.shipped}
     return write_bundle(
         config,
         interactions,

@@ -72,6 +72,8 @@ class ItemSource(Source):
     title_tags: Source | None = None
     """For `brand-category`: a CSV with a short text (`tags`) by ASIN, which is put before brand and
     category."""
+    complete: bool = False
+    """Of `movies`: whether those without a plot or a poster are left out."""
     texts: bool = True
     """Of a shipped file: whether it holds the texts that were encoded. False where they are another
     author's, and only the features are shipped."""
@@ -82,8 +84,9 @@ class FeatureConfig(_Strict):
 
     encoder: str
     """Registry name of the encoder that the dataset's features come from by default."""
-    shipped: str | None = None
-    """Features that come with this package, path inside the shipped files."""
+    shipped: list[str] = []
+    """Features that come with this package, paths inside the shipped files. An item's are in one of
+    them; the last is the dataset's own, those before it are other datasets' of the same items."""
 
 
 class DatasetConfig(_Strict):
@@ -104,6 +107,9 @@ class DatasetConfig(_Strict):
     items: list[ItemSource] = []
     """Likewise."""
     features: dict[Modality, FeatureConfig] = {}
+    items_by_title: bool = False
+    """Whether the interactions name items by title and year. An item then has the id of the
+    described item with the same title, and interactions with others are left out."""
     images: str | None = None
     """Path of one item's picture inside the raw folder, with {id} for the item's id."""
     image_url: str | None = None

@@ -7,6 +7,7 @@ keep their type. All are as the encoder made them. A dataset's file also holds w
 centred and scaled by: `NAME.mean` [F] and `NAME.scale` [1] in float64, for `values` and each layer.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -160,6 +161,43 @@ class FeatureTable:
                     means[k, : len(constants.mean)] = torch.from_numpy(constants.mean)
                 layer_scaling = FeatureScaling(means, scales[1:])
         return Features(values, present, layers, scaling, layer_scaling)
+
+
+def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """The rows of several tables by one encoder as one table, without constants.
+
+    Its provenance has the latest date and the SHA-256 of the tables' inputs. Raises InputError
+    where the encoders differ or an item stands in two of them.
+    """
+    first, *others = tables
+    if not others:
+        return first
+    sources = [table.provenance for table in tables]
+    for about in sources[1:]:
+        one, other = ((a.encoder, a.model, a.layers) for a in (sources[0], about))
+        if one != other:
+            raise InputError(
+                f"features by {sources[0].encoder} ({sources[0].model}) and by {about.encoder} "
+                f"({about.model}) cannot be joined: encode all items with one of them"
+            )
+    table = FeatureTable(
+        ids=[item for table in tables for item in table.ids],
+        values=np.concatenate([table.values for table in tables]),
+        present=np.concatenate([table.present for table in tables]),
+        layers=tuple(
+            np.concatenate(layers)
+            for layers in zip(*(table.layers for table in tables), strict=True)
+        ),
+        provenance=sources[0].model_copy(
+            update={
+                "packages": {k: v for about in sources for k, v in about.packages.items()},
+                "inputs": hashlib.sha256("".join(a.inputs for a in sources).encode()).hexdigest(),
+                "created": max(about.created for about in sources),
+            }
+        ),
+    )
+    table.check("joined features")
+    return table
 
 
 def write_features(path: Path, table: FeatureTable) -> None:

@@ -45,16 +45,28 @@ def sequences(path: Path, ids: Mapping[str, str] | None) -> Table:
 
 
 def grouplens(path: Path) -> Table:
-    """u.data of MovieLens-100k, inside the official zip: user, item, rating, timestamp."""
+    """Ratings inside an official zip of GroupLens: user, item, rating, timestamp.
+
+    ml-100k/u.data has its items' numbers; those of ml-1m/ratings.dat are given their titles by
+    ml-1m/movies.dat, as RecBole's copy of that dataset has them.
+    """
+    edition, member, separator = "ml-100k", "ml-100k/u.data", "\t"
+    titles: dict[str, str] | None = None
+    if path.name == "ml-1m.zip":
+        edition, member, separator = "ml-1m", "ml-1m/ratings.dat", "::"
     try:
         with zipfile.ZipFile(path) as archive:
-            text = archive.read("ml-100k/u.data").decode()
+            text = archive.read(member).decode()
+            if edition == "ml-1m":
+                lines = archive.read("ml-1m/movies.dat").decode("latin-1").splitlines()
+                titles = {line.split("::")[0]: line.split("::")[1] for line in lines}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the path") from error
     except (
         zipfile.BadZipFile,
         zlib.error,
         KeyError,  # no such member
+        IndexError,  # a line of movies.dat without a title
         EOFError,
         OSError,
         UnicodeDecodeError,
@@ -62,17 +74,25 @@ def grouplens(path: Path) -> Table:
         NotImplementedError,  # another method of compression
     ) as error:
         raise InputError(
-            f"{path}: not the ml-100k.zip of GroupLens, or damaged; delete it and download it again"
+            f"{path}: not the {edition}.zip of GroupLens, or damaged; delete it and download it "
+            "again"
         ) from error
-    where = f"{path} (ml-100k/u.data)"
-    rows = list(records(io.StringIO(text, newline=""), "\t", quoted=False, where=where))
+    where = f"{path} ({member})"
+    rows = list(records(io.StringIO(text, newline=""), separator, quoted=False, where=where))
     for row in rows:
         if len(row.fields) != 4:
             raise InputError(
                 f"{where}: line {row.line} has {len(row.fields)} fields, not 4; delete the file "
                 "and download it again"
             )
+        if titles is not None and row.fields[1] not in titles:
+            raise InputError(
+                f"{where}, line {row.line}: movie {row.fields[1]!r} is not in ml-1m/movies.dat; "
+                "delete the file and download it again"
+            )
     users, items, _, times = zip(*(row.fields for row in rows), strict=True) if rows else [()] * 4
+    if titles is not None:
+        items = tuple(titles[item] for item in items)
     return _table(path, users, items, times, [row.line for row in rows])
 
 
@@ -132,9 +152,13 @@ def _frame(path: Path, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({name: table.columns[name] for name in names})
 
 
-def movies(path: Path) -> pd.DataFrame:
-    """MovieLens-100k: title, genres and plot overview."""
+def movies(path: Path, *, complete: bool = False) -> pd.DataFrame:
+    """MovieLens-100k: title, genres and plot overview. complete: leave out movies without a plot or
+    without a poster (column tmdb_poster_path)."""
     frame = _frame(path, ("movie_id", "title", "genres", "overview"))
+    if complete:
+        poster = _frame(path, ("movie_id", "tmdb_poster_path"))["tmdb_poster_path"]
+        frame = frame[(frame["overview"] != "") & (poster != "")].reset_index(drop=True)
     text = [
         " ".join(filter(None, (f"{title}.", f"{genres.replace('|', ', ')}." * bool(genres), plot)))
         for title, genres, plot in zip(frame.title, frame.genres, frame.overview, strict=True)

@@ -152,7 +152,7 @@ def is_current(path: Path, name: str) -> bool:
     recipe = {"version": VERSION, "filter": filter_name(config), "order": config.order}
     if any(built.get(key) != value for key, value in recipe.items()):
         return False
-    files = [f.shipped for f in config.features.values() if f.shipped is not None]
+    files = [file for feature in config.features.values() for file in feature.shipped]
     return all(inputs.get(file) == sha256(SHIPPED / file) for file in files)
 
 

@@ -53,6 +53,8 @@ def import_dataset(
             f"--columns {unknown.pop()}=...: names of columns are given for "
             f"{', '.join((*INTERACTION_COLUMNS, *ITEM_NAMES))}"
         )
+    _check_apart({name: columns.get(name, name) for name in INTERACTION_COLUMNS})
+    _check_apart({"id": "id"} | {k: v for k, v in columns.items() if k in ITEM_NAMES})
     remarks: list[str] = []
     atomic = _is(interactions, ".inter")
     frame = read_interactions(
@@ -98,6 +100,18 @@ def import_dataset(
         inputs={plain_name(path): path for path in given},
         remarks=remarks,
     )
+
+
+def _check_apart(columns: Mapping[str, str]) -> None:
+    """Raise InputError where two of our columns would be one of the file's."""
+    ours: dict[str, str] = {}
+    for name, column in columns.items():
+        if column in ours:
+            raise InputError(
+                f"--columns {name}={column}: that column is the {ours[column]} too; name another "
+                "for one of them"
+            )
+        ours[column] = name
 
 
 def _is(path: Path, suffix: str) -> bool:

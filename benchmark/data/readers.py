@@ -61,19 +61,20 @@ def read_items(
     columns: Mapping[str, str] | None = None,
     remarks: list[str] | None = None,
     title_tags: Path | None = None,
+    complete: bool = False,
 ) -> pd.DataFrame:
     """Items of one file, ids unique. Raises InputError.
 
     columns: names of id, title and text in a file of form `items`, where they are others. remarks:
     as for `read_interactions`. title_tags: for `brand-category`, the table of texts that stand
-    before brand and category.
+    before brand and category. complete: for `movies`, leave out those without a plot or a poster.
     """
     found: list[str] = []
     match form:
         case "items":
             frame, found = _items(path, columns or {})
         case "movies":
-            frame = formats.movies(path)
+            frame = formats.movies(path, complete=complete)
         case "brand-category":
             frame = formats.brand_category(path, title_tags)
         case "titles":

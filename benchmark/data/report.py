@@ -70,7 +70,9 @@ def span(times: "pd.Series[int] | pd.Series[float]") -> str:
         if low <= first <= last < high:
             days = (datetime.fromtimestamp(t / per_second, UTC).date() for t in (first, last))
             return " to ".join(map(str, days)) + f" (read as {unit} since 1970)"
-    return f"{first} to {last}"
+    units = [u for t in (first, last) for low, high, _, u in _UNITS if low <= t < high]
+    mixed = f" (are {units[0]} and {units[1]} mixed?)" if len(units) == 2 else ""
+    return f"{first} to {last}{mixed}"
 
 
 def next_command(bundle: Bundle) -> str:

@@ -6,7 +6,6 @@ redistributed (MovieLens ratings) is never written.
 
 import json
 import sys
-from dataclasses import replace
 
 import pandas as pd
 
@@ -35,13 +34,15 @@ def ship(bundle: Bundle) -> None:
             frame.to_parquet(temporary, index=False, compression="zstd", compression_level=19)
     record: dict[str, object] = {name: {"sha256": sha256(SHIPPED / name)} for name in frames}
     for modality, feature in config.features.items():
-        if feature.shipped is not None:
-            table = replace(
-                read_features(bundle.path / f"{modality}.safetensors"), scaling=()
-            )  # constants are fitted when a bundle is built
-            write_features(SHIPPED / feature.shipped, table)
-            record[feature.shipped] = {
-                "sha256": sha256(SHIPPED / feature.shipped),
+        if feature.shipped:
+            *others, own = feature.shipped
+            table = read_features(bundle.path / f"{modality}.safetensors")
+            elsewhere = {item for file in others for item in read_features(SHIPPED / file).ids}
+            # without constants, which are fitted when a bundle is built
+            table = table.select([item for item in table.ids if item not in elsewhere])
+            write_features(SHIPPED / own, table)
+            record[own] = {
+                "sha256": sha256(SHIPPED / own),
                 **table.provenance.model_dump(mode="json"),
             }
     with atomic_file(SHIPPED / bundle.name / "provenance.json") as temporary:

@@ -222,13 +222,20 @@ def _text(column: Any, where: str) -> tuple[list[str], str]:
     if pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind):
         raise InputError(f"{where} is of type {kind}; save it as text, or drop the column")
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        values = [None if v is None else v.decode() for v in column.to_pylist()]
+        values = [None if v is None else _decoded(v, where) for v in column.to_pylist()]
     else:
         values = column.to_pylist()
     if _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
         other = ""
     shared: dict[object, str] = {None: ""}
     return [shared.setdefault(v, str(v)) for v in values], other
+
+
+def _decoded(value: bytes, where: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} holds {value!r}, which is not UTF-8; save it as text") from error
 
 
 def _is_text(kind: Any) -> bool:

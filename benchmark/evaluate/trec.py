@@ -3,7 +3,7 @@
 A query's id is the user's row, a document's the item's id. Scores fall by one from place to place,
 because tools break ties in orders of their own. Where scores tied, a list holds one order of them
 (smaller ids first) and an outside metric is of that order, ours the mean over all; elsewhere the
-two agree. Lists are of the full ranking with the history not masked.
+two agree. Lists are of the full ranking, with the history kept or left out.
 """
 
 from pathlib import Path

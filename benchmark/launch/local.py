@@ -51,8 +51,7 @@ class Event:
     kind: str
     worker: int
     step: int = 0
-    steps: int = 0
-    best: float = float("nan")
+    """Done so far, of the steps that the spec's budget has."""
     message: str = ""
     """One line."""
     traceback: str = ""
@@ -204,7 +203,7 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
             raise SystemExit(1) from None
 
     def tell(progress: Progress) -> None:
-        send("step", step=progress.step, steps=progress.steps, best=progress.validation)
+        send("step", step=progress.step)
 
     def note(line: str) -> None:
         send("note", message=line)

@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.files import atomic_file
 from benchmark.runs.spec import slug
 from benchmark.settings.registry import Profile
 from benchmark.tune.grid import Trial, Tuning
-from benchmark.tune.search import PROTOCOLS, Choice, History, Search
+from benchmark.tune.search import Choice, Search
 from benchmark.tune.trials import METRIC, Row, place
+
+POINTS = 8
+"""Of a learning curve. More would cost time and select nothing."""
 
 
 def trials_frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -188,7 +192,8 @@ def choices(budgets: pd.DataFrame, profile: Profile) -> str:
             first = own.iloc[0]
             lines += [
                 f"      {dataset}:",
-                f"        training: {{lr: {first['lr']:g}, steps: {first['steps']}}}",
+                f"        training: {{lr: {first['lr']:g}, steps: {first['steps']}, "
+                f"eval_every: {first['steps'] // POINTS}}}",
                 f"        model: {{dropout: {first['dropout']:g}}}",
                 f"        convergence: {first['convergence']}",
             ]

@@ -9,18 +9,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.runs.spec import Convergence
 from benchmark.tune.grid import Point, Trial, Tuning
 from benchmark.tune.ladder import Budget, choose
 
 FloatArray = npt.NDArray[np.float64]
-History = Literal["kept", "left out"]
-PROTOCOLS: tuple[History, ...] = ("kept", "left out")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.plan import plan
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
@@ -12,7 +12,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Status, Stored
 from benchmark.settings.registry import Profile, methods
 from benchmark.tune.grid import Point, Trial, Tuning, floor_spec, rungs, trial_spec
-from benchmark.tune.search import PROTOCOLS, FloatArray, History, Search, Tried
+from benchmark.tune.search import FloatArray, Search, Tried
 
 METRIC = "NDCG@10"
 """On validation, full ranking."""
@@ -116,8 +116,7 @@ def _tried(stored: Stored) -> Tried:
     ranks = None if stored.result is None else stored.result.validation
     if ranks is None:
         return Tried()
-    masked: dict[History, bool] = {"kept": False, "left out": True}
-    return Tried({p: per_user(ranks, METRIC, masked=masked[p]) for p in PROTOCOLS})
+    return Tried({p: per_user(ranks, METRIC, masked=p == "left out") for p in PROTOCOLS})
 
 
 def _floor(

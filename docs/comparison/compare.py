@@ -150,7 +150,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
     for run in ours["runs"]:
         row = run["dataset"], run["model"], run["variant"]
         values.setdefault(row, []).append(run["valid_ndcg@10"])
-        if run["plateau"] is False:
+        if run.get("convergence") != "shown":
             short.add(row)
     print("| dataset | row | valid NDCG@10 | RecBole's best | ID counterpart | popularity |")
     print("|---|---|---|---|---|---|")
@@ -169,7 +169,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
         cells.append("" if popularity is None else verdict(mean, popularity[0]))
         print(f"| {' | '.join(cells)} |")
     print("\nMean ± sd over seeds. RecBole: one seed a setting, * ended before its plateau.")
-    print("ID counterpart: its mean less one sd. † some seed was ended by its budget.")
+    print("ID counterpart: its mean less one sd. † convergence not shown.")
 
 
 def spread(values: list[float]) -> str:

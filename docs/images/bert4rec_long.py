@@ -1,4 +1,4 @@
-"""Draws bert4rec-long.svg: BERT4Rec's validation curve far past its plateau.
+"""Draws bert4rec-long.svg: BERT4Rec's validation curve over a long budget.
 
 ./reproduce.sh run --models BERT4Rec --variant long --seeds 1 --profile quick
 .venv/bin/python docs/images/bert4rec_long.py runs
@@ -23,9 +23,8 @@ def main() -> None:
             record = store.read(RunKey("quick", dataset, "BERT4Rec", "long"), 0).record
             steps, values = record.curves.validation_steps, record.curves.validation
             place.plot(steps, values, color=look("BERT4Rec").colour, lw=1.2)
-            place.axvline(record.best_step, color="#767676", lw=0.8, linestyle=":")
-            best = f"best {max(values):.4f} at step {record.best_step:,} of {record.steps:,}"
-            place.set(title=f"{title}: {best}", ylim=(0, None))
+            end = f"{values[-1]:.4f} after {record.steps:,} steps"
+            place.set(title=f"{title}: {end}", ylim=(0, None))
             place.set(xlabel="optimiser steps", ylabel="validation NDCG@10")
         drawn.savefig(Path(__file__).with_name("bert4rec-long.svg"), metadata={"Date": None})
 

@@ -4,7 +4,13 @@ from findrec.ops.loss import cross_entropy
 from findrec.ops.perceptron import mlp_row
 from findrec.ops.random import dropout, normal, uniform
 from findrec.ops.recurrent import gru
-from findrec.ops.scan import scan_backend, scan_backends, selective_scan, use_scan_backend
+from findrec.ops.scan import (
+    recorded_scan_backend,
+    scan_backend,
+    scan_backends,
+    selective_scan,
+    use_scan_backend,
+)
 
 __all__ = [
     "cross_entropy",
@@ -12,6 +18,7 @@ __all__ = [
     "gru",
     "mlp_row",
     "normal",
+    "recorded_scan_backend",
     "scan_backend",
     "scan_backends",
     "selective_scan",

@@ -4,12 +4,15 @@ A backend is a differentiable function of stacked tensors, registered in `_BACKE
 of device that it runs on; the first backend that runs on a device is the default there.
 """
 
+import importlib.util
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
 from findrec.ops.compiled import run_tasks
+from findrec.ops.scan_mamba_ssm import mamba_ssm_scan, selective_scan_fn
 from findrec.ops.stacking import define
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -152,17 +156,50 @@ def _arrays(*tensors: Tensor) -> list[Any]:
     return [x.detach().numpy() for x in tensors]
 
 
-_BACKENDS: dict[str, tuple[Scan, tuple[str, ...]]] = {
-    "cpu": (compiled_loops, ("cpu",)),
-    "reference": (reference, ("cpu", "cuda", "mps")),
+def _triton(*arguments: Any) -> Tensor:
+    from findrec.ops.scan_triton import triton_scan  # here, because triton is an extra
+
+    return triton_scan(*arguments)
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+class Backend(NamedTuple):
+    """A way to compute the scan."""
+
+    scan: Scan
+    devices: tuple[str, ...]
+    """Kinds of device that it runs on; none named: any."""
+    installed: Callable[[], bool] = lambda: True
+    """Whether the package that it needs is there."""
+    deterministic: bool = True
+    """Whether equal calls give equal bits."""
+
+
+_BACKENDS = {
+    "cpu": Backend(compiled_loops, ("cpu",)),
+    "triton": Backend(_triton, ("cuda",), _has_triton),
+    "reference": Backend(reference, ()),
+    "mamba_ssm": Backend(
+        mamba_ssm_scan, ("cuda",), lambda: selective_scan_fn() is not None, deterministic=False
+    ),
 }
 _chosen: ContextVar[str | None] = ContextVar("scan backend", default=None)
 
 
+def _fitting(device: torch.device | str) -> Iterator[str]:
+    kind = torch.device(device).type
+    for name, backend in _BACKENDS.items():
+        if (not backend.devices or kind in backend.devices) and backend.installed():
+            yield name
+
+
 def scan_backends(device: torch.device | str) -> list[str]:
     """Names of the backends that run on a device, its default first."""
-    kind = torch.device(device).type
-    return [name for name, (_, kinds) in _BACKENDS.items() if kind in kinds]
+    return list(_fitting(device))
 
 
 def scan_backend(device: torch.device | str) -> str:
@@ -171,15 +208,21 @@ def scan_backend(device: torch.device | str) -> str:
     It is what `use_scan_backend` chose, else the environment variable FINDREC_SCAN, else the
     device's default. Raises ValueError on a name that is unknown or does not run on the device.
     """
-    kind = torch.device(device).type
-    fitting = scan_backends(device)
-    name = _chosen.get() or os.environ.get("FINDREC_SCAN") or next(iter(fitting), "reference")
-    if name not in fitting:
+    name = _chosen.get() or os.environ.get("FINDREC_SCAN")
+    if name is None or name == "":
+        return next(_fitting(device))
+    if name not in _fitting(device):
         raise ValueError(
-            f"scan backend {name!r} does not run on {kind}: choose one of {', '.join(fitting)} "
-            "(FINDREC_SCAN or use_scan_backend)"
+            f"scan backend {name!r} does not run on {torch.device(device).type}: choose one of "
+            f"{', '.join(_fitting(device))} (FINDREC_SCAN or use_scan_backend)"
         )
     return name
+
+
+def recorded_scan_backend(device: torch.device | str) -> str:
+    """What a run's record says of the backend: its name, and whether it is not deterministic."""
+    name = scan_backend(device)
+    return name if _BACKENDS[name].deterministic else f"{name} (not deterministic)"
 
 
 @contextmanager
@@ -195,8 +238,21 @@ def use_scan_backend(name: str) -> Iterator[None]:
 def _kernel(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor | None
 ) -> Tensor:
-    scan, _ = _BACKENDS[scan_backend(u.device)]
-    return scan(u, delta, A, B, C, D, z)
+    name = scan_backend(u.device)
+    if name == "reference" and name == next(_fitting(u.device)):
+        _say_slow(u.device.type)
+    return _BACKENDS[name].scan(u, delta, A, B, C, D, z)
+
+
+@cache
+def _say_slow(kind: str) -> None:
+    """Once a process and kind of device."""
+    remedy = "; install the extra gpu (triton)" if kind == "cuda" else ""
+    warnings.warn(
+        f"the selective scan has no kernel for {kind} here: it runs as a loop over positions in "
+        f"torch (backend reference), which is slow{remedy}",
+        stacklevel=2,
+    )
 
 
 _selective_scan = define(

@@ -78,6 +78,7 @@ def test_history_left_out_is_the_ranking_of_scores_without_it(kind: type[Control
         seen_items=history.ravel(),
         seen_offsets=np.arange(0, history.size + 1, 7),
         length=np.full(30, 8),
+        user=np.arange(30),
     )
     ranks = rank_targets(control.score, queries)
     scores = control.score(torch.as_tensor(history)).numpy()

@@ -62,9 +62,10 @@ def test_where_the_question_is_not_asked_there_is_no_line(planned):
 def test_where_to_look(tmp_path, monkeypatch):
     monkeypatch.setattr(closing, "shown_path", lambda path: path.relative_to(tmp_path))
     paths = [tmp_path / "tables" / f"table2.{suffix}" for suffix in ("csv", "md", "tex")]
-    assert where_to_look(paths, tmp_path) == (
-        "see tables/table2.md and report/index.html (./reproduce.sh report makes it)"
-    )
+    assert where_to_look(paths, tmp_path) == [
+        "table: tables/table2.md",
+        "report: report/index.html (./reproduce.sh report makes it)",
+    ]
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "index.html").touch()
-    assert where_to_look(paths, tmp_path) == "see tables/table2.md and report/index.html"
+    assert where_to_look(paths, tmp_path)[1] == "report: report/index.html"

@@ -113,12 +113,12 @@ def test_a_scan_backend_that_computes_something_else_is_found(monkeypatch):
     from findrec.ops import scan
 
     assert problems(doctor.check_scan()) == []
-    loops, kinds = scan._BACKENDS["cpu"]
+    loops = scan._BACKENDS["cpu"].scan
 
     def wrong(u, delta, A, *rest):
         return loops(u, delta, 2 * A, *rest)
 
-    monkeypatch.setitem(scan._BACKENDS, "cpu", (wrong, kinds))
+    monkeypatch.setitem(scan._BACKENDS, "cpu", scan._BACKENDS["cpu"]._replace(scan=wrong))
     (problem,) = problems(doctor.check_scan())
     assert "off by" in problem.found
     assert problem.remedy == "FINDREC_SCAN=reference avoids it"

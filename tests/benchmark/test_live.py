@@ -180,7 +180,7 @@ class Command:
         )
 
     def step(self, worker, job, step):
-        self.live.watch(Event(job, "step", worker, step, 600))
+        self.live.watch(Event(job, "step", worker, step))
 
     def finish(self, worker, job):
         rng = np.random.default_rng([job.seeds[0], *job.spec.model.encode()])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmark.parity import mamba_ssm_scan, parity
+from benchmark.parity import parity
+from findrec.ops.scan_mamba_ssm import selective_scan_fn
 
 CPU = torch.device("cpu")
 
@@ -33,8 +34,8 @@ def test_a_scan_with_a_lost_skip_term_disagrees():
 
 
 @pytest.mark.skipif(
-    mamba_ssm_scan() is None or not torch.cuda.is_available(), reason="no mamba-ssm, or no GPU"
+    selective_scan_fn() is None or not torch.cuda.is_available(), reason="no mamba-ssm, or no GPU"
 )
 def test_mamba_ssm_agrees():
-    found = parity(mamba_ssm_scan(), torch.device("cuda"))
+    found = parity(selective_scan_fn(), torch.device("cuda"))
     assert found.ok, str(found)

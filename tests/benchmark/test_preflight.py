@@ -120,6 +120,45 @@ class SeesLater(Changed):
         return states + states.mean(1, keepdim=True)
 
 
+class CountsLater(Changed):
+    """Divides by the length of the whole sequence: no item of it, only its end, shows."""
+
+    def after(self, states, batch):
+        return states / (batch.items > 0).sum(1)[:, None, None]
+
+
+class SizeOfBatch(Changed):
+    def after(self, states, batch):
+        return states / len(batch.items)
+
+
+class PlaceInBatch(Changed):
+    def after(self, states, batch):
+        return states + torch.arange(len(states))[:, None, None]
+
+
+class Padding(Changed):
+    def after(self, states, batch):
+        return states / batch.items.shape[1]
+
+
+class BehindAGate(Changed):
+    """What starts at zero, as the gates of ReZero do, and opens in training."""
+
+    def __init__(self, config, catalogue):
+        super().__init__(config, catalogue)
+        self.gate = nn.Parameter(torch.zeros(config.dim))
+
+    def after(self, states, batch):
+        return states + self.gate * states.mean(0, keepdim=True)
+
+
+class WritesItems(Changed):
+    def after(self, states, batch):
+        batch.items[:, -1] = 0
+        return states
+
+
 def make(cls: type[Recommender]) -> Callable[[], Recommender]:
     config = SASRecConfig(dim=8, max_length=15, heads=2, dropout=0.0)
     return lambda: cls(config, Catalogue(ITEMS))
@@ -141,6 +180,12 @@ def make(cls: type[Recommender]) -> Callable[[], Recommender]:
         (MeanOverBatch, "forward", "when the other users of the batch change; the rule: forward"),
         (Normalised, "forward", r"other users of the batch change \(in training\)"),
         (SeesLater, "forward", "when later items change"),
+        (CountsLater, "forward", "when later items are left out"),
+        (SizeOfBatch, "forward", "alone in a batch"),
+        (PlaceInBatch, "forward", "alone in a batch"),
+        (Padding, "forward", "alone in a batch, without padding"),
+        (BehindAGate, "forward", "other users of the batch change|alone in a batch"),
+        (WritesItems, "forward", "changes batch.items"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )

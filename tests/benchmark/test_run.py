@@ -110,7 +110,8 @@ def test_the_record_tells_how_the_run_came_to_be(tmp_path):
 
 
 def test_a_control_has_one_result_for_all_seeds(tmp_path):
-    """Popularity by hand: of the items outside the history, those consumed more often."""
+    """Popularity by hand: the items that were consumed more often, and of them those outside the
+    whole history."""
     spec = smoke("Popularity")
     first, second = run(spec, [0, 1], tmp_path)
     split = hold_out(load_bundle("beauty", root=None), 20, stride=10).first_users(USERS)
@@ -118,11 +119,14 @@ def test_a_control_has_one_result_for_all_seeds(tmp_path):
     for queries, ranks in ((split.validation, first.validation), (split.test, first.test)):
         assert ranks is not None
         scores = np.tile(counts.astype(float), (USERS, 1))
-        users, steps = queries.history.nonzero()
-        scores[users, queries.history[users, steps] - 1] = -np.inf
         own = scores[np.arange(USERS), queries.target - 1][:, None]
         assert np.array_equal(ranks.above, (scores > own).sum(1))
         assert np.array_equal(ranks.equal, (scores == own).sum(1) - 1)
+        users = np.repeat(np.arange(USERS), np.diff(queries.seen_offsets))
+        scores[users, queries.seen_items - 1] = -np.inf
+        scores[np.arange(USERS), queries.target - 1] = own[:, 0]
+        assert np.array_equal(ranks.above_masked, (scores > own).sum(1))
+        assert np.array_equal(ranks.equal_masked, (scores == own).sum(1) - 1)
     assert equal(first.validation, second.validation)
     assert equal(first.test, second.test)
     assert first.record.identity != second.record.identity

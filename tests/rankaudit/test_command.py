@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from rankaudit.columns import RESERVED
 from rankaudit.findings import SEVERITIES, AuditReport, by_severity
 from rankaudit.interpret import read_file
 from rankaudit.page import MOST_ROWS, anchors, to_html
+from rankaudit.terminal import summary
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "audit_example.csv"
 
@@ -92,6 +96,33 @@ def test_bad_input_and_no_input(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         main([])
     assert stop.value.code == 2
     assert "--template" in capsys.readouterr().err
+
+
+def test_only_the_worst_on_demand() -> None:
+    report = audit_csv(EXAMPLE)
+    whole, worst = list(summary(report)), list(summary(report, most=1))
+    assert worst[:2] == whole[:2]
+    assert worst[2:4] == ["... and 1 more, in the report", ""]
+    assert worst[4:] == whole[5:]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    given = [sys.executable, "-m", "rankaudit", str(EXAMPLE), "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1])}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            given, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "standard output: cannot be written (No space left on device)\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([str(EXAMPLE), "--out", str(tmp_path / ("x" * 300))]) == 2
+    assert "cannot be written (File name too long)" in capsys.readouterr().err
 
 
 class Page(HTMLParser):

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.evaluate.metrics import PROTOCOLS
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL
 from benchmark.render.figures.style import (
     ONE_COLUMN,
@@ -126,15 +126,17 @@ def _tick(column: str) -> str:
 def draw_learning(
     runs: Mapping[str, Mapping[str, Sequence[RunRecord]]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """Validation NDCG@10 against steps; mean over seeds, the band from the lowest to the highest.
+    """Validation NDCG@10 against steps, a row a protocol; mean over seeds, the band from the lowest
+    to the highest.
 
     runs: dataset -> method -> records of its base configuration.
     """
-    drawn = figure(TWO_COLUMNS, 2.9)
-    axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
-    for panel, note in zip(axes, datasets.values(), strict=True):
+    drawn = figure(TWO_COLUMNS, 5.2)
+    axes = drawn.subplots(len(PROTOCOLS), len(datasets), squeeze=False)
+    shown = [(note, protocol) for protocol in PROTOCOLS for note in datasets.values()]
+    for panel, (note, protocol) in zip(axes.flat, shown, strict=True):
         for method, records in runs[note.name].items():
-            steps, low, mean, high = _joined(records)
+            steps, low, mean, high = _joined(records, protocol)
             if not len(steps):
                 continue
             style = method_style(method)
@@ -144,19 +146,22 @@ def draw_learning(
             )  # fmt: skip
             panel.plot(steps[-1], mean[-1], color=style.colour, marker=style.marker, ms=4)
             panel.fill_between(steps, low, high, color=style.colour, alpha=0.1, lw=0)
-        panel.set_title(note.title)
+        panel.set_title(f"{note.title}, history {protocol}")
         panel.set(xlabel="optimiser steps", ylabel="validation NDCG@10", ylim=(0, None))
-    method_legend(drawn, axes)
+    method_legend(drawn, list(axes.flat))
     return drawn
 
 
 def _joined(
-    records: Sequence[RunRecord],
+    records: Sequence[RunRecord], protocol: History
 ) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
     """(steps, lowest, mean, highest) at the steps that every seed reached."""
-    curves = [
-        dict(zip(r.curves.validation_steps, r.curves.validation, strict=True)) for r in records
-    ]
+    curves = []
+    for record in records:
+        own = record.curves
+        curve = own.validation if protocol == "kept" else own.validation_left_out
+        # runs of an older schema have no curve with the history left out
+        curves.append(dict(zip(own.validation_steps, curve, strict=bool(curve))))
     steps = sorted(set.intersection(*(set(c) for c in curves))) if curves else []
     values = np.array([[c[s] for s in steps] for c in curves]).reshape(len(curves), len(steps))
     if not steps:

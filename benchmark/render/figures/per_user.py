@@ -118,16 +118,18 @@ def draw_cost(
     runs: Mapping[str, Mapping[str, Sequence[RunRecord]]],
     datasets: Mapping[str, DatasetNote],
 ) -> Figure:
-    """Quality against what training cost: a point a method, its seeds' spread as bars."""
-    drawn = figure(TWO_COLUMNS, 2.9)
-    axes = drawn.subplots(1, len(datasets), squeeze=False)[0]
-    for panel, note in zip(axes, datasets.values(), strict=True):
+    """Quality against what training cost, a row a protocol: a point a method, its seeds' spread as
+    bars."""
+    drawn = figure(TWO_COLUMNS, 5.2)
+    axes = drawn.subplots(len(PROTOCOLS), len(datasets), squeeze=False)
+    shown = [(note, protocol) for protocol in PROTOCOLS for note in datasets.values()]
+    for panel, (note, protocol) in zip(axes.flat, shown, strict=True):
         for method, own in found.get(note.name, {}).items():
             records = [r for r in runs[note.name].get(method, ()) if r.spec.training]
             if not records:
                 continue
             seconds = np.array([r.timings.training for r in records])
-            quality = own.values["kept"].mean(0)
+            quality = own.values[protocol].mean(0)
             style = method_style(method)
             panel.errorbar(
                 seconds.mean(), quality.mean(),
@@ -140,10 +142,10 @@ def draw_cost(
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.set_title(note.title)
-        panel.set(xlabel="seconds of training, a seed", ylabel="test NDCG@10, history kept")
+        panel.set_title(f"{note.title}, history {protocol}")
+        panel.set(xlabel="seconds of training, a seed", ylabel="test NDCG@10")
         panel.grid(True, axis="x")
-    method_legend(drawn, axes)
+    method_legend(drawn, list(axes.flat))
     return drawn
 
 

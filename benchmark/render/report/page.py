@@ -1,6 +1,6 @@
 """The report: one folder of HTML that works from file:// without a network.
 
-report/index.html     summary
+report/index.html     the answer, then any row against any other
 report/tables.html    every table; a click on a number shows where it comes from
 report/figures.html   every figure
 report/audit.html     findings of the audit, where there is one
@@ -16,14 +16,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmark.analyse.statistics import RULES
-from benchmark.evaluate.metrics import PROTOCOLS, History
+from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.files import atomic_folder
-from benchmark.paper import load_claims
+from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
 from benchmark.plan import OWN_MODEL, experiments
-from benchmark.render.document import ValueKey, number, percent
+from benchmark.render.document import ValueKey, number
 from benchmark.render.figures.style import method_style
-from benchmark.render.notes import GRADES, DatasetNote, dataset_note
+from benchmark.render.notes import GRADES, dataset_note
+from benchmark.render.power import printed_improvements
+from benchmark.render.report.answer import Answer, answer
+from benchmark.render.report.pairs import FIELDS, METRICS, pairs_of_dataset
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
@@ -46,32 +49,32 @@ CAPTIONS = {
     "curves-experts": "Mean gate of every expert in every head, after training (figure 2's model).",
     "curves-users": "Who gains and who loses against the best other method.",
     "curves-cost": "Quality against the time of training; bars span the seeds.",
-    "curves-outcomes": "Users whom FindRec serves better, alike and worse than every other method.",
+    "curves-outcomes": "Shares of users whom FindRec serves better, alike (within 0.05) and worse.",
 }
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One method in the summary's picture of NDCG@10; lengths are shares of the widest."""
+    """One method under one protocol in the first page's picture of NDCG@10; lengths are shares of
+    the widest."""
 
-    method: str
+    protocol: str
     text: str
     share: float
     low: float
     high: float
     paper: float
-    colour: str
-    control: bool
     cell: str
 
 
 @dataclass(frozen=True)
-class DatasetSummary:
-    """One dataset in the summary."""
+class Bars:
+    """One method under both protocols."""
 
-    note: DatasetNote
+    method: str
+    colour: str
+    control: bool
     bars: tuple[Bar, ...]
-    sentence: str
 
 
 def write_report(
@@ -124,6 +127,7 @@ def write_report(
         text = (audit / "audit.json").read_text(encoding="utf-8")
         findings = AuditReport.model_validate_json(text)
     performance = next(table for table in tables if table.document.name == "table2")
+    answers = _answers(performance, profile, data)
     context: dict[str, Any] = {
         "profile": profile,
         "tables": tables,
@@ -132,22 +136,31 @@ def write_report(
         "audit_page": "" if findings is None else page_body(findings, TITLES),
         "audit_script": SCRIPT,
         "claims": load_claims().claims,
-        "summaries": _summaries(performance, profile, data),
+        "answers": answers,
+        "bars": {a.note.name: _bars(performance, a.note.name) for a in answers},
+        "grades": GRADES,
+        "own": OWN_MODEL,
         "runs": _count_runs(whole, profile, runs, as_stored),
         "rules": RULES,
         "captions": CAPTIONS,
     }
+    pairs = _pairs(performance, answers, profile)
     pages = ["index", "tables", "figures", *(["audit"] if findings is not None else []), "claims"]
     report = out / "report"
     with atomic_folder(report) as folder:
         for page in pages:
             template = _environment().get_template(f"{page}.html")
             html = template.render(
-                **context, page=page, pages=pages, provenance=_json(provenance.data())
+                **context,
+                page=page,
+                pages=pages,
+                provenance=_json(provenance.data("2" if page == "index" else None)),
+                pairs=pairs,
+                pairs_json=_json(pairs),
             )
             (folder / f"{page}.html").write_text(html, encoding="utf-8")
-        shutil.copyfile(ASSETS / "report.css", folder / "report.css")
-        shutil.copyfile(ASSETS / "report.js", folder / "report.js")
+        for asset in ("report.css", "report.js", "picker.js"):
+            shutil.copyfile(ASSETS / asset, folder / asset)
         for name in figures:
             for suffix in ("svg", "pdf"):
                 shutil.copyfile(out / "figures" / f"{name}.{suffix}", folder / f"{name}.{suffix}")
@@ -181,66 +194,76 @@ def _count_runs(
     return states.count("complete"), len(states)
 
 
-def _summaries(table: BuiltTable, profile: Profile, data: Path | None) -> list[DatasetSummary]:
-    """NDCG@10 of every row of Table 2, and how FindRec stands."""
-    metric = RULES.metric
+def _answers(table: BuiltTable, profile: Profile, data: Path | None) -> list[Answer]:
+    """For each dataset of Table 2."""
+    gains = printed_improvements(load_cells(), RULES.metric)
+    return [
+        answer(table, dataset_note(name, profile, data), profile, gains.get(name))
+        for name in dict.fromkeys(c.run_key.dataset for c in table.cell_specs)
+    ]
+
+
+def _pairs(table: BuiltTable, answers: list[Answer], profile: Profile) -> dict[str, Any]:
+    """What the picker offers; no dataset where none has two rows with runs."""
+    found = {}
+    for one in answers:
+        own = [c for c in table.cell_specs if c.run_key.dataset == one.note.name]
+        assert table.numbers is not None  # table 2 is no table of counts
+        sliced = profile.max_users is not None
+        pairs = pairs_of_dataset(table.numbers, own, one.note, sliced=sliced)
+        if pairs is None:
+            continue
+        names = [row["name"] for row in pairs["rows"]]
+        other = one.lines[0].other
+        first = names.index(OWN_MODEL) if OWN_MODEL in names else 0
+        second = names.index(other.row) if other is not None else (1 if first == 0 else 0)
+        found[one.note.name] = pairs | {"first": first, "second": second}
+    return {
+        "metrics": METRICS,
+        "fields": FIELDS,
+        "decided_metric": RULES.metric,
+        "margin": RULES.win_margin,
+        "datasets": found,
+    }
+
+
+def _bars(table: BuiltTable, dataset: str) -> list[Bars]:
+    """NDCG@10 of every row of Table 2 under both protocols."""
     cells = {
         ValueKey(*(r[name] for name in ValueKey._fields)): r for r in table.cells.to_dict("records")
     }
-    assert table.numbers is not None  # table 2 is no table of counts
-    lines = {
-        (r["dataset"], r["protocol"]): r
-        for r in table.numbers.best.to_dict("records")
-        if r["row"] == OWN_MODEL and not r["column"] and r["metric"] == metric
-    }
-    found = []
-    for dataset in dict.fromkeys(cell_spec.run_key.dataset for cell_spec in table.cell_specs):
-        shown = []
-        for cell_spec in table.cell_specs:
-            if cell_spec.run_key.dataset == dataset and cell_spec.run_key.variant == "base":
-                key = ValueKey("2", *cell_spec.key, metric, "kept")
-                shown.append((cell_spec, key, cells[key]))
-        values = [c[name] for _, _, c in shown for name in ("mean", "paper", "ci_high")]
-        widest = max((v for v in values if v == v), default=1.0) * 1.02
-        bars = [
-            Bar(
-                method=cell_spec.row,
-                text=number(c["mean"]) or "no runs",
-                share=_share(c["mean"], widest),
-                low=_share(c["ci_low"], widest),
-                high=_share(c["ci_high"], widest),
-                paper=_share(c["paper"], widest),
-                colour=method_style(cell_spec.row).colour,
-                control=category(cell_spec.run_key) == "control",
-                cell=cell_id(key),
-            )
-            for cell_spec, key, c in shown
-        ]
-        note = dataset_note(dataset, profile, data)
-        sentences = " ".join(
-            _sentence(lines.get((dataset, protocol)), protocol, note) for protocol in PROTOCOLS
-        )
-        found.append(DatasetSummary(note, tuple(bars), sentences))
-    return found
+    own = [
+        cell_spec
+        for cell_spec in table.cell_specs
+        if cell_spec.run_key.dataset == dataset and cell_spec.run_key.variant == "base"
+    ]
+    keys = [[ValueKey("2", *c.key, RULES.metric, p) for p in PROTOCOLS] for c in own]
+    values = [
+        cells[key][name] for pair in keys for key in pair for name in ("mean", "paper", "ci_high")
+    ]
+    widest = max((v for v in values if v == v), default=1.0) * 1.02
 
-
-def _sentence(line: dict[Any, Any] | None, protocol: History, note: DatasetNote) -> str:
-    if line is None:
-        return (
-            f"History {protocol}: {OWN_MODEL} cannot be compared here yet: its runs, or all "
-            "others', are missing."
+    def bar(key: ValueKey) -> Bar:
+        c = cells[key]
+        return Bar(
+            protocol=key.protocol,
+            text=number(c["mean"]) or "no runs",
+            share=_share(c["mean"], widest),
+            low=_share(c["ci_low"], widest),
+            high=_share(c["ci_high"], widest),
+            paper=_share(c["paper"], widest),
+            cell=cell_id(key),
         )
-    interval = ""
-    if line["low"] == line["low"]:
-        interval = f" (95 % interval {percent(line['low'])} to {percent(line['high'])})"
-    text = (
-        f"History {protocol}: {OWN_MODEL} against the best other row, {line['versus']}: "
-        f"{percent(line['difference'])} in {RULES.metric}{interval}."
-    )
-    if line["p_best"] != line["p_best"]:
-        return f"{text} Inconclusive: {line['note']}." if line["note"] else text
-    may = "may be" if line["bold"] else "is not"
-    return f"{text} It {may} the best row at 95 % confidence ({GRADES[note.grade]})."
+
+    return [
+        Bars(
+            cell_spec.row,
+            method_style(cell_spec.row).colour,
+            category(cell_spec.run_key) == "control",
+            tuple(map(bar, pair)),
+        )
+        for cell_spec, pair in zip(own, keys, strict=True)
+    ]
 
 
 def _share(value: float, widest: float) -> float:

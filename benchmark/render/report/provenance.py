@@ -88,7 +88,7 @@ class Provenance:
             self.specs[name] = {
                 "implementation": spec.implementation if spec is not None else "not known",
                 "made": made,
-                "convergence": spec.convergence if spec is not None else "not known",
+                "convergence": _convergence(spec),
                 "settings": _settings(spec, self.tuning) if spec is not None else {},
                 "seeds": [
                     {
@@ -101,9 +101,14 @@ class Provenance:
             }
         return name
 
-    def data(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"metrics": list(SHOWN_METRICS), "cells": self.cells, "specs": self.specs}
+    def data(self, table: str | None = None) -> dict[str, Any]:
+        """For JSON; of one table alone, by its number, or of all."""
+        cells = self.cells
+        if table is not None:
+            cells = {name: c for name, c in cells.items() if name.startswith(f"{table}|")}
+        used = {c["spec"] for c in cells.values() if "spec" in c}
+        specs = {name: spec for name, spec in self.specs.items() if name in used}
+        return {"metrics": list(SHOWN_METRICS), "cells": cells, "specs": specs}
 
 
 def _values(
@@ -120,6 +125,13 @@ def _values(
             values = values[cell_spec.bucket.holds(run.length)]
         found.append(number(float(np.mean(values))) if len(values) else "no users")
     return found
+
+
+def _convergence(spec: RunSpec | None) -> str:
+    """Of the budget; "" of what is not trained."""
+    if spec is None:
+        return "not known"
+    return spec.convergence if spec.training is not None else ""
 
 
 def _name(cell_spec: CellSpec, shown: Sequence[RunResult]) -> str:

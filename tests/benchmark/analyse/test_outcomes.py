@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmark.analyse.bootstrap import resampled_means
 from benchmark.analyse.outcomes import user_outcomes
 from benchmark.analyse.statistics import RULES
 
@@ -51,6 +52,19 @@ def test_interval_is_the_binomial_one():
     win = user_outcomes(a, np.zeros((400, 1)), RULES).win
     expected = 2 * 1.96 * np.sqrt(0.25 * 0.75 / 400)
     assert win.high - win.low == pytest.approx(expected, rel=0.1)
+
+
+def test_interval_is_that_of_users_drawn_with_replacement():
+    """20,000 resamples of 90 users: their percentiles are within a user of the exact ones."""
+    rng = np.random.default_rng(1)
+    a, b = rng.random((90, 6)), rng.random((90, 4))
+    found = user_outcomes(a, b)
+    gap = a.mean(axis=1) - b.mean(axis=1)
+    columns = np.stack([gap > MARGIN, abs(gap) <= MARGIN, gap < -MARGIN], axis=1).astype(float)
+    draws = resampled_means(columns, resamples=20_000, seed=0)
+    for share, drawn in zip((found.win, found.tie, found.loss), draws.T, strict=True):
+        ends = np.quantile(drawn, [RULES.alpha / 2, 1 - RULES.alpha / 2])
+        assert (share.low, share.high) == pytest.approx(tuple(ends), abs=1 / 90 + 1e-9)
 
 
 def test_other_users_and_none_are_refused():

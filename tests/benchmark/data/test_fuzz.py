@@ -50,10 +50,12 @@ PRODUCT = '{"asin": "B", "title": "T", "categories": [["Beauty", "Nails"]]}\n'
 MOVIES = "movie_id,title,genres,overview\n7,Heat,Crime|Drama,Long.\n"
 
 
-def zipped(name: str, content: str) -> bytes:
+def zipped(*files: str) -> bytes:
+    """files: names and contents, in turn."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, content)
+        for name, content in zip(files[::2], files[1::2], strict=True):
+            archive.writestr(name, content)
     return stream.getvalue()
 
 
@@ -126,6 +128,13 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "grouplens": (
         "x.zip",
         lambda: zipped("ml-100k/u.data", "1\t2\t3\t4\n"),
+        interactions("grouplens"),
+    ),
+    "grouplens 1M": (
+        "ml-1m.zip",
+        lambda: zipped(
+            "ml-1m/ratings.dat", "1::2::3::4\n", "ml-1m/movies.dat", "2::Heat (1995)::Drama\n"
+        ),
         interactions("grouplens"),
     ),
     "reviews": (

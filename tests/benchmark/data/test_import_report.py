@@ -107,6 +107,12 @@ def test_units_of_time(factor: int, unit: str) -> None:
     assert span(days) == f"2001-09-09 to 2001-09-10 (read as {unit} since 1970)"
 
 
+def test_times_of_two_units_are_asked_about() -> None:
+    mixed = pd.Series([1_000_000_000, 1_000_086_400_000])
+    assert span(mixed) == "1000000000 to 1000086400000 (are seconds and milliseconds mixed?)"
+    assert span(pd.Series([0, 1_000_000_000])) == "0 to 1000000000"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
 def test_terminals_of_every_encoding(
     folder: Path, monkeypatch: pytest.MonkeyPatch, encoding: str

@@ -97,6 +97,17 @@ def test_a_file_or_link_in_the_place_of_the_folder(csv: Path) -> None:
         load(csv)
 
 
+def test_a_link_to_another_disk_stays(csv: Path) -> None:
+    elsewhere, target = csv.parent / "elsewhere", csv.parent / "data" / "own"
+    elsewhere.mkdir()
+    target.parent.mkdir()
+    target.symlink_to(elsewhere)
+    for _ in range(2):  # over an empty folder, then over a bundle
+        load(csv)
+        assert target.is_symlink()
+        assert (elsewhere / "bundle.json").is_file()
+
+
 def test_a_bundle_and_an_empty_folder_are_replaced(csv: Path) -> None:
     (csv.parent / "data" / "own").mkdir(parents=True)
     first = load(csv)
@@ -238,7 +249,7 @@ def test_an_older_format_is_built_again_with_its_features(tmp_path: Path, beauty
     assert again.meta.encoders["image"] == "made-up"
 
 
-def test_named_datasets_come_out_as_ever(beauty: Bundle, ml_100k: Bundle) -> None:
+def test_named_datasets_come_out_as_ever(beauty: Bundle, ml_100k: Bundle, ml_1m: Bundle) -> None:
     """Stored results remain theirs. ML-100k's sequences, attributes and raw features hash as they
     did in format 1; features have been centred and scaled since format 3. Beauty's are of its title
     tags, and without features it hashes as ever."""
@@ -260,6 +271,9 @@ def test_named_datasets_come_out_as_ever(beauty: Bundle, ml_100k: Bundle) -> Non
             for modality in bundle.meta.provenance
         }
         assert data_hash(bundle.interactions, bundle.items, plain) == raw
+    assert ml_1m.meta.data_hash == (
+        "5b00555324e0c6b0a424a698e1fb1ab20d10858f28637dfcdd320f2a8f672328"
+    )
     assert data_hash(beauty.interactions, beauty.items, {}) == (
         "923c8e74254ac38d94d90e1884d2590b99b09b0801dabc26e19e0ad756084872"
     )

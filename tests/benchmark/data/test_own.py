@@ -115,6 +115,33 @@ def test_grouplens_archive_is_the_atomic_file(tmp_path: Path) -> None:
     )
 
 
+def test_movielens_1m_archive_is_the_atomic_file(tmp_path: Path) -> None:
+    """Its movies.dat has the titles, in Latin-1, by which RecBole's conversion calls the items."""
+    movies = {"1": "Toy Story (1995)", "9": "Alien³ (1992)", "77": "Misérables, Les (1995)"}
+    rows = [("1", "9", 5, 978300760), ("1", "1", 3, 978302109), ("2", "77", 3, 978301968)]
+    described = "".join(f"{k}::{v}::Drama|War\n" for k, v in movies.items())
+    with zipfile.ZipFile(tmp_path / "ml-1m.zip", "w") as archive:
+        archive.writestr("ml-1m/ratings.dat", "".join("::".join(map(str, r)) + "\n" for r in rows))
+        archive.writestr("ml-1m/movies.dat", described.encode("latin-1"))
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    lines = [f"{u}\t{movies[i]}\t{r}\t{t}\n" for u, i, r, t in rows]
+    (tmp_path / "x.inter").write_text(header + "".join(lines), encoding="utf-8")
+    pd.testing.assert_frame_equal(
+        read_interactions(tmp_path / "ml-1m.zip", "grouplens"),
+        read_interactions(tmp_path / "x.inter", "atomic"),
+    )
+    with zipfile.ZipFile(tmp_path / "ml-1m.zip", "w") as archive:
+        archive.writestr("ml-1m/ratings.dat", "1::9::5::978300760\n1::8::5::978300761\n")
+        archive.writestr("ml-1m/movies.dat", described.encode("latin-1"))
+    with pytest.raises(
+        InputError, match=r"ratings.dat\), line 2: movie '8' is not in ml-1m/movies"
+    ):
+        read_interactions(tmp_path / "ml-1m.zip", "grouplens")
+    (tmp_path / "ml-1m.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"not the ml-1m.zip of GroupLens, or damaged; delete it"):
+        read_interactions(tmp_path / "ml-1m.zip", "grouplens")
+
+
 def test_amazon_reviews(tmp_path: Path) -> None:
     records = [
         {"reviewerID": "A1", "asin": "B2", "unixReviewTime": 1400000000, "overall": 5.0},
@@ -197,6 +224,20 @@ def test_movies(tmp_path: Path) -> None:
         "unknown.",
     ]
     assert items["genre"].tolist() == ["Animation|Comedy", ""]
+
+
+def test_complete_movies_have_a_plot_and_a_poster(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text(
+        "movie_id,title,genres,overview,tmdb_poster_path\n"
+        "1,A (1995),Comedy,Led by Woody.,\n"
+        "2,B (1996),Drama,,/b.jpg\n"
+        "3,C (1997),,They live.,/c.jpg\n"
+    )
+    items = read_items(path, "movies", complete=True)
+    assert items["text"].tolist() == ["C (1997). They live."]
+    assert items["id"].tolist() == ["3"]
+    assert len(read_items(path, "movies")) == 3
 
 
 @pytest.mark.parametrize("header", ["", "item,title\n"])

@@ -172,9 +172,10 @@ print(json.dumps({"users": list(qrels.qrels), **{n: values[n].tolist() for n in 
 """In a process of its own without numba's compiler, which would take two minutes."""
 
 
-def test_agreement_with_ranx_on_exported_runs(tmp_path):
-    """ranx reads our TREC files and computes the same per-user values where no scores tie; 1e-12.
-    Items below the list's end are misses at k = 10 for both."""
+@pytest.mark.parametrize("masked", [False, True])
+def test_agreement_with_ranx_on_exported_runs(tmp_path, masked):
+    """ranx reads our TREC files of either protocol and computes the same per-user values where no
+    scores tie; 1e-12. Items below the list's end are misses at k = 10 for both."""
     if importlib.util.find_spec("ranx") is None:
         pytest.skip("ranx is not installed (extra: dev)")
     rng = np.random.default_rng(6)
@@ -186,7 +187,7 @@ def test_agreement_with_ranx_on_exported_runs(tmp_path):
 
     qrels, run = tmp_path / "qrels.trec", tmp_path / "run.trec"
     write_qrels(qrels, queries.target)
-    write_run(run, ranks, tag="ours")
+    write_run(run, ranks, tag="ours", masked=masked)
     answer = subprocess.run(
         [sys.executable, "-c", RANX, qrels, run],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
@@ -197,7 +198,7 @@ def test_agreement_with_ranx_on_exported_runs(tmp_path):
     theirs = json.loads(answer.stdout.splitlines()[-1])
     order = [int(user) for user in theirs["users"]]
     for metric in METRICS:
-        ours = per_user(ranks, metric)
+        ours = per_user(ranks, metric, masked=masked)
         assert 0.1 < ours.mean() < 0.9
         name = metric.lower().replace("hr@", "hit_rate@")
         assert np.allclose(ours[order], theirs[name], atol=1e-12), metric

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.evaluate.metrics import PROTOCOLS, per_user
 from benchmark.plan import Planned, plan, specs
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.runset import RunSet
@@ -39,7 +41,11 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
         targets_seen=steps[-1] * 4000,
         parameters=400_000,
         curves=Curves(
-            loss_steps=steps, losses=losses, validation_steps=steps, validation=list(rising)
+            loss_steps=steps,
+            losses=losses,
+            validation_steps=steps,
+            validation=list(rising),
+            validation_left_out=list(1.2 * rising),
         ),
         timings=Timings(training=float(rng.uniform(20, 300)), evaluation=5.0),
         message="",
@@ -86,3 +92,19 @@ def fill(
         for seed in range(1 if alone else seeds):
             store.write(synthetic_run(spec, seed, users))
     return plan(wanted, range(seeds), RunSet(store), as_stored=True)
+
+
+def scores_of(
+    store: Store, rows: Sequence[RunSpec], seeds: int, metric: str = "NDCG@10"
+) -> CrossedBootstrap:
+    """The test scores of some rows of one dataset, both protocols, read anew from the store."""
+    values, fixed = {}, []
+    for spec in rows:
+        own = range(1 if spec.protocol.control else seeds)
+        ranks = [store.read(spec.key, seed).test for seed in own]
+        for protocol in PROTOCOLS:
+            score = Score(str(spec.key), metric, protocol)
+            masked = protocol == "left out"
+            values[score] = np.stack([per_user(r, metric, masked=masked) for r in ranks], axis=1)
+            fixed += [score] if spec.protocol.control else []
+    return CrossedBootstrap(values, fixed=fixed)

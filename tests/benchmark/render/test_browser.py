@@ -9,8 +9,12 @@ import shutil
 
 import pytest
 
+from benchmark.analyse.bootstrap import Score
+from benchmark.plan import spec_of
+from benchmark.render.document import percent
 from benchmark.render.report.page import write_report
 from benchmark.runs.runset import RunSet
+from tests.benchmark.render.synthetic import scores_of
 
 pytestmark = pytest.mark.browser
 
@@ -84,7 +88,7 @@ def at(browser, folder):
 
 def column(browser, at):
     script = (
-        "return [...document.querySelectorAll('#table2 table')[0].tBodies[0].rows]"
+        "return [...document.querySelectorAll('#controls table')[0].tBodies[0].rows]"
         ".filter(r => !r.classList.contains('group'))"
         f".map(r => Number(r.cells[{at}].dataset.sort))"
     )
@@ -104,7 +108,7 @@ def test_loads_and_fits(at, page, width, dark):
 def test_sorts(at):
     browser = at("tables")
     own_order = column(browser, 2)
-    heading = "document.querySelectorAll('#table2 table')[0].tHead.rows[0].cells[2]"
+    heading = "document.querySelectorAll('#controls table')[0].tHead.rows[0].cells[2]"
     seen = []
     for expected in ("descending", "ascending", None):
         browser.execute_script(f"{heading}.querySelector('button').click()")
@@ -120,7 +124,8 @@ def test_filters(at):
     script = """
       const box = document.getElementById('filter');
       box.value = 'findrec'; box.dispatchEvent(new Event('input'));
-      return [...document.querySelectorAll('#table2 .scroll')[0].querySelectorAll('tbody tr')]
+      return [...document.querySelectorAll('#table2 > .scroll')].slice(0, 2)
+        .flatMap(grid => [...grid.querySelectorAll('tbody tr')])
         .filter(r => !r.hidden && !r.classList.contains('group'))
         .map(r => r.cells[0].textContent)"""
     labels = browser.execute_script(script)
@@ -129,19 +134,77 @@ def test_filters(at):
 
 
 @pytest.mark.parametrize("width", [390, 1400])
-def test_a_number_shows_where_it_comes_from(at, width):
+def test_a_number_shows_where_it_comes_from(at, profile, width):
     browser = at("tables", width)
     shown = browser.execute_script(
-        "document.querySelector('[data-cell=\"2|FindRec||beauty|NDCG@10\"]').click();"
+        "document.querySelector('[data-cell=\"2|FindRec||beauty|NDCG@10|kept\"]').click();"
         "const d = document.getElementById('provenance');"
         "return [d.open, d.innerText, d.scrollWidth <= d.clientWidth]"
     )
     assert shown[0]
     assert shown[2]
-    for part in ("NDCG@10 on beauty", "code hash", "findrec.model:FindRec", "plateau"):
+    known = f"convergence {spec_of('FindRec', 'beauty', profile).convergence}"
+    for part in ("NDCG@10 on beauty", "code hash", "findrec.model:FindRec", known):
         assert part in shown[1]
     browser.execute_script("document.querySelector('#provenance .close').click()")
     assert not browser.execute_script("return document.getElementById('provenance').open")
+
+
+def terms(browser):
+    """The first three columns of the picker's decomposition: label, difference, interval."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#compared table.terms tbody tr')]"
+        ".map(r => [...r.cells].slice(0, 3).map(c => c.textContent))"
+    )
+
+
+def test_any_two_rows_are_compared(at, folder, synthetic):
+    """By keyboard; the numbers are those of a comparison made here, printed as the tables print."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser = at("index")
+    for name, row in (("a", "SASRec"), ("b", "Popularity")):
+        browser.find_element(By.ID, f"pick-{name}").send_keys(row)
+    heading = "return document.querySelector('#compared h3').textContent"
+    assert browser.execute_script(heading).startswith("SASRec against Popularity on ")
+    store, planned = synthetic
+    rows = {p.key.model: p.spec for p in planned if p.key.variant == "base"}
+    scores = scores_of(store, [rows["SASRec"], rows["Popularity"]], seeds=3)
+    a, b = (Score(str(rows[n].key), "NDCG@10", "kept") for n in ("SASRec", "Popularity"))
+    found = scores.compare(a, b)
+    label, difference, interval = terms(browser)[0]
+    assert label == "history kept"
+    assert difference == percent(found.difference)
+    assert interval == f"{percent(found.low)} to {percent(found.high)}"
+    browser.find_element(By.ID, "pick-swap").send_keys(Keys.ENTER)
+    assert browser.execute_script(heading).startswith("Popularity against SASRec on ")
+    back = scores.compare(b, a)
+    assert terms(browser)[0][1:] == [
+        percent(back.difference),
+        f"{percent(back.low)} to {percent(back.high)}",
+    ]
+    browser.find_element(By.ID, "pick-b").send_keys("Popularity")
+    assert "two different rows" in browser.execute_script(
+        "return document.getElementById('compared').textContent"
+    )
+
+
+def test_without_scripts_the_answer_stands(at, browser):
+    """And the picker says what is missing instead of doing nothing."""
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        at("index")
+        shown = browser.execute_script(
+            "return [document.getElementById('picker').offsetHeight,"
+            " document.querySelector('noscript').innerText,"
+            " document.querySelectorAll('#answer tbody tr td').length]"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert shown[0] == 0
+    assert "needs JavaScript" in shown[1]
+    assert shown[2] == 12
 
 
 def test_themes(at):

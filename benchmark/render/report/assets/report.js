@@ -101,7 +101,8 @@ function seedTable(spec, values) {
     made.append(...texts.map((text) => element(kind, String(text))));
     return made;
   };
-  table.append(row("th", ["seed", "value", "steps", "seconds"]));
+  const steps = spec.convergence ? `steps (convergence ${spec.convergence})` : "steps";
+  table.append(row("th", ["seed", "value", steps, "seconds"]));
   spec.seeds.forEach((s, at) => {
     table.append(row("td", [s.seed, values[at], s.steps, s.seconds]));
   });
