@@ -3,9 +3,10 @@
 The step runs on the meta device, which has shapes and no values. It is not the CPU, so every op
 takes the path of a GPU (torch ops instead of compiled loops, all seeds under vmap), and a read of a
 value fails by itself; `Capturable` names the op that reads, and finds what the meta device lets
-pass. What it cannot show is how a CUDA kernel works inside: whether cuSOLVER's factorisation behind
-`linalg_cholesky_ex` and the sorts behind `embedding_dense_backward`, `sort`, `index_put` and
-`nanmedian` can be captured is known on a GPU alone.
+pass. The scan is the reference, as on a GPU without Triton. What the meta device cannot show is how
+a CUDA kernel works inside: whether cuSOLVER's factorisation behind `linalg_cholesky_ex`, the sorts
+behind `embedding_dense_backward`, `sort` and `index_put`, and the Triton scan can be captured is
+known on a GPU alone.
 """
 
 import sys
@@ -26,7 +27,6 @@ from benchmark.settings.registry import get_profile, methods
 from benchmark.train.objectives import make_task
 from benchmark.train.stack import Stack
 from benchmark.train.step import make_optimizer, training_step
-from findrec.ops import scan
 from tests.catalogues import catalogue
 
 META = torch.device("meta")
@@ -47,6 +47,9 @@ COPY_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy}
 TAKE_SCALARS = {"add", "div", "mul", "sub"}
 """Ops whose CUDA kernels take a number on the host as an argument. Under vmap a Python number
 reaches them as a CPU tensor without dimensions; a captured graph keeps its value."""
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:the selective scan has no kernel for meta")
 
 
 class HostRead(AssertionError):
@@ -124,9 +127,7 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 @pytest.fixture(autouse=True)
 def _meta_as_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The scan and torch's optimiser know the kinds of device that they run on by name."""
-    compute, kinds = scan._BACKENDS["reference"]
-    monkeypatch.setitem(scan._BACKENDS, "reference", (compute, (*kinds, "meta")))
+    """torch's optimiser knows by name the kinds of device whose graphs can contain its update."""
     adam = sys.modules[torch.optim.Adam.__module__]
     monkeypatch.setattr(adam, "_get_capturable_supported_devices", lambda *_, **__: ["meta"])
     functorch: Any = torch._C._functorch  # its stubs lack these two
