@@ -5,12 +5,14 @@ standard deviations say how likely a right implementation was to pass before it 
 """
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 
 from baselines.bert4rec import BERT4Rec
+from baselines.gru4rec import GRU4Rec
 from baselines.iisan import IISAN
 from baselines.mmmlp import MMMLP
 from baselines.nova import NOVA
@@ -22,6 +24,7 @@ from benchmark.train.engine import TrainingRun, train
 from benchmark.train.objectives import Task, make_task
 from benchmark.train.order import BatchOrder
 from findrec.model import FindRec
+from findrec.ops import loss, recurrent, use_scan_backend
 from findrec.recommender import Batch, Recommender
 from tests.benchmark.train.synthetic import sequences
 from tests.catalogues import catalogue
@@ -283,10 +286,14 @@ def test_first_loss_is_that_of_the_task_in_the_plainest_way(cls, groups):
 EVERY_KIND = [BERT4Rec, MMMLP, SMLP4Rec, SASRec, NOVA, UniSRec, IISAN, FindRec]
 
 
-@pytest.mark.parametrize("cls", EVERY_KIND)
-def test_vmap_gives_what_seed_by_seed_does(cls, monkeypatch):
+@pytest.mark.parametrize("seeds_at_once", [False, True])
+@pytest.mark.parametrize("cls", [*EVERY_KIND, GRU4Rec])
+def test_vmap_gives_what_seed_by_seed_does(cls, seeds_at_once, monkeypatch):
     """The way of a GPU against that of a CPU: loss and gradients of a first step of three seeds.
-    Float32 sums of some hundred terms in another order: 1e-4 of a leaf's largest gradient."""
+    Float32 sums of some hundred terms in another order: 1e-4 of a leaf's largest gradient.
+
+    seeds_at_once: loss, GRU and scan in the torch ops of a GPU too.
+    """
     windows, queries = sequences(items=ITEMS, length=WINDOW)
     loop, vmapped = (
         TrainingRun(
@@ -298,7 +305,12 @@ def test_vmap_gives_what_seed_by_seed_does(cls, monkeypatch):
     for job in (loop, vmapped):
         monkeypatch.setattr(job.optimizer, "step", lambda: None)
         monkeypatch.setattr(job.optimizer, "zero_grad", lambda: None)
-        job.train_step()
+    loop.train_step()
+    if seeds_at_once:
+        monkeypatch.setattr(loss, "_seed_after_seed", loss._seeds_at_once)
+        monkeypatch.setattr(recurrent, "seed_after_seed", recurrent.seeds_at_once)
+    with use_scan_backend("reference") if seeds_at_once else nullcontext():
+        vmapped.train_step()
     for name, value in loop.sums.items():
         torch.testing.assert_close(vmapped.sums[name], value, rtol=1e-5, atol=1e-6)
     for name, leaf in loop.stack.parameters.items():
