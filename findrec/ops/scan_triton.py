@@ -264,20 +264,17 @@ def forward_launch(width: int, size: int) -> Launch:
 
 
 def backward_launch(width: int, size: int) -> Launch:
-    """32 channels with one warp: 2 x 8 at a time, 1 x 8 where N is above 16.
+    """32 channels with one warp: 2 x 8 at a time; 1 x 8 where N is above 16, 1 x 4 above 32.
 
     Not 4 x 8 at a time: reading 32 channels occupies each thread of a warp once, and Triton then
     lays out the state like that, one channel a thread, with four times the exchanges. The compiler
-    is held to 128 registers, with which 16 warps fit on a multiprocessor; without, it takes 230 to
-    read ahead.
+    takes the registers that it likes, 230 to 255 of them, to read ahead; with fewer more programs
+    fit on a multiprocessor, but some versions of Triton then spill.
     """
     states = triton.next_power_of_2(size)
-    constants = {
-        "CHANNELS": 32, "OUTER": 2 if states <= 16 else 1, "STATES": states, "INNER": 8,
-        "CHUNK": CHUNK,
-    }  # fmt: skip
-    registers = {"maxnreg": 128} if states <= 32 else {}
-    return Launch(constants, {"num_warps": 1, **registers, **_OPTIONS})
+    outer, inner = (2, 8) if states <= 16 else (1, 8) if states <= 32 else (1, 4)
+    constants = {"CHANNELS": 32, "OUTER": outer, "STATES": states, "INNER": inner, "CHUNK": CHUNK}
+    return Launch(constants, {"num_warps": 1, **_OPTIONS})
 
 
 def triton_scan(
