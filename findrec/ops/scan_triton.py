@@ -176,10 +176,11 @@ def scan_backward(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
             states = (state,)
             for s in tl.static_range(QUARTER):
-                states = states + (_advance(
-                    states[s], a_n, u, delta, b, u_strides[2], delta_strides[2], b_strides[2],
+                state = _advance(
+                    state, a_n, u, delta, b, u_strides[2], delta_strides[2], b_strides[2],
                     i, n, quarter * QUARTER + s, length, WIDTH, SIZE, PADDED,
-                ),)  # fmt: skip
+                )  # fmt: skip
+                states = states + (state,)  # type: ignore[assignment]  # noqa: RUF005
             for s in tl.static_range(QUARTER - 1, -1, -1):
                 t = quarter * QUARTER + s
                 size_t = tl.where(t < length, SIZE, 0)
@@ -334,7 +335,8 @@ class _TritonScan(torch.autograd.Function):
         grad_z = None if z is None else torch.empty_like(grad_u)
         grad_a = u.new_empty((groups, users, size, width), **single)
         grad_skip = u.new_empty((groups, users, width), **single)
-        grad_b, grad_c = (u.new_empty((groups, users, blocks, length, size), **single) for _ in "bc")
+        parts = (groups, users, blocks, length, size)
+        grad_b, grad_c = u.new_empty(parts, **single), u.new_empty(parts, **single)
         gate, gate_grad = (u, grad_u) if z is None else (z, grad_z)
         _start(
             scan_backward, launch, u, delta, a, B, C, skip, gate, carried, grad,

@@ -226,7 +226,9 @@ def test_backend_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scan_backend("cpu") == "reference"
     with use_scan_backend("cpu"):
         assert scan_backend("cpu") == "cpu"
-        with pytest.raises(ValueError, match=rf"'cpu' does not run on cuda: choose one of {on_cuda}"):
+        with pytest.raises(
+            ValueError, match=rf"'cpu' does not run on cuda: choose one of {on_cuda}"
+        ):
             scan_backend("cuda")
     assert scan_backend("cpu") == "reference"
     monkeypatch.setenv("FINDREC_SCAN", "cup")

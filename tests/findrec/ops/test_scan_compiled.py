@@ -18,8 +18,13 @@ import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from findrec.ops.scan_triton import Launch, backward_launch, forward_launch
-from findrec.ops.scan_triton import scan_backward, scan_forward
+from findrec.ops.scan_triton import (
+    Launch,
+    backward_launch,
+    forward_launch,
+    scan_backward,
+    scan_forward,
+)
 
 TOOLS = Path(triton.backends.nvidia.__file__).parent / "bin"
 WIDTH = 512
@@ -77,8 +82,8 @@ def output(tool: str, *arguments: Any) -> str:
 @pytest.mark.parametrize("element", ["*fp32", "*bf16"])
 @pytest.mark.parametrize(("size", "registers"), [(16, 80), (32, 128), (64, 200)])
 def test_forward(size: int, registers: int, element: str, tmp_path: Path) -> None:
-    """80 registers are 24 warps of a multiprocessor's 64, and no step exchanges anything. Triton 3.6
-    sends the states that are kept through shared memory, once a chunk; 3.9 takes 68, 125 and 168
+    """80 registers are 24 warps of a multiprocessor's 64, and no step exchanges anything. Triton
+    3.6 sends the states that are kept through shared memory, once a chunk; 3.9 takes 68, 125 and 168
     registers and no barrier."""
     found = compiled(
         scan_forward, forward_launch(WIDTH, size), tmp_path, element,

@@ -1,4 +1,4 @@
-"""mamba-ssm's kernel as a backend, by a torch function of its signature; and the choice of backends.
+"""The backend of mamba-ssm by a torch function of its signature, and the choice of backends.
 
 `selective_scan_fn` here is written from the package's documented semantics, as its CUDA kernel
 needs a GPU: time last, B and C by groups of channels, A and D in float32, nothing but the last
@@ -58,7 +58,7 @@ def test_seeds_as_groups_of_channels(groups: tuple[int, ...], gated: bool) -> No
 
 
 def test_low_precision_keeps_its_dtype() -> None:
-    """bfloat16 has 8 bits, and every step of both rounds differently: 3 % of the largest element."""
+    """bfloat16 has 8 bits, and every step rounds differently: 3 % of the largest element."""
     values = inputs(2, 5, 4, 3, dtype=torch.bfloat16)
     y = grouped_scan(scan_time_last, *values)
     expected = reference(*(x.double() for x in values))
