@@ -83,8 +83,8 @@ def output(tool: str, *arguments: Any) -> str:
 @pytest.mark.parametrize(("size", "registers"), [(16, 80), (32, 128), (64, 200)])
 def test_forward(size: int, registers: int, element: str, tmp_path: Path) -> None:
     """80 registers are 24 warps of a multiprocessor's 64, and no step exchanges anything. Triton
-    3.6 sends the states that are kept through shared memory, once a chunk; 3.9 takes 68, 125 and 168
-    registers and no barrier."""
+    3.6 sends the states that are kept through shared memory, once a chunk; 3.9 takes 68, 125 and
+    168 registers and no barrier."""
     found = compiled(
         scan_forward, forward_launch(WIDTH, size), tmp_path, element,
         WIDTH=WIDTH, SIZE=size, GATED=True, KEEP=True,
