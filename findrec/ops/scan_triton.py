@@ -176,10 +176,11 @@ def scan_backward(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
             states = (state,)
             for s in tl.static_range(QUARTER):
-                states = states + (_advance(
-                    states[s], a_n, u, delta, b, u_strides[2], delta_strides[2], b_strides[2],
+                state = _advance(
+                    state, a_n, u, delta, b, u_strides[2], delta_strides[2], b_strides[2],
                     i, n, quarter * QUARTER + s, length, WIDTH, SIZE, PADDED,
-                ),)  # fmt: skip
+                )  # fmt: skip
+                states = states + (state,)  # type: ignore[assignment]  # noqa: RUF005
             for s in tl.static_range(QUARTER - 1, -1, -1):
                 t = quarter * QUARTER + s
                 size_t = tl.where(t < length, SIZE, 0)
@@ -264,20 +265,17 @@ def forward_launch(width: int, size: int) -> Launch:
 
 
 def backward_launch(width: int, size: int) -> Launch:
-    """32 channels with one warp: 2 x 8 at a time, 1 x 8 where N is above 16.
+    """32 channels with one warp: 2 x 8 at a time; 1 x 8 where N is above 16, 1 x 4 above 32.
 
     Not 4 x 8 at a time: reading 32 channels occupies each thread of a warp once, and Triton then
     lays out the state like that, one channel a thread, with four times the exchanges. The compiler
-    is held to 128 registers, with which 16 warps fit on a multiprocessor; without, it takes 230 to
-    read ahead.
+    takes the registers that it likes, 230 to 255 of them, to read ahead; with fewer more programs
+    fit on a multiprocessor, but some versions of Triton then spill.
     """
     states = triton.next_power_of_2(size)
-    constants = {
-        "CHANNELS": 32, "OUTER": 2 if states <= 16 else 1, "STATES": states, "INNER": 8,
-        "CHUNK": CHUNK,
-    }  # fmt: skip
-    registers = {"maxnreg": 128} if states <= 32 else {}
-    return Launch(constants, {"num_warps": 1, **registers, **_OPTIONS})
+    outer, inner = (2, 8) if states <= 16 else (1, 8) if states <= 32 else (1, 4)
+    constants = {"CHANNELS": 32, "OUTER": outer, "STATES": states, "INNER": inner, "CHUNK": CHUNK}
+    return Launch(constants, {"num_warps": 1, **_OPTIONS})
 
 
 def triton_scan(
@@ -337,7 +335,8 @@ class _TritonScan(torch.autograd.Function):
         grad_z = None if z is None else torch.empty_like(grad_u)
         grad_a = u.new_empty((groups, users, size, width), **single)
         grad_skip = u.new_empty((groups, users, width), **single)
-        grad_b, grad_c = (u.new_empty((groups, users, blocks, length, size), **single) for _ in "bc")
+        parts = (groups, users, blocks, length, size)
+        grad_b, grad_c = u.new_empty(parts, **single), u.new_empty(parts, **single)
         gate, gate_grad = (u, grad_u) if z is None else (z, grad_z)
         _start(
             scan_backward, launch, u, delta, a, B, C, skip, gate, carried, grad,

@@ -118,6 +118,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Tensor |
         cwd=Path(__file__).parents[3], capture_output=True, text=True,
         env={**os.environ, "TRITON_INTERPRET": "1"},
     )  # fmt: skip
+    if "only 0-dimensional arrays can be converted" in done.stderr:
+        pytest.skip("this triton's interpreter does not run under NumPy >= 2.4 (3.9's does)")
     assert done.returncode == 0, done.stderr
     found: dict[str, list[Tensor | None]] = torch.load(folder / "out")
     return found
@@ -169,7 +171,9 @@ def test_nan_and_inf_go_where_the_reference_has_them(
     """In float32 on both sides; neither padding nor the positions after the last may spread them,
     and what stays finite has the right value."""
     key = f"{name} {value}"
-    for of, a, b in zip(["y", *NAMES], results[key], gradients(reference, *CASES[key]), strict=True):
+    for of, a, b in zip(
+        ["y", *NAMES], results[key], gradients(reference, *CASES[key]), strict=True
+    ):
         finite = b.isfinite()
         assert torch.equal(a[~finite].nan_to_num(7), b[~finite].nan_to_num(7)), of
         torch.testing.assert_close(a[finite], b[finite], rtol=1e-5, atol=1e-5)
