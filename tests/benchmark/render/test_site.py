@@ -17,14 +17,24 @@ from benchmark.runs.runset import RunSet
 ROOT = Path(__file__).resolve().parents[3]
 
 
+LOG = """\
+dataset,model,lr,dropout,steps,validation_kept,validation_left_out,seed,seconds,status,code,chosen
+beauty,FindRec,0.002,0.2,600,0.0901,0.1101,1000,9.0,complete,abc,False
+beauty,FindRec,0.005,0.2,600,0.0911,0.1111,1000,9.0,complete,abc,True
+"""
+"""Lines as `tune` writes them."""
+
+
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, synthetic, profile):
     store, _ = synthetic
+    log = tmp_path_factory.mktemp("tuning")
+    (log / f"{profile.name}.csv").write_text(LOG, encoding="utf-8")
     return write_report(
         profile,
         tmp_path_factory.mktemp("results"),
         RunSet(store),
-        tuning=ROOT / "results" / "tuning",
+        tuning=log,
         as_stored=True,
     )
 
