@@ -39,8 +39,8 @@ FAULTS = [
     Fault(
         "learning rate halved",
         "benchmark/train",
-        r"return training\.lr \* rise$",
-        "return 0.5 * training.lr * rise",
+        r"return training\.lr \* torch\.minimum",
+        "return 0.5 * training.lr * torch.minimum",
         ("SASRec", "beauty"),
     ),
     Fault(
@@ -109,8 +109,8 @@ FAULTS = [
     Fault(
         "history holds the tested item",
         "benchmark/data",
-        r"offsets\[:-1\] \+ start, before - start, L",
-        "offsets[:-1] + start, before - start + 1, L",
+        r"first \+ start, before - start, L",
+        "first + start, before - start + 1, L",
         ("tests/benchmark/data/test_sequences.py", "queries"),
     ),
     Fault(
