@@ -61,6 +61,7 @@ def budgets_frame(rows: Sequence[Row]) -> pd.DataFrame:
             continue
         for protocol in PROTOCOLS:
             budget = choice.budgets[protocol]
+            separate, error = separate_gain(row.search, choice, protocol)
             for rung in row.search.rungs:
                 gain = budget.gains.get(rung)
                 lines.append(
@@ -72,8 +73,8 @@ def budgets_frame(rows: Sequence[Row]) -> pd.DataFrame:
                         "convergence": choice.convergence,
                         "trials": len(row.stored),
                         "cpu_minutes": round(row.cpu_seconds / 60, 1),
-                        "separate_gain": round(separate_gain(row.search, choice, protocol)[0], 4),
-                        "separate_se": round(separate_gain(row.search, choice, protocol)[1], 4),
+                        "separate_gain": round(separate, 4),
+                        "separate_se": round(error, 4),
                         "protocol": protocol,
                         "rung": rung,
                         "ndcg@10": round(_mean(row.search, choice, protocol, rung), 6),

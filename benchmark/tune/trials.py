@@ -104,12 +104,13 @@ def _statuses(
     data: Path | None,
     as_stored: bool,
 ) -> dict[Trial, Status]:
-    return {
-        trial: plan([spec], [trial.seed], runs, data=data, as_stored=as_stored)[0].states[
-            trial.seed
-        ]
-        for spec, trial in zip(specs, trials, strict=True)
-    }
+    """One plan a seed, since a plan reads the bundle's metadata."""
+    found: dict[Trial, Status] = {}
+    for seed in {trial.seed for trial in trials}:
+        own = {t: s for t, s in zip(trials, specs, strict=True) if t.seed == seed}
+        planned = plan(list(own.values()), [seed], runs, data=data, as_stored=as_stored)
+        found |= {t: p.states[seed] for t, p in zip(own, planned, strict=True)}
+    return found
 
 
 def _tried(stored: Stored) -> Tried:
