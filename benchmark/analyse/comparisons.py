@@ -69,8 +69,8 @@ class ComparisonFamily:
 
 
 @dataclass(frozen=True)
-class BestRow:
-    """One cell among those of its family."""
+class _ComparedRow:
+    """One cell against another of its family."""
 
     table: str
     row: str
@@ -79,11 +79,17 @@ class BestRow:
     metric: str
     protocol: str
     versus: str
-    """Row and column of the best other cell, chosen by looking."""
+    """Row and column of the other cell."""
     difference: float
     """Relative, mean / mean of the other - 1, with the crossed bootstrap's interval."""
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class BestRow(_ComparedRow):
+    """One cell among those of its family; the other is the best of them, chosen by looking."""
+
     p_best: float
     """That no other cell is better, adjusted for all pairs; NaN with fewer seeds than
     `Rules.minimum_seeds`."""
@@ -92,21 +98,12 @@ class BestRow:
 
 
 @dataclass(frozen=True)
-class VerdictRow:
-    """The subject of its family against one other member, as was fixed beforehand."""
+class VerdictRow(_ComparedRow):
+    """The subject of its family against one other member, as was fixed beforehand.
 
-    table: str
-    row: str
-    column: str
-    dataset: str
-    metric: str
-    protocol: str
-    versus: str
-    """Row and column of the other."""
-    difference: float
-    """Relative; the crossed bootstrap's up to `note`."""
-    low: float
-    high: float
+    The figures up to `note` are the crossed bootstrap's.
+    """
+
     p: float
     """NaN with fewer seeds than `Rules.minimum_seeds`."""
     smallest_detectable: float
