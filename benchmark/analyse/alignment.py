@@ -1,0 +1,204 @@
+"""How alike two sets of states of the same n positions are: E[K], MMD and CKA.
+
+    E[K]  mean over positions of the kernel of eq. 1, K(x_i, y_i) = exp(-|x_i - y_i|^2 / 2 sigma^2),
+          sigma^2 the median of |x_i - y_j|^2 over i != j (section 2.2): what FindRec maximises. It
+          is well above 0 for states that have nothing to do with each other, so its chance level
+          stands beside it: the mean over i != j, which is what shuffled pairs have.
+    MMD^2 distance of the two distributions, whichever state belongs to which; 0 where they are
+          equal. Unbiased, for pairs: the mean over i != j of k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j)
+          - k(x_j, y_i) (Gretton et al. 2012, lemma 6), k an RBF kernel with sigma^2 the median of
+          the squared distances among all 2n states (their section 8).
+    CKA   similarity of the two sets of distances between positions, 1 for equal ones and 0 for
+          unrelated ones: HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) with linear kernels (Kornblith et
+          al. 2019) and the unbiased HSIC (Song et al. 2012, eq. 5), without which the value grows
+          with the width over n. It knows neither rotation nor scale, and the widths may differ.
+
+E[K] and MMD compare coordinates, so they need equal widths; that two streams of one width share
+coordinates is what IICM asks of them, and nothing asks it of the ID stream unless `iicm_align` is
+`id`. CKA can be had for every pair.
+
+p is the share of permutations that reach the value: shuffled pairs for E[K] and CKA; for MMD the
+two states of a pair change places, which keeps that they belong to one position. Intervals are
+value +- z times a standard error, from the spread of the measure over random halves of the
+positions: for halves the delete-d jackknife's factor (n - d) / d is 1 (Shao and Wu 1989). Rows drawn
+with replacement, as in a bootstrap, would stand beside their own copies, at a distance of 0 that no
+two positions have.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from benchmark.analyse.statistics import RULES, FloatArray
+
+PERMUTATIONS = 499
+HALVES = 200
+
+_SMALLEST = 10
+"""Positions below which a half is too few for HSIC."""
+
+Statistic = Callable[[FloatArray, FloatArray], float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of two sets of states."""
+
+    value: float
+    low: float
+    high: float
+    """Ends of the two-sided interval at the rules' level."""
+    chance: float
+    """The value to expect of states that have nothing to do with each other; of MMD, of equal
+    distributions."""
+    p: float
+    """Of a value this high by chance, from permutations."""
+
+
+def expected_kernel(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap_seed) -> Measure:
+    """E[K] of x, y [n, D] against that of shuffled pairs.
+
+    Raises ValueError unless both have the same shape, n >= 10 and finite numbers.
+    """
+    x, y = _checked(x, y, same_width=True)
+    kernel = _paired_kernel(x, y)
+    n = len(kernel)
+    value = float(np.diag(kernel).mean())
+    chance = float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
+    rng = np.random.default_rng(seed)
+    rows, orders = np.arange(n), (rng.permutation(n) for _ in range(PERMUTATIONS))
+    shuffled = np.array([kernel[rows, order].mean() for order in orders])
+    return _measure(value, chance, shuffled, x, y, mean_kernel, rng)
+
+
+def mmd(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap_seed) -> Measure:
+    """MMD^2 of x, y [n, D]; it can be slightly negative. Raises ValueError as `expected_kernel`."""
+    x, y = _checked(x, y, same_width=True)
+    h = _mmd_pairs(x, y)
+    n = len(h)
+    rng = np.random.default_rng(seed)
+    # where the states of pair i change places, h_ij changes its sign for all j
+    signs = rng.choice((-1.0, 1.0), size=(PERMUTATIONS, n))
+    swapped = ((signs @ h) * signs).sum(1) / (n * (n - 1))
+    return _measure(float(h.sum() / (n * (n - 1))), 0.0, swapped, x, y, mmd_squared, rng)
+
+
+def cka(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap_seed) -> Measure:
+    """CKA of x [n, D] and y [n, D']; it can be slightly negative.
+
+    Raises ValueError unless n >= 10 and all numbers are finite, and where the states of one are all
+    equal.
+    """
+    x, y = _checked(x, y, same_width=False)
+    a, b = _centred_gram(x), _centred_gram(y)
+    size = np.sqrt((a**2).sum() * (b**2).sum())
+    if not size > 0:
+        raise ValueError("CKA needs states that differ from position to position")
+    rng = np.random.default_rng(seed)
+    orders = (rng.permutation(len(a)) for _ in range(PERMUTATIONS))
+    shuffled = np.array([(a * b[np.ix_(order, order)]).sum() for order in orders]) / size
+    return _measure(float((a * b).sum() / size), 0.0, shuffled, x, y, linear_cka, rng)
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def mean_kernel(x: FloatArray, y: FloatArray) -> float:
+    """E[K] alone."""
+    return float(np.diag(_paired_kernel(x, y)).mean())
+
+
+def mmd_squared(x: FloatArray, y: FloatArray) -> float:
+    """Unbiased MMD^2 alone."""
+    return float(_mmd_pairs(x, y).sum() / (len(x) * (len(x) - 1)))
+
+
+def linear_cka(x: FloatArray, y: FloatArray) -> float:
+    """Debiased CKA alone; the factor of HSIC cancels."""
+    a, b = _centred_gram(x), _centred_gram(y)
+    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
+
+
+def kernel_values(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(paired [n], unpaired [n * (n - 1)]) values of K of eq. 1 for x, y [n, D]."""
+    kernel = _paired_kernel(x, y)
+    return np.diag(kernel).copy(), kernel[~np.eye(len(kernel), dtype=bool)]
+
+
+def squared_distances(x: FloatArray, y: FloatArray) -> FloatArray:
+    """[n, m] from x [n, D] and y [m, D]"""
+    gap = (x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T
+    return np.asarray(np.maximum(gap, 0.0))
+
+
+def _paired_kernel(x: FloatArray, y: FloatArray) -> FloatArray:
+    """[n, n] K of every x with every y."""
+    squared = squared_distances(x, y)
+    off = ~np.eye(len(squared), dtype=bool)
+    return np.asarray(np.exp(-squared / (2 * _floored(np.median(squared[off])))))
+
+
+def _mmd_pairs(x: FloatArray, y: FloatArray) -> FloatArray:
+    """[n, n] the h of lemma 6, 0 on the diagonal."""
+    n = len(x)
+    squared = squared_distances(both := np.concatenate([x, y]), both)
+    variance = _floored(np.median(squared[np.triu_indices(2 * n, 1)]))
+    kernel = np.exp(-squared / (2 * variance))
+    h = kernel[:n, :n] + kernel[n:, n:] - kernel[:n, n:] - kernel[n:, :n]
+    np.fill_diagonal(h, 0.0)
+    return np.asarray(h)
+
+
+def _centred_gram(x: FloatArray) -> FloatArray:
+    """[n, n] x x^T without its diagonal, centred so that the mean of products of two such matrices
+    estimates HSIC without bias (Szekely and Rizzo 2014, definition 2)."""
+    n = len(x)
+    x = x - x.mean(0)  # changes nothing but rounding
+    gram = x @ x.T
+    np.fill_diagonal(gram, 0.0)
+    rows = gram.sum(1)
+    gram += -(rows[:, None] + rows[None]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(gram, 0.0)
+    return np.asarray(gram)
+
+
+def _floored(variance: np.floating) -> float:
+    return max(float(variance), np.finfo(np.float64).tiny)
+
+
+# ---- intervals and permutations ------------------------------------------------------------------
+
+
+def _measure(
+    value: float,
+    chance: float,
+    permuted: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    statistic: Statistic,
+    rng: np.random.Generator,
+) -> Measure:
+    n = len(x)
+    half = n // 2
+    rows = (np.sort(rng.permutation(n)[:half]) for _ in range(HALVES))
+    halves = np.array([statistic(x[own], y[own]) for own in rows])
+    error = float(np.sqrt(((halves - value) ** 2).mean() * half / (n - half)))
+    z = NormalDist().inv_cdf(1 - RULES.alpha / 2)
+    reached = int((permuted >= value).sum())
+    p = (1 + reached) / (1 + len(permuted))
+    return Measure(value, value - z * error, value + z * error, chance, p)
+
+
+def _checked(x: FloatArray, y: FloatArray, *, same_width: bool) -> tuple[FloatArray, FloatArray]:
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"states of the same positions are needed, got {x.shape} and {y.shape}")
+    if same_width and x.shape[1] != y.shape[1]:
+        raise ValueError(f"this measure needs states of one width, got {x.shape[1]}, {y.shape[1]}")
+    if len(x) < _SMALLEST:
+        raise ValueError(f"{len(x)} positions are too few; {_SMALLEST} at least are needed")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("the states hold NaN or infinity")
+    return x, y
