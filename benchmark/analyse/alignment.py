@@ -5,9 +5,10 @@
           is well above 0 for states that have nothing to do with each other, so its chance level
           stands beside it: the mean over i != j, which is what shuffled pairs have.
     MMD^2 distance of the two distributions, whichever state belongs to which; 0 where they are
-          equal. Unbiased, for pairs: the mean over i != j of k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j)
-          - k(x_j, y_i) (Gretton et al. 2012, lemma 6), k an RBF kernel with sigma^2 the median of
-          the squared distances among all 2n states (their section 8).
+          equal. Unbiased, for pairs: the mean over i != j of
+          k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i) (Gretton et al. 2012, lemma 6), k an
+          RBF kernel with sigma^2 the median of the squared distances among all 2n states (their
+          section 8).
     CKA   similarity of the two sets of distances between positions, 1 for equal ones and 0 for
           unrelated ones: HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) with linear kernels (Kornblith et
           al. 2019) and the unbiased HSIC (Song et al. 2012, eq. 5), without which the value grows
@@ -20,9 +21,9 @@ coordinates is what IICM asks of them, and nothing asks it of the ID stream unle
 p is the share of permutations that reach the value: shuffled pairs for E[K] and CKA; for MMD the
 two states of a pair change places, which keeps that they belong to one position. Intervals are
 value +- z times a standard error, from the spread of the measure over random halves of the
-positions: for halves the delete-d jackknife's factor (n - d) / d is 1 (Shao and Wu 1989). Rows drawn
-with replacement, as in a bootstrap, would stand beside their own copies, at a distance of 0 that no
-two positions have.
+positions: for halves the factor (n - d) / d of the delete-d jackknife is 1 (Shao and Wu 1989).
+Rows drawn with replacement, as in a bootstrap, would stand beside their own copies, at a distance
+of 0 that no two positions have.
 """
 
 from collections.abc import Callable
@@ -30,16 +31,21 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark.analyse.statistics import RULES, FloatArray
+
+IntArray = npt.NDArray[np.int64]
 
 PERMUTATIONS = 499
 HALVES = 200
 
+_TINY = np.finfo(np.float64).tiny
 _SMALLEST = 10
 """Positions below which a half is too few for HSIC."""
 
-Statistic = Callable[[FloatArray, FloatArray], float]
+OfRows = Callable[[IntArray], float]
+"""A measure of some of the positions."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +69,36 @@ def expected_kernel(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap
     Raises ValueError unless both have the same shape, n >= 10 and finite numbers.
     """
     x, y = _checked(x, y, same_width=True)
-    kernel = _paired_kernel(x, y)
-    n = len(kernel)
+    squared = squared_distances(x, y)
+    kernel, n = _rbf_kernel(squared), len(x)
+    rng, rows = np.random.default_rng(seed), np.arange(n)
+    orders = (rng.permutation(n) for _ in range(PERMUTATIONS))
+    shuffled = np.array([kernel[rows, order].mean() for order in orders])
     value = float(np.diag(kernel).mean())
     chance = float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
-    rng = np.random.default_rng(seed)
-    rows, orders = np.arange(n), (rng.permutation(n) for _ in range(PERMUTATIONS))
-    shuffled = np.array([kernel[rows, order].mean() for order in orders])
-    return _measure(value, chance, shuffled, x, y, mean_kernel, rng)
+
+    def of(rows: IntArray) -> float:
+        return float(np.diag(_rbf_kernel(squared[np.ix_(rows, rows)])).mean())
+
+    return _measure(value, chance, shuffled, of, n, rng)
 
 
 def mmd(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap_seed) -> Measure:
     """MMD^2 of x, y [n, D]; it can be slightly negative. Raises ValueError as `expected_kernel`."""
     x, y = _checked(x, y, same_width=True)
-    h = _mmd_pairs(x, y)
-    n = len(h)
+    both, n = np.concatenate([x, y]), len(x)
+    squared = squared_distances(both, both)
+    h = _mmd_terms(squared)
     rng = np.random.default_rng(seed)
     # where the states of pair i change places, h_ij changes its sign for all j
     signs = rng.choice((-1.0, 1.0), size=(PERMUTATIONS, n))
     swapped = ((signs @ h) * signs).sum(1) / (n * (n - 1))
-    return _measure(float(h.sum() / (n * (n - 1))), 0.0, swapped, x, y, mmd_squared, rng)
+
+    def of(rows: IntArray) -> float:
+        pooled = np.concatenate([rows, rows + n])
+        return float(_mmd_terms(squared[np.ix_(pooled, pooled)]).sum()) / _pairs(len(rows))
+
+    return _measure(float(h.sum()) / _pairs(n), 0.0, swapped, of, n, rng)
 
 
 def cka(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap_seed) -> Measure:
@@ -92,38 +108,27 @@ def cka(x: FloatArray, y: FloatArray, *, seed: int = RULES.bootstrap_seed) -> Me
     equal.
     """
     x, y = _checked(x, y, same_width=False)
-    a, b = _centred_gram(x), _centred_gram(y)
-    size = np.sqrt((a**2).sum() * (b**2).sum())
-    if not size > 0:
+    if (x == x[0]).all() or (y == y[0]).all():
         raise ValueError("CKA needs states that differ from position to position")
+    x, y = x - x.mean(0), y - y.mean(0)  # changes nothing but rounding
+    gram_x, gram_y, n = x @ x.T, y @ y.T, len(x)
+    a, b = _centred(gram_x), _centred(gram_y)
     rng = np.random.default_rng(seed)
-    orders = (rng.permutation(len(a)) for _ in range(PERMUTATIONS))
+    orders = (rng.permutation(n) for _ in range(PERMUTATIONS))
+    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
     shuffled = np.array([(a * b[np.ix_(order, order)]).sum() for order in orders]) / size
-    return _measure(float((a * b).sum() / size), 0.0, shuffled, x, y, linear_cka, rng)
 
+    def of(rows: IntArray) -> float:
+        block = np.ix_(rows, rows)
+        a, b = _centred(gram_x[block]), _centred(gram_y[block])
+        return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))  # HSIC's factor cancels
 
-# ---- values --------------------------------------------------------------------------------------
-
-
-def mean_kernel(x: FloatArray, y: FloatArray) -> float:
-    """E[K] alone."""
-    return float(np.diag(_paired_kernel(x, y)).mean())
-
-
-def mmd_squared(x: FloatArray, y: FloatArray) -> float:
-    """Unbiased MMD^2 alone."""
-    return float(_mmd_pairs(x, y).sum() / (len(x) * (len(x) - 1)))
-
-
-def linear_cka(x: FloatArray, y: FloatArray) -> float:
-    """Debiased CKA alone; the factor of HSIC cancels."""
-    a, b = _centred_gram(x), _centred_gram(y)
-    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
+    return _measure(float((a * b).sum()) / size, 0.0, shuffled, of, n, rng)
 
 
 def kernel_values(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(paired [n], unpaired [n * (n - 1)]) values of K of eq. 1 for x, y [n, D]."""
-    kernel = _paired_kernel(x, y)
+    kernel = _rbf_kernel(squared_distances(x, y))
     return np.diag(kernel).copy(), kernel[~np.eye(len(kernel), dtype=bool)]
 
 
@@ -133,61 +138,55 @@ def squared_distances(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(gap, 0.0))
 
 
-def _paired_kernel(x: FloatArray, y: FloatArray) -> FloatArray:
-    """[n, n] K of every x with every y."""
-    squared = squared_distances(x, y)
-    off = ~np.eye(len(squared), dtype=bool)
-    return np.asarray(np.exp(-squared / (2 * _floored(np.median(squared[off])))))
+# ---- parts ---------------------------------------------------------------------------------------
 
 
-def _mmd_pairs(x: FloatArray, y: FloatArray) -> FloatArray:
-    """[n, n] the h of lemma 6, 0 on the diagonal."""
-    n = len(x)
-    squared = squared_distances(both := np.concatenate([x, y]), both)
-    variance = _floored(np.median(squared[np.triu_indices(2 * n, 1)]))
-    kernel = np.exp(-squared / (2 * variance))
+def _rbf_kernel(squared: FloatArray) -> FloatArray:
+    """[n, n] K from squared distances, sigma^2 their median over i != j."""
+    variance = np.median(squared[~np.eye(len(squared), dtype=bool)])
+    return np.asarray(np.exp(-squared / (2 * max(float(variance), _TINY))))
+
+
+def _mmd_terms(squared: FloatArray) -> FloatArray:
+    """[n, n] the terms of lemma 6 from squared distances [2n, 2n]; 0 on the diagonal."""
+    n = len(squared) // 2
+    variance = np.median(squared[np.triu_indices(2 * n, 1)])
+    kernel = np.exp(-squared / (2 * max(float(variance), _TINY)))
     h = kernel[:n, :n] + kernel[n:, n:] - kernel[:n, n:] - kernel[n:, :n]
     np.fill_diagonal(h, 0.0)
     return np.asarray(h)
 
 
-def _centred_gram(x: FloatArray) -> FloatArray:
-    """[n, n] x x^T without its diagonal, centred so that the mean of products of two such matrices
+def _centred(gram: FloatArray) -> FloatArray:
+    """[n, n] without its diagonal, centred so that the mean of products of two such matrices
     estimates HSIC without bias (Szekely and Rizzo 2014, definition 2)."""
-    n = len(x)
-    x = x - x.mean(0)  # changes nothing but rounding
-    gram = x @ x.T
+    n = len(gram)
+    gram = gram.copy()
     np.fill_diagonal(gram, 0.0)
     rows = gram.sum(1)
     gram += -(rows[:, None] + rows[None]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
     np.fill_diagonal(gram, 0.0)
-    return np.asarray(gram)
+    return gram
 
 
-def _floored(variance: np.floating) -> float:
-    return max(float(variance), np.finfo(np.float64).tiny)
-
-
-# ---- intervals and permutations ------------------------------------------------------------------
+def _pairs(n: int) -> int:
+    """Of different positions."""
+    return n * (n - 1)
 
 
 def _measure(
     value: float,
     chance: float,
     permuted: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    statistic: Statistic,
+    of: OfRows,
+    n: int,
     rng: np.random.Generator,
 ) -> Measure:
-    n = len(x)
     half = n // 2
-    rows = (np.sort(rng.permutation(n)[:half]) for _ in range(HALVES))
-    halves = np.array([statistic(x[own], y[own]) for own in rows])
+    halves = np.array([of(rng.permutation(n)[:half]) for _ in range(HALVES)])
     error = float(np.sqrt(((halves - value) ** 2).mean() * half / (n - half)))
     z = NormalDist().inv_cdf(1 - RULES.alpha / 2)
-    reached = int((permuted >= value).sum())
-    p = (1 + reached) / (1 + len(permuted))
+    p = (1 + int((permuted >= value).sum())) / (1 + len(permuted))
     return Measure(value, value - z * error, value + z * error, chance, p)
 
 

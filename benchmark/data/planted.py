@@ -201,9 +201,7 @@ class World:
         p = shares.popularity * by_popularity
         p += shares.id * (self._chain(histories, taken, by_popularity) if markov else by_popularity)
         for share, factors in ((shares.text, text), (shares.image, image)):
-            p += share * (
-                unknown if factors is None else self._choice(histories, factors, taken)
-            )
+            p += share * (unknown if factors is None else self._choice(histories, factors, taken))
         return p
 
     def _choice(
