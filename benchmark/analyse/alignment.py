@@ -26,16 +26,26 @@ Rows drawn with replacement, as in a bootstrap, would stand beside their own cop
 of 0 that no two positions have.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from benchmark.analyse.statistics import RULES, FloatArray
+from benchmark.runs.schema import RunResult
 
 IntArray = npt.NDArray[np.int64]
+
+PAIRS = (("image", "text"), ("image", "id"), ("text", "id"))
+"""Streams of a snapshot that are held against each other."""
+
+COLUMNS = (
+    *("profile", "dataset", "variant", "weight", "seed", "steps", "pair", "when", "measure"),
+    *("value", "low", "high", "chance", "p", "n"),
+)
 
 PERMUTATIONS = 499
 HALVES = 200
@@ -201,3 +211,45 @@ def _checked(x: FloatArray, y: FloatArray, *, same_width: bool) -> tuple[FloatAr
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("the states hold NaN or infinity")
     return x, y
+
+
+# ---- stored runs ---------------------------------------------------------------------------------
+
+
+def alignment_table(runs: Sequence[RunResult]) -> pd.DataFrame:
+    """Every measure that can be had of the snapshots of FindRec's runs, columns `COLUMNS`.
+
+    weight: lambda of eq. 5. pair: "image-text", "image-id", "text-id". when: "before" and "after"
+    training. n: positions. Pairs whose states are not in a snapshot, and measures that need equal
+    widths where there are two, have no line. Raises KeyError for a run without a snapshot.
+    """
+    lines = []
+    for run in runs:
+        record = run.record
+        own = (*record.spec.key[:2], record.spec.variant, record.spec.config["iicm_weight"])
+        for when in ("before", "after"):
+            states = states_of(run, when)
+            for pair in PAIRS:
+                if not states.keys() >= set(pair):
+                    continue
+                x, y = (states[name] for name in pair)
+                for name, measured in _measures(x, y).items():
+                    place = ("-".join(pair), when, name)
+                    lines.append(
+                        (*own, record.seed, record.steps, *place, *astuple(measured), len(x))
+                    )
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def states_of(run: RunResult, when: str) -> dict[str, FloatArray]:
+    """Stream -> its states [n, width] in the run's snapshot "before" or "after" training. Raises
+    KeyError for a run without one."""
+    arrays = run.artefacts["snapshot"]
+    names = {name: f"{when}.{name}" for pair in PAIRS for name in pair}
+    return {name: arrays[k].astype(np.float64) for name, k in names.items() if k in arrays}
+
+
+def _measures(x: FloatArray, y: FloatArray) -> Mapping[str, Measure]:
+    if x.shape != y.shape:
+        return {"CKA": cka(x, y)}
+    return {"E[K]": expected_kernel(x, y), "MMD": mmd(x, y), "CKA": cka(x, y)}
