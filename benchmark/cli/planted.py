@@ -32,7 +32,8 @@ def planted(
     ] = None,
 ) -> None:
     """Generate a dataset with known information in ids, texts and images; the truth beside it."""
-    from benchmark.data.planted import PlantedConfig, write_planted
+    from benchmark.data.planted.dataset import write_planted
+    from benchmark.data.planted.world import PlantedConfig
 
     given = {"users": users, "items": items, "mean_length": length}
     fields: dict[str, Any] = {k: v for k, v in given.items() if v is not None}

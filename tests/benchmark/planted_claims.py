@@ -24,7 +24,7 @@ from scipy.stats import norm
 
 from benchmark.analyse.power import Spread, smallest_detectable
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
-from benchmark.data.planted import Truth
+from benchmark.data.planted.truth import Truth
 
 Verdict = Literal["supported", "opposite", "smaller than 1 %", "undecided"]
 """What the ledger may say: the interval lies above 0, below 0, below the smallest effect of

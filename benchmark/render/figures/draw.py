@@ -123,7 +123,7 @@ def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def dataset_with_both(name: str, profile: Profile, selection: Selection) -> DatasetNote:
-    """The dataset that an experiment on both modalities shows. Raises NotDrawn where none has both."""
+    """The dataset that an experiment on both modalities shows. Raises NotDrawn without one."""
     datasets = selection.datasets or profile.run_on
     shown = shown_datasets(experiments()[name], datasets, selection.data)
     if not shown:

@@ -14,16 +14,9 @@ from baselines.controls import Popularity
 from benchmark.cli import app
 from benchmark.core import split
 from benchmark.data.bundle import load_bundle
-from benchmark.data.planted import (
-    PlantedConfig,
-    Shares,
-    draw_sequences,
-    gains_of,
-    item_id,
-    read_truth,
-    world_of,
-    write_planted,
-)
+from benchmark.data.planted.dataset import item_id, read_truth, write_planted
+from benchmark.data.planted.truth import gains_of
+from benchmark.data.planted.world import PlantedConfig, Shares, draw_sequences, world_of
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranking import rank_targets

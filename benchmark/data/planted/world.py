@@ -25,24 +25,12 @@ Glossary
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import roots_jacobi
-
-from benchmark.data.bundle import write_bundle
-from benchmark.data.config import DatasetConfig, Modality
-from benchmark.data.content import Bundle
-from benchmark.data.features import FeatureTable
-from benchmark.data.meta import Provenance, default_root
-from benchmark.data.names import TRUTH, check_name
-from benchmark.errors import InputError
-from benchmark.files import write_bytes
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -51,21 +39,18 @@ ImageRole = Literal["copy", "noise", "complement"]
 CUTOFF = 10
 """Of the NDCG that the truth states."""
 
-DRAWN = date(2025, 8, 3)
-"""The features' date. Today's would make equal data different files; this is the conference's."""
-
-_WIDTHS: dict[Modality, int] = {"text": 32, "image": 48}
-_WORLDS, _NODES = 200, 64
-"""Over how many draws of factors, and nodes of a cosine, an expected choice is taken."""
-_AT_ONCE = 512
+AT_ONCE = 512
 """Histories whose p is held in memory together."""
 
+_WORLDS, _NODES = 200, 64
+"""Over how many draws of factors, and nodes of a cosine, an expected choice is taken."""
 
-class _Strict(BaseModel):
+
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Shares(_Strict):
+class Shares(Strict):
     """Weights of the four choices; they sum to 1."""
 
     popularity: float = Field(0.1, ge=0)
@@ -81,7 +66,7 @@ class Shares(_Strict):
         return self
 
 
-class PlantedConfig(_Strict):
+class PlantedConfig(Strict):
     """What is generated; the same settings give the same bytes."""
 
     image: ImageRole
@@ -122,33 +107,6 @@ class PlantedConfig(_Strict):
     def longest(self) -> int:
         """Longer sequences are cut to this."""
         return max(self.shortest, int(5 * self.mean_length))
-
-
-class Oracle(_Strict):
-    """Means over the users' test targets, each given the history before it."""
-
-    ndcg: float
-    """NDCG@10 that its ranking earns in expectation over the next item."""
-    realised: float
-    """NDCG@10 with the items that were drawn."""
-    information: float
-    """Nats that it knows of the next item beyond popularity, in expectation."""
-
-
-class Truth(_Strict):
-    """truth.json: what is planted in a bundle."""
-
-    config: PlantedConfig
-    n_users: int
-    n_items: int
-    """That occur; the others are in no catalogue."""
-    oracles: dict[str, Oracle]
-    """`all` knows every factor, `features` what text and image features show together, `without
-    image`, `without text` and `without both` what is then left of that, `permuted` takes the
-    features of other items for those of an item, `popularity` knows P alone."""
-    image_share: float
-    """Share of the information of `features` that `without image` lacks."""
-    text_share: float
 
 
 @dataclass(frozen=True)
@@ -196,8 +154,8 @@ class World:
         taken = np.zeros((len(histories), len(self.popularity)), dtype=bool)
         for row, history in enumerate(histories):
             taken[row, history] = True
-        by_popularity = _normalised(np.where(taken, 0.0, self.popularity))
-        unknown = _normalised(np.where(taken, 0.0, self.unknown))
+        by_popularity = normalised(np.where(taken, 0.0, self.popularity))
+        unknown = normalised(np.where(taken, 0.0, self.unknown))
         p = shares.popularity * by_popularity
         p += shares.id * (self._chain(histories, taken, by_popularity) if markov else by_popularity)
         for share, factors in ((shares.text, text), (shares.image, image)):
@@ -210,7 +168,7 @@ class World:
         """Q [B, N]"""
         u = np.stack([self._taste(factors[history]) for history in histories])
         weight = self.popularity * np.exp(self.config.sharpness * (u @ factors.T))
-        return _normalised(np.where(taken, 0.0, weight))
+        return normalised(np.where(taken, 0.0, weight))
 
     def _taste(self, factors: FloatArray) -> FloatArray:
         """u [d] of a history's factors [n, d], oldest first."""
@@ -236,15 +194,17 @@ class World:
 
 def world_of(config: PlantedConfig) -> World:
     """Draw the factors; they do not depend on what the images show."""
-    rng = _rng(config, "world")
+    rng = rng_of(config, "world")
     n = config.items
     weight = (np.arange(n, dtype=np.float64) + 5.0) ** -config.tail
     popularity = np.asarray(weight / weight.sum())
     number = min(config.successors, n - 1)
-    # Gumbel's maxima are a draw without replacement in proportion to popularity
-    keys = np.log(popularity) + rng.gumbel(size=(n, n))
-    np.fill_diagonal(keys, -np.inf)
-    successors = np.argsort(-keys, axis=1, kind="stable")[:, :number]
+    successors = np.concatenate(
+        [
+            _successors(rng, popularity, np.arange(start, min(start + AT_ONCE, n)), number)
+            for start in range(0, n, AT_ONCE)
+        ]
+    )
     chances = 0.5 ** np.arange(number)
     factors = rng.normal(size=(3, n, config.factors))
     factors /= np.linalg.norm(factors, axis=-1, keepdims=True)
@@ -258,10 +218,20 @@ def world_of(config: PlantedConfig) -> World:
     )
 
 
+def _successors(
+    rng: np.random.Generator, popularity: FloatArray, items: IntArray, number: int
+) -> IntArray:
+    """[B, K] other items for each of `items` [B], drawn without replacement in proportion to
+    popularity: those with the largest log P plus a Gumbel variate."""
+    keys = np.log(popularity) + rng.gumbel(size=(len(items), len(popularity)))
+    keys[np.arange(len(items)), items] = -np.inf
+    return np.argsort(-keys, axis=1, kind="stable")[:, :number]
+
+
 def _expected_choice(config: PlantedConfig, popularity: FloatArray) -> FloatArray:
     """[N] mean of Q over random factors: of the item's own by quadrature over its cosine with u,
     whose density is (1 - c^2)^((d - 3) / 2), of the others by drawing what their weights sum to."""
-    rng = _rng(config, "unknown")
+    rng = rng_of(config, "unknown")
     exponent = (config.factors - 3) / 2
     nodes, weights = roots_jacobi(_NODES, exponent, exponent)
     own = popularity[:, None] * np.exp(config.sharpness * nodes)
@@ -278,14 +248,14 @@ def _expected_choice(config: PlantedConfig, popularity: FloatArray) -> FloatArra
 def draw_sequences(world: World) -> list[IntArray]:
     """The items of every user in the order of time; they do not depend on what the images show."""
     config = world.config
-    rng = _rng(config, "sequences")
+    rng = rng_of(config, "sequences")
     excess = config.mean_length - config.shortest
     extra = rng.geometric(1 / (1 + excess), config.users) - 1
     lengths = np.minimum(config.shortest + extra, config.longest)
     draws = rng.random((config.users, int(lengths.max())))
     sequences: list[IntArray] = []
-    for start in range(0, config.users, _AT_ONCE):
-        block = range(start, min(start + _AT_ONCE, config.users))
+    for start in range(0, config.users, AT_ONCE):
+        block = range(start, min(start + AT_ONCE, config.users))
         first = _drawn(np.tile(world.popularity, (len(block), 1)), draws[block, 0])
         grown = {user: [int(item)] for user, item in zip(block, first, strict=True)}
         for step in range(1, int(lengths[block].max())):
@@ -297,159 +267,10 @@ def draw_sequences(world: World) -> list[IntArray]:
     return sequences
 
 
-def write_planted(
-    config: PlantedConfig, name: str | None = None, *, root: Path | None = None
-) -> tuple[Bundle, Truth]:
-    """Generate the data and write them as the bundle root/name, with truth.json beside its files.
-
-    name: planted-IMAGE-SEED if None. Raises InputError for a name that a dataset cannot have, and
-    where the folder cannot be written.
-    """
-    name = name or f"planted-{config.image}-{config.seed}"
-    check_name(name)
-    root = root or default_root()
-    world = world_of(config)
-    sequences = draw_sequences(world)
-    truth = truth_of(world, sequences)
-    bundle = write_bundle(
-        DatasetConfig(
-            name=name,
-            title=f"Planted, image: {config.image}",
-            grade="C",
-            interactions=[],
-            licence="generated",
-            notes="Synthetic; what is planted says truth.json.",
-        ),
-        _interactions(world, sequences),
-        None,
-        _features(world),
-        root=root,
-        source=f"generated with seed {config.seed}",
-        inputs={},
-    )
-    write_bytes(root / name / TRUTH, (truth.model_dump_json(indent=1) + "\n").encode())
-    return bundle, truth
-
-
-def read_truth(folder: Path) -> Truth:
-    """What is planted in the bundle in `folder`. Raises InputError where nothing readable is."""
-    path = folder / TRUTH
-    try:
-        return Truth.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InputError(
-            f"{path}: missing or damaged ({type(error).__name__}); make the dataset again with "
-            "`./reproduce.sh planted`"
-        ) from error
-
-
-# ---- oracles -------------------------------------------------------------------------------------
-
-
-def truth_of(world: World, sequences: Sequence[IntArray]) -> Truth:
-    """The oracles' means over the last items of all users. Items are ranked among those that
-    occur."""
-    catalogue = np.unique(np.concatenate(sequences))
-    order = _rng(world.config, "permuted").permutation(len(world.popularity))
-    t, v = world.shown(text=True, image=True)
-    known = {
-        "all": (world.text, world.image),
-        "features": (t, v),
-        "without image": world.shown(text=True, image=False),
-        "without text": world.shown(text=False, image=True),
-        "without both": (None, None),
-        "permuted": (t if t is None else t[order], v if v is None else v[order]),
-        "popularity": (None, None),
-    }
-    sums = {name: np.zeros(3) for name in known}
-    for start in range(0, len(sequences), _AT_ONCE):
-        block = sequences[start : start + _AT_ONCE]
-        histories = [sequence[:-1] for sequence in block]
-        targets = np.searchsorted(catalogue, [sequence[-1] for sequence in block])
-        p = _normalised(world.chances(histories, world.text, world.image)[:, catalogue])
-        blind = _normalised(world.chances(histories, None, None, markov=False)[:, catalogue])
-        for name, (text, image) in known.items():
-            markov = name != "popularity"
-            own = world.chances(histories, text, image, markov=markov)[:, catalogue]
-            own = _normalised(own)
-            gain = gains_of(own)
-            ratio = np.log(np.where(p > 0, own, 1.0)) - np.log(np.where(p > 0, blind, 1.0))
-            sums[name] += [
-                (p * gain).sum(),
-                gain[np.arange(len(block)), targets].sum(),
-                (p * ratio).sum(),
-            ]
-    means = {name: total / len(sequences) for name, total in sums.items()}
-    oracles = {
-        name: Oracle(ndcg=m[0], realised=m[1], information=m[2]) for name, m in means.items()
-    }
-    return Truth(
-        config=world.config,
-        n_users=len(sequences),
-        n_items=len(catalogue),
-        oracles=oracles,
-        image_share=_share(oracles, "without image"),
-        text_share=_share(oracles, "without text"),
-    )
-
-
-def gains_of(scores: FloatArray) -> FloatArray:
-    """[B, N]: NDCG@10 that each item would earn as the target, ranked by scores [B, N]; of equal
-    scores the earlier item comes first."""
-    place = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    return np.where(place < CUTOFF, 1 / np.log2(place + 2.0), 0.0)
-
-
-def _share(oracles: dict[str, Oracle], without: str) -> float:
-    whole = oracles["features"].information
-    return (whole - oracles[without].information) / whole if whole > 1e-12 else 0.0
-
-
-# ---- what the bundle holds -----------------------------------------------------------------------
-
-
-def _interactions(world: World, sequences: Sequence[IntArray]) -> pd.DataFrame:
-    """Users begin at random times and take an item a tick."""
-    start = _rng(world.config, "times").integers(0, 1_000_000, len(sequences))
-    lengths = [len(sequence) for sequence in sequences]
-    user = np.repeat(np.arange(len(sequences)), lengths)
-    tick = np.concatenate([np.arange(length) for length in lengths])
-    return pd.DataFrame(
-        {
-            "user": [f"u{k}" for k in user],
-            "item": [item_id(k) for k in np.concatenate(sequences)],
-            "timestamp": start[user] + tick,
-        }
-    )
-
-
-def item_id(item: int) -> str:
-    """The source's id of an item of the world."""
-    return f"i{item}"
-
-
-def _features(world: World) -> dict[Modality, FeatureTable]:
-    config = world.config
-    rng = _rng(config, "maps")
-    shows = {"copy": world.text, "noise": world.noise, "complement": world.image}[config.image]
-    tables: dict[Modality, FeatureTable] = {}
-    factors_of: dict[Modality, FloatArray] = {"text": world.text, "image": shows}
-    for modality, factors in factors_of.items():
-        values = factors @ rng.normal(size=(config.factors, _WIDTHS[modality]))
-        tables[modality] = FeatureTable(
-            ids=[item_id(k) for k in range(config.items)],
-            values=values.astype(np.float32),
-            present=np.ones(config.items, dtype=bool),
-            layers=(),
-            provenance=Provenance(encoder="planted", model="linear map of factors", created=DRAWN),
-        )
-    return tables
-
-
 # ---- drawing -------------------------------------------------------------------------------------
 
 
-def _rng(config: PlantedConfig, purpose: str) -> np.random.Generator:
+def rng_of(config: PlantedConfig, purpose: str) -> np.random.Generator:
     """A stream of its own for each purpose, so that a change of one changes no other."""
     return np.random.default_rng([config.seed, *purpose.encode()])
 
@@ -461,5 +282,5 @@ def _drawn(p: FloatArray, uniform: FloatArray) -> IntArray:
     return np.asarray(item, dtype=np.int64)
 
 
-def _normalised(weights: FloatArray) -> FloatArray:
+def normalised(weights: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
