@@ -32,6 +32,10 @@ trained."""
 STRATA = 10
 """Classes of training frequency within which features are permuted."""
 
+TOP = 50
+"""Length of the lists of best items that are kept of a query, where each user has one; several
+lists of a user would be most of what is stored."""
+
 SNAPSHOT_USERS = 400
 """Validation queries that a snapshot is taken of, at most."""
 
@@ -274,7 +278,7 @@ def _rank(
     test: list[Ranks | NanScores] | list[None] = (
         [None] * seeds
         if spec.protocol.trial
-        else rank_targets_stacked(score, sequences.test, device=device)
+        else rank_targets_stacked(score, sequences.test, top=_top(spec), device=device)
     )
     ranking_seconds = time.perf_counter() - started
     return [
@@ -322,10 +326,17 @@ def _fit_control(
         return torch.as_tensor(control.score(history))
 
     validation = rank_targets(score, sequences.validation, top=0)
-    test = None if spec.protocol.trial else rank_targets(score, sequences.test)
+    test = None
+    if not spec.protocol.trial:
+        test = rank_targets(score, sequences.test, top=_top(spec))
     length = _length_per_user(_last_ranked(sequences, spec))
     ranking = time.perf_counter() - started - fitting
     return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]
+
+
+def _top(spec: RunSpec) -> int:
+    one_target = spec.protocol.split == "leave-one-out" and spec.protocol.test_targets == 1
+    return TOP if one_target else 0
 
 
 def _last_ranked(sequences: Sequences, spec: RunSpec) -> Queries:
