@@ -205,7 +205,7 @@ def apply_feature_control(
         return _each_modality(fed, lambda features: features.raw())
     if use == "constant":
         return dataclasses.replace(_each_modality(fed, _constant), attributes={})
-    order = _permutation(fed, histories, seed)
+    order = _permutation(fed, histories, seed, spec.protocol.permuted_share)
     if use == "permuted-images":
         image = None if fed.image is None else _reordered(fed.image, order)
         return dataclasses.replace(fed, image=image)
@@ -244,11 +244,13 @@ def _constant(features: Features) -> Features:
     return Features(values, present, ones(features.layers))
 
 
-def _permutation(catalogue: Catalogue, histories: Histories, seed: int) -> torch.Tensor:
+def _permutation(
+    catalogue: Catalogue, histories: Histories, seed: int, share: float
+) -> torch.Tensor:
     """[N + 1]: from which item each item has its features, padding from padding.
 
-    Items change places within their stratum: the same decile of training frequency, and the same
-    modalities at hand.
+    A share of the items change places within their stratum: the same decile of training frequency,
+    and the same modalities at hand.
     """
     n = catalogue.items
     frequency = torch.from_numpy(histories.frequency(n)[1:])
@@ -260,9 +262,11 @@ def _permutation(catalogue: Catalogue, histories: Histories, seed: int) -> torch
             stratum = 2 * stratum + features.present[1:].long()
     generator = torch.Generator().manual_seed(PERMUTATION_SEED + seed)
     shuffled = torch.randperm(n, generator=generator)
-    source = torch.zeros(n + 1, dtype=torch.int64)
-    # items in order of their strata receive from the same strata in random order
-    receivers = stratum.sort(stable=True).indices
+    shuffled = shuffled[: round(share * n)]
+    moved = shuffled.sort().values
+    source = torch.arange(n + 1)
+    # the moved items in order of their strata receive from the same strata in random order
+    receivers = moved[stratum[moved].sort(stable=True).indices]
     givers = shuffled[stratum[shuffled].sort(stable=True).indices]
     source[receivers + 1] = givers + 1
     return source
