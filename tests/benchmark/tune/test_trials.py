@@ -43,6 +43,7 @@ class Sealed:
     def __init__(self, sequences):
         self._sequences = sequences
         self.train, self.validation = sequences.train, sequences.validation
+        self.histories = sequences.histories
 
     @property
     def test(self):
