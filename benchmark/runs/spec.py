@@ -81,6 +81,8 @@ class Protocol(Frozen):
     """Rank all test targets of a user given the history before the first of them, not each given
     its own."""
     features: FeatureUse = "real"
+    permuted_share: float = Field(1.0, gt=0, le=1)
+    """Share of the items whose features are permuted, where they are; drawn for each seed."""
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
     snapshot: bool = False
