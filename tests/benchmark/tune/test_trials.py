@@ -89,6 +89,12 @@ def test_every_trained_row_is_tuned_and_no_control():
     assert set(left_out) == {n for n, m in methods().items() if m.category == "control"}
 
 
+def test_an_arm_is_tuned_where_it_is_named():
+    assert "Late fusion" not in tuned()[0]
+    assert tuned(["Late fusion", "EASE"]) == (["Late fusion"], ["EASE"])
+    assert rungs("Late fusion", "beauty", RULES) == rungs("FindRec", "beauty", RULES)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
