@@ -258,8 +258,8 @@ def test_the_suite_scores_the_oracle_as_the_truth_says(planted, masked):
 def test_oracles_beat_the_suite_s_popularity(planted):
     bundle, truth = planted["complement"]
     control = Popularity()
-    queries = split(bundle, Protocol(max_length=60, stride=30)).validation
-    control.fit(queries.seen_items, queries.seen_offsets, bundle.catalogue())
+    histories = split(bundle, Protocol(max_length=60, stride=30)).histories
+    control.fit(histories.items, histories.offsets, bundle.catalogue())
     found = suite_ndcg(bundle, lambda h: torch.as_tensor(control.score(h)), masked=True)
     assert truth.oracles["without both"].realised > found + 0.03
     assert truth.oracles["features"].realised > found + 0.1
