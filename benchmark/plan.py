@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from benchmark.analyse.analysis_plan import analysis_plan, split_arm
 from benchmark.data.config import Counts, dataset_names
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
@@ -43,6 +44,10 @@ class Experiment(BaseModel):
     modality_controls: bool = False
     """Whether it shows every multimodal row with permuted and without features too, and no other
     row."""
+    contrasts: bool = False
+    """Whether it shows what the contrasts of the analysis plan compare, and no other row."""
+    profile: str | None = None
+    """The profile that is meant where none is named; None for that of the machine."""
 
 
 class _Experiments(BaseModel):
@@ -94,6 +99,11 @@ def experiments() -> dict[str, Experiment]:
     return read_model(CONFIGS / "experiments.yaml", _Experiments).experiments
 
 
+def shown_in(profile: Profile) -> list[str]:
+    """The experiments that a profile has: all but those that belong to another one."""
+    return [n for n, e in experiments().items() if e.profile in (None, profile.name)]
+
+
 def specs(
     names: Sequence[str],
     profile: Profile,
@@ -135,6 +145,13 @@ def shown_datasets(
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
+    if experiment.contrasts:
+        arms = [
+            split_arm(arm, methods())
+            for contrast in analysis_plan().contrasts
+            for arm in (*contrast.plus, *contrast.minus)
+        ]
+        return [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is None:
         wanted = [name for name in shown if methods()[name].category != "reading"]

@@ -76,6 +76,9 @@ class Protocol(Frozen):
     """Rank all test targets of a user given the history before the first of them, not each given
     its own."""
     features: FeatureUse = "real"
+    analysis_plan: str | None = None
+    """Hash of the analysis plan that a run belongs to (benchmark/paper/analysis_plan.md); a changed
+    plan makes its runs stale."""
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
     snapshot: bool = False

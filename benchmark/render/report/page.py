@@ -20,7 +20,7 @@ from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.files import atomic_folder
 from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
-from benchmark.plan import OWN_MODEL, experiments
+from benchmark.plan import OWN_MODEL, shown_in
 from benchmark.render.document import ValueKey, number
 from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, dataset_note
@@ -98,7 +98,7 @@ def write_report(
     in all where `reuse_stale` asks for it.
     Raises InputError where `out` cannot be written.
     """
-    whole = Selection(seeds=tuple(range(profile.seeds)), data=data, reuse_stale=reuse_stale)
+    whole = Selection(seeds=tuple(profile.first_seeds()), data=data, reuse_stale=reuse_stale)
     provenance = Provenance(tuning)
     tables = []
     for name in TABLES:
@@ -189,7 +189,7 @@ def _count_runs(
     whole: Selection, profile: Profile, runs: RunSet, as_stored: bool
 ) -> tuple[int, int]:
     """(finished, planned) over all tables and figures; stale runs are not finished ones."""
-    planned = whole.planned(list(experiments()), profile, runs, as_stored=as_stored)
+    planned = whole.planned(shown_in(profile), profile, runs, as_stored=as_stored)
     states = [state for p in planned for state in p.states.values()]
     return states.count("complete"), len(states)
 
