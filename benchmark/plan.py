@@ -153,10 +153,12 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         ]
         return [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
-    if models is None:
-        wanted = [name for name in shown if methods()[name].category != "reading"]
-    else:
+    if models is not None:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
+    elif experiment.models == "all":
+        wanted = [name for name in shown if not methods()[name].by_name_alone]
+    else:
+        wanted = shown
     if experiment.modality_controls:
         wanted = [name for name in wanted if methods()[name].modalities]
     members = []

@@ -9,6 +9,7 @@ torch, numpy and numba alone.
 """
 
 from findrec.config import FindRecConfig
+from findrec.late_fusion import LateFusion, LateFusionConfig
 from findrec.model import FindRec
 from findrec.recommender import (
     Attribute,
@@ -28,6 +29,8 @@ __all__ = [
     "Features",
     "FindRec",
     "FindRecConfig",
+    "LateFusion",
+    "LateFusionConfig",
     "ModelConfig",
     "Output",
     "Recommender",

@@ -119,7 +119,7 @@ def read_tuning(path: Path = FILE) -> Tuning:
 def tuned(models: list[str] | None = None) -> tuple[list[str], list[str]]:
     """Rows that are tuned, and those of `models` (default: all rows of the tables) that are left
     out: controls, which are not trained."""
-    asked = models or [name for name, method in methods().items() if method.category != "reading"]
+    asked = models or [name for name, method in methods().items() if not method.by_name_alone]
     controls = [name for name in asked if get_method(name).category == "control"]
     return [name for name in asked if name not in controls], controls
 

@@ -69,6 +69,7 @@ SWITCHES: list[dict[str, object]] = [
     {"attention": "none"},
     {"experts": 1},
     {"router_temperature": 0.1},
+    {"fusion": "sum"},
 ]
 
 
