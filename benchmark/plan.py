@@ -44,8 +44,9 @@ class Experiment(BaseModel):
     modality_controls: bool = False
     """Whether it shows every multimodal row with permuted and without features too, and no other
     row."""
-    contrasts: bool = False
-    """Whether it shows what the contrasts of the analysis plan compare, and no other row."""
+    contrasts: Literal["all", "primary"] | None = None
+    """Whether it shows what the contrasts of the analysis plan compare: all of them and no other
+    row, or what the primary ones compare beside `models`."""
     profile: str | None = None
     """The profile that is meant where none is named; None for that of the machine."""
 
@@ -122,11 +123,17 @@ def specs(
         for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 spec = spec_of(model, dataset, profile, variant)
+                if spec.protocol.features == "permuted-images" and _one_modality(dataset, data):
+                    continue  # there is nothing to permute images against
                 base = spec_of(model, dataset, profile)
                 if config_hash(spec) == config_hash(base):
                     spec = base  # a swept value that the base has already
                 found.setdefault((dataset, model, spec.variant), spec)
     return list(found.values())
+
+
+def _one_modality(dataset: str, data: Path | None) -> bool:
+    return len(dataset_facts(dataset, root=data).encoders) < 2
 
 
 def shown_datasets(
@@ -145,13 +152,15 @@ def shown_datasets(
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
-    if experiment.contrasts:
-        arms = [
-            split_arm(arm, methods())
-            for contrast in analysis_plan().contrasts
-            for arm in (*contrast.plus, *contrast.minus)
-        ]
-        return [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
+    arms = [
+        split_arm(arm, methods())
+        for contrast in analysis_plan().contrasts
+        if experiment.contrasts in ("all", contrast.claim)
+        for arm in (*contrast.plus, *contrast.minus)
+    ]
+    arms = [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
+    if experiment.contrasts == "all":
+        return arms
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is not None:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
@@ -169,7 +178,7 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
             members += [
                 (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
-    return members
+    return list(dict.fromkeys([*members, *arms]))
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:

@@ -99,8 +99,10 @@ def seed_loss(
 
     scored = layout[task["user"], task["position"]]
     states = joined([output.states for output in outputs])[scored]  # [M, D']
-    left_out = None if history_in_softmax else history_before(
-        task["items"], task["user"], task["position"], task["targets"]
+    left_out = (
+        None
+        if history_in_softmax
+        else history_before(task["items"], task["user"], task["position"], task["targets"])
     )
     recommendation = cross_entropy(states, table, task["targets"], task["weights"], left_out)
     aux = {

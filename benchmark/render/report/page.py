@@ -42,6 +42,9 @@ ASSETS = Path(__file__).parent / "assets"
 CAPTIONS = {
     "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
+    "primary": "FindRec against every other row: 95 % intervals, and simultaneous upper bounds.",
+    "machinery": "Every contrast of the analysis plan with its 95 % interval, domain by domain.",
+    "machinery-pooled": "The contrasts pooled over domains: descriptive, no interval.",
     "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
     "curves": "Every hyperparameter; bands are 95 % intervals, open points the paper's numbers.",
     "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
@@ -103,6 +106,8 @@ def write_report(
     tables = []
     for name in TABLES:
         rendered = out / "tables" / f"{name}.json"
+        if name not in shown_in(profile) and not rendered.is_file():
+            continue
         selection = read_selection(rendered) if rendered.is_file() else whole
         selection = selection.model_copy(
             update={
