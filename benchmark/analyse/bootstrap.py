@@ -29,6 +29,7 @@ that contrasts of them are held against one another resample by resample.
 
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -296,11 +297,15 @@ def _method(name: Hashable) -> str:
     return name.method if isinstance(name, Score) else str(name)
 
 
+@lru_cache(maxsize=256)
 def _seed_weights(seeds: int, resamples: int, seed: int, method: str) -> FloatArray:
-    """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above."""
+    """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above.
+    Kept, since all scores of a method share them; not to be written to."""
     rng = np.random.default_rng([seed, *method.encode()])
     weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return np.asarray(1 / seeds + np.sqrt(seeds / (seeds - 1)) * (weights - 1 / seeds))
+    stretched = np.asarray(1 / seeds + np.sqrt(seeds / (seeds - 1)) * (weights - 1 / seeds))
+    stretched.flags.writeable = False
+    return stretched
 
 
 def _components(influence: list[FloatArray]) -> tuple[FloatArray, FloatArray]:

@@ -20,7 +20,7 @@ Word = Literal[
     "undecided",
     "not reached",
     "not testable here",
-    "textual",
+    "described",
 ]
 
 MEANINGS: dict[Word, str] = {
@@ -32,7 +32,8 @@ MEANINGS: dict[Word, str] = {
     "undecided": "none of these; the smallest detectable effect says what could have been shown",
     "not reached": "runs are missing, failed, or have fewer seeds than a verdict needs",
     "not testable here": "these data, features or models cannot test it",
-    "textual": "a statement about the text itself: it has evidence and no p-value",
+    "described": "there is evidence and no test: of statements about the text itself, and of what "
+    "is only observed",
 }
 
 DISCOVERY_RATE = 0.10

@@ -4,7 +4,7 @@ report/index.html     the answer, then any row against any other
 report/tables.html    every table; a click on a number shows where it comes from
 report/figures.html   every figure
 report/audit.html     findings of the audit, where there is one
-report/claims.html    the paper's statements
+report/claims.html    the paper's statements, with their verdicts once `claims` has run
 """
 
 import json
@@ -26,6 +26,7 @@ from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, dataset_note
 from benchmark.render.power import printed_improvements
 from benchmark.render.report.answer import Answer, answer
+from benchmark.render.report.ledger import read_ledger
 from benchmark.render.report.pairs import FIELDS, METRICS, pairs_of_dataset
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
@@ -141,6 +142,7 @@ def write_report(
         "audit_page": "" if findings is None else page_body(findings, TITLES),
         "audit_script": SCRIPT,
         "claims": load_claims().claims,
+        "ledger": read_ledger(out / "claims.json"),
         "answers": answers,
         "bars": {a.note.name: _bars(performance, a.note.name) for a in answers},
         "grades": GRADES,
@@ -164,7 +166,7 @@ def write_report(
                 pairs_json=_json(pairs),
             )
             (folder / f"{page}.html").write_text(html, encoding="utf-8")
-        for asset in ("report.css", "report.js", "picker.js"):
+        for asset in ("report.css", "report.js", "picker.js", "ledger.js"):
             shutil.copyfile(ASSETS / asset, folder / asset)
         for name in figures:
             for suffix in ("svg", "pdf"):
