@@ -8,7 +8,7 @@
 torch, numpy and numba alone.
 """
 
-from findrec.config import FindRecConfig
+from findrec.config import FindRecConfig, StreamsConfig
 from findrec.late_fusion import LateFusion, LateFusionConfig
 from findrec.model import FindRec
 from findrec.recommender import (
@@ -36,4 +36,5 @@ __all__ = [
     "Recommender",
     "ReleasedFindRec",
     "ReleasedFindRecConfig",
+    "StreamsConfig",
 ]

@@ -81,6 +81,8 @@ class Protocol(Frozen):
     """Rank all test targets of a user given the history before the first of them, not each given
     its own."""
     features: FeatureUse = "real"
+    permuted_share: float = Field(1.0, gt=0, le=1)
+    """Share of the items whose features are permuted, where they are; drawn for each seed."""
     analysis_plan: str | None = None
     """Hash of the analysis plan that a run belongs to (benchmark/paper/analysis_plan.md); a changed
     plan makes its runs stale."""

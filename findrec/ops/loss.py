@@ -39,9 +39,10 @@ def cross_entropy(
 
     states: [M, D]; table: [N, D], of the same dtype, float32 or float64; targets: [M] int64,
     0 .. N - 1; weights: [M], constants without a gradient. A position of weight 0 adds
-    nothing, whatever its state. left_out: [M, K] int64, 0 .. N - 1, rows of the table over which the
-    sum of a position's logsumexp does not run; it runs over the target all the same. Memory beyond inputs and gradients is a chunk of the
-    logits: `chunk_rows` times N values of each seed that is computed at once.
+    nothing, whatever its state. left_out: [M, K] int64, 0 .. N - 1, items over which the logsumexp
+    of a position does not run; it runs over its target all the same. Memory beyond inputs and
+    gradients is a chunk of the logits: `chunk_rows` times N values of each seed that is computed at
+    once.
     Raises ValueError on shapes or dtypes that do not fit and, on a CPU, on a target out of range.
     """
     if states.dim() != 2 or table.dim() != 2 or states.shape[1] != table.shape[1]:
@@ -62,10 +63,13 @@ def cross_entropy(
             )
     if targets.dtype != torch.int64:
         raise ValueError(f"cross_entropy's targets are {targets.dtype}: they must be int64")
-    if left_out is not None and (left_out.shape[:-1], left_out.dtype) != (targets.shape, torch.int64):
+    if left_out is not None and (left_out.shape[:-1], left_out.dtype) != (
+        targets.shape,
+        torch.int64,
+    ):
         raise ValueError(
-            f"cross_entropy's left_out is {left_out.dtype} of shape {tuple(left_out.shape)}: it must "
-            f"be int64 with one row for each of {states.shape[0]} states"
+            f"cross_entropy's left_out is {left_out.dtype} of shape {tuple(left_out.shape)}: it "
+            f"must be int64 with one row for each of {states.shape[0]} states"
         )
     return _cross_entropy(states, table, targets, weights, left_out)
 
@@ -82,9 +86,7 @@ def _kernel(
     if weights.requires_grad:
         raise ValueError("cross_entropy's weights are constants: detach them")
     differentiate = torch.is_grad_enabled() and (states.requires_grad or table.requires_grad)
-    output: Tensor = _CrossEntropy.apply(
-        states, table, targets, weights, left_out, differentiate
-    )
+    output: Tensor = _CrossEntropy.apply(states, table, targets, weights, left_out, differentiate)
     return output
 
 
@@ -207,7 +209,7 @@ def _seeds_at_once(
 
 
 def _leave_out(logits: Tensor, targets: Tensor, left_out: Tensor) -> None:
-    """Set the logits [..., M, N] of what is left out, [..., M, K], to -inf, but for the targets'."""
+    """Set the logits [..., M, N] of the items left out, [..., M, K], to -inf; not the targets'."""
     targets = targets.unsqueeze(-1)
     chosen = logits.gather(-1, targets)
     logits.scatter_(-1, left_out, float("-inf")).scatter_(-1, targets, chosen)
