@@ -131,12 +131,12 @@ def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def dataset_with_both(name: str, profile: Profile, selection: Selection) -> DatasetNote:
-    """The dataset that figure 1 or 2 shows. Raises NotDrawn where none has both modalities."""
+    """The dataset that an experiment on both modalities shows. Raises NotDrawn without one."""
     datasets = selection.datasets or profile.run_on
     shown = shown_datasets(experiments()[name], datasets, selection.data)
     if not shown:
         raise NotDrawn(
-            f"none of the datasets {', '.join(datasets)} has both text and image features; figures "
-            "1 and 2 need one"
+            f"none of the datasets {', '.join(datasets)} has both text and image features; {name} "
+            "needs one"
         )
     return dataset_note(shown[0], profile, selection.data)

@@ -15,7 +15,8 @@ from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
-from benchmark.render.notes import dataset_note, facts, runs_block
+from benchmark.render.notes import DatasetNote, dataset_note, facts, runs_block
+from benchmark.render.tables import alignment
 from benchmark.render.tables.contrasts import (
     NOTES,
     PLAN_TABLES,
@@ -31,7 +32,10 @@ from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
-TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls", *PLAN_TABLES)
+TABLES = (
+    *("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls"),
+    *(*PLAN_TABLES, alignment.NAME),
+)
 """Experiments that have a table; Figure 3 has one beside its picture, and so have the plan's."""
 
 Suffix = Literal["md", "csv", "tex", "contrasts.csv"]
@@ -92,6 +96,8 @@ def build_table(
     planned = distinct(name, planned)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
+    if name == alignment.NAME:
+        return _alignment(title, planned, notes, root, reuse_stale=reuse_stale)
     cell_specs = specs_of_cells(
         name, planned, {dataset: note.grade for dataset, note in notes.items()}
     )
@@ -117,6 +123,29 @@ def build_table(
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, document, table, tuple(cell_specs), shown, judged)
+
+
+def _alignment(
+    title: str,
+    planned: Sequence[Planned],
+    notes: Mapping[str, DatasetNote],
+    root: Path,
+    *,
+    reuse_stale: bool,
+) -> BuiltTable:
+    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
+    runs = {key.variant: run for key, own in shown.items() for run in own}
+    measured = alignment.layout(planned, runs, notes)
+    records = {key: [run.record for run in own] for key, own in shown.items()}
+    blocks = (*measured.blocks, runs_block(planned, records, notes))
+    problems = [
+        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
+        for p in planned
+        for seed, stored in p.runs.items()
+        if stored.problem
+    ]
+    document = Document(alignment.NAME, title, blocks, measured.notes, _problems(problems, root))
+    return BuiltTable(measured.cells, document, shown=shown)
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:
