@@ -41,6 +41,10 @@ class Ranks:
     kept."""
     top_masked: IntArray | None = None
     """As `top`, the user's history removed. Where fewer than K items are left, 0 fills up."""
+    popularity: IntArray | None = None
+    """[6, Q] int32: how often the items are trained on, all together, that `above` counts, that
+    `equal` counts, and that compete with the target at all; then the same three with the user's
+    history removed from the competitors. None where it was not kept."""
     user: IntArray | None = None
     """[Q] int32, ascending: whose query it is; None where every user has one."""
 

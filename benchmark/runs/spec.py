@@ -75,6 +75,12 @@ class Protocol(Frozen):
     one_list: bool = False
     """Rank all test targets of a user given the history before the first of them, not each given
     its own."""
+    leak: bool = False
+    """Train on the held-out items too: what a leak of the targets into training would do. For the
+    diagnosis of printed levels alone."""
+    popularity: bool = False
+    """Whether it is kept with the ranks how often the items above each test target are trained on:
+    what ranking among popularity-weighted negatives needs."""
     features: FeatureUse = "real"
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
