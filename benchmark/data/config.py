@@ -102,6 +102,9 @@ class DatasetConfig(_Strict):
     order: TieOrder = "exact"
     """How interactions are sorted; ties keep the source's row order. `exact`: by the timestamp;
     `recbole`: by the timestamp scaled to [0, 1] in float32, as RecBole does: more ties."""
+    times: bool = True
+    """Whether timestamps are moments, by which all users' interactions can be ordered; false where
+    they only number a user's interactions."""
     interactions: list[InteractionSource]
     """Tried in order, those at hand before those to download."""
     items: list[ItemSource] = []
@@ -137,6 +140,12 @@ def dataset_config(name: str) -> DatasetConfig:
     if config.name != name:
         raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
     return config
+
+
+def has_times(name: str) -> bool:
+    """Whether a dataset's timestamps are moments; one that no file names is the user's own, whose
+    times are taken at their word."""
+    return name not in dataset_names() or dataset_config(name).times
 
 
 def unknown_dataset(name: str, others: list[str] | None = None) -> InputError:

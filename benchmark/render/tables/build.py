@@ -14,7 +14,7 @@ from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
-from benchmark.render.notes import dataset_note, facts, runs_block
+from benchmark.render.notes import dataset_note, facts, runs_block, time_split_note
 from benchmark.render.tables.counts import table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
@@ -23,7 +23,10 @@ from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
-TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls")
+TABLES = (
+    *("table1", "table2", "table3", "table4", "table5", *SWEEPS),
+    *("controls", "diagnose", "order", "global-time"),
+)
 """Experiments that have a table; Figure 3 has one beside its picture."""
 
 Suffix = Literal["md", "csv", "tex"]
@@ -96,6 +99,10 @@ def build_table(
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
     blocks.append(runs_block(planned, records, notes))
     lines = facts(planned, records, profile, notes)
+    known = [p.spec for p in planned if p.spec is not None]
+    for note in notes.values():
+        if said := time_split_note(known, note.name, data):
+            lines.insert(1, f"{note.title}: {said}")
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, document, table, tuple(cell_specs), shown)
