@@ -24,6 +24,7 @@ over the draws.)
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -154,8 +155,16 @@ def _hypergeometric(
 
 
 def log_choose(n: npt.NDArray[Any], k: npt.NDArray[Any]) -> FloatArray:
-    """log C(n, k); -inf where k > n or k < 0, so that impossible draws have chance 0."""
+    """log C(n, k), n at least 0; -inf where k > n or k < 0, so that impossible draws have chance
+    0."""
     possible = (k >= 0) & (k <= n)
     chosen, left = (np.where(possible, count, 0) for count in (k, n - k))
-    value = gammaln(n + 1) - gammaln(chosen + 1) - gammaln(left + 1)
+    log_factorial = _log_factorials(int(n.max(initial=0)))
+    value = log_factorial[n] - log_factorial[chosen] - log_factorial[left]
     return np.asarray(np.where(possible, value, -np.inf))
+
+
+@cache
+def _log_factorials(largest: int) -> FloatArray:
+    """[largest + 1]: logs of 0!, 1! ..."""
+    return np.asarray(gammaln(np.arange(largest + 1) + 1.0))

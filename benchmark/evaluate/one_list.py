@@ -50,7 +50,8 @@ def _of_first_hit(
     tied = np.add.reduceat(is_best.astype(np.int64), first)[:, None]
     span = np.maximum.reduceat(np.where(is_best, equal, 0), first)[:, None] + 1
     passed = np.arange(len(gain) + 1)  # places of the tie that hold no target
-    none_yet = np.exp(log_choose(span - passed, tied) - log_choose(span, tied))
+    left = np.maximum(span - passed, 0)
+    none_yet = np.exp(log_choose(left, tied) - log_choose(span, tied))
     hit = none_yet[:, :-1] - none_yet[:, 1:]  # at place best + 1 + passed
     place = best[:, None] + passed[:-1]
     value = np.where(place < len(gain), gain[np.minimum(place, len(gain) - 1)], 0.0)

@@ -63,8 +63,8 @@ def facts(
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
         f"Protocol: {_split(specs)}; targets are ranked among all items, once with the user's "
-        "history kept among them, as the paper's code family does and beside the printed numbers, and once "
-        "with it left out, as is usual elsewhere; ties in expectation; windows of "
+        "history kept among them, as the paper's code family does and beside the printed numbers, "
+        "and once with it left out, as is usual elsewhere; ties in expectation; windows of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )
@@ -181,7 +181,7 @@ def time_split_note(specs: Sequence[RunSpec], dataset: str, data: Path | None) -
         f"{count(found.test_users - found.unseen_users)} seen in training and "
         f"{count(found.unseen_users)} unseen. Never trained on are {count(found.unseen_items)} of "
         f"{count(found.items)} items and the targets of {count(found.unseen_targets)} of "
-        f"{count(found.targets)} test queries, which only features can tell from one another."
+        f"{count(found.targets)} test queries."
     )
 
 
