@@ -48,11 +48,11 @@ by some 3 %."""
 HISTORY = {"history": PROTOCOLS}
 
 LABELS: Mapping[str, Sequence[str]] = {
-    "HR as NDCG": ("HR@5", "HR@10", "MRR@5", "MRR@10"),
-    "HR as NDCG, NDCG as MRR": ("HR@5", "HR@10", "NDCG@5", "NDCG@10"),
-    "NDCG as MRR": ("NDCG@5", "NDCG@10", "NDCG@5", "NDCG@10"),
+    "HR, MRR": ("HR@5", "HR@10", "MRR@5", "MRR@10"),
+    "HR, NDCG": ("HR@5", "HR@10", "NDCG@5", "NDCG@10"),
+    "NDCG, NDCG": ("NDCG@5", "NDCG@10", "NDCG@5", "NDCG@10"),
 }
-"""What the four columns would hold under other labels."""
+"""What the columns labelled NDCG and MRR hold: name -> the four columns."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,14 @@ def _tie_order(run: RunResult, choice: Choice) -> UserMetrics:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(
-        "full ranking, history kept",
+        "full ranking, kept",
         "Leave-one-out; the target is ranked among all items, the history among them.",
         {"history": ("kept",)},
         _full,
         {},
     ),
     Hypothesis(
-        "full ranking, history left out",
+        "full ranking, left out",
         "Leave-one-out; the target is ranked among all items that the user has not met.",
         {"history": ("left out",)},
         _full,
@@ -235,7 +235,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     Hypothesis(
         "columns mislabelled",
-        "Leave-one-out, full ranking; a column holds another metric than its label says.",
+        "Leave-one-out, full ranking; the columns labelled NDCG and MRR hold HR and MRR, HR and "
+        "NDCG, or NDCG twice.",
         HISTORY | {"labels": tuple(LABELS)},
         _mislabelled,
         {},

@@ -6,17 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.plan import OWN_MODEL, Planned, experiments, shown_datasets
-from benchmark.render.figures import alignment, curves, per_user
+from benchmark.render.figures import alignment, curves, diagnosis, per_user
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables.build import build_table
 from benchmark.render.tables.definitions import SWEEPS
+from benchmark.render.tables.diagnosis import fits_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
 
-FIGURES = ("fig1", "fig2", "fig3", "curves")
+FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose")
 
 
 def draw(
@@ -52,6 +53,9 @@ def draw(
             return save(alignment.draw_alignment(snapshot, note.title), folder, name)
         names = dict.fromkeys(p.key.dataset for p in planned)
         notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
+        if name == "diagnose":
+            fits = fits_of(planned, reuse_stale=selection.reuse_stale)
+            return save(diagnosis.draw_diagnosis(fits, notes), folder, name)
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
             return save(curves.draw_sweep(name, cells, notes), folder, name)

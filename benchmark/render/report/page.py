@@ -43,6 +43,7 @@ CAPTIONS = {
     "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
     "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
+    "diagnose": "Where each hypothesis about the protocol puts our rows; the band is printed.",
     "curves": "Every hyperparameter; bands are 95 % intervals, open points the paper's numbers.",
     "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
     "curves-terms": "How experts are used and how the alignment goes while FindRec trains.",

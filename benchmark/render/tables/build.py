@@ -15,6 +15,7 @@ from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
 from benchmark.render.notes import dataset_note, facts, runs_block, time_split_note
+from benchmark.render.tables import diagnosis
 from benchmark.render.tables.counts import table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
@@ -45,6 +46,8 @@ class BuiltTable:
     """Which runs stand behind which cells; empty for tables of counts."""
     shown: Mapping[RunKey, tuple[RunResult, ...]] = field(default_factory=dict)
     """The runs that are in the numbers."""
+    source: str = "counted from the bundle"
+    """Of cells that no cell spec stands behind."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
@@ -79,6 +82,8 @@ def build_table(
         counted = table1(metas) if name == "table1" else table4(metas, data)
         document = Document(name, title, counted.blocks, counted.notes)
         return BuiltTable(counted.cells, document)
+    if name == diagnosis.NAME:
+        return _diagnosis(title, planned, profile, data, reuse_stale=reuse_stale, root=root)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
@@ -106,6 +111,37 @@ def build_table(
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, document, table, tuple(cell_specs), shown)
+
+
+def _diagnosis(
+    title: str,
+    planned: Sequence[Planned],
+    profile: Profile,
+    data: Path | None,
+    *,
+    reuse_stale: bool,
+    root: Path,
+) -> BuiltTable:
+    names = dict.fromkeys(p.key.dataset for p in planned)
+    notes = {name: dataset_note(name, profile, data) for name in names}
+    found = diagnosis.lay_out(diagnosis.fits_of(planned, reuse_stale=reuse_stale), profile, notes)
+    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
+    records = {key: [run.record for run in runs] for key, runs in shown.items()}
+    problems = [
+        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
+        for p in planned
+        for seed, stored in p.runs.items()
+        if stored.problem
+    ]
+    document = Document(
+        diagnosis.NAME,
+        title,
+        (*found.blocks, runs_block(planned, records, notes)),
+        found.notes,
+        _problems(problems, root),
+    )
+    source = "predicted under the hypothesis from the stored ranks of several runs"
+    return BuiltTable(found.cells, document, shown=shown, source=source)
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:
