@@ -11,8 +11,8 @@ in units of what may be expected to differ where the protocol is right:
     loss    sqrt(mean of level^2 + mean of shape^2), over the rows
 
 A loss of at most 1 is compatible with what is printed: no more is said, since other protocols may
-be so too. Intervals come from the crossed bootstrap's draws of users and seeds; parameters are
-fitted anew in every resample.
+be so too. One whose whole interval is above 1 is not. Intervals come from the crossed bootstrap's
+draws of users and seeds; parameters are fitted anew in every resample.
 
 Glossary
     U users, S seeds, C choices of the free parameters, R resamples
@@ -71,8 +71,9 @@ class Loss:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says of the threshold, 1."""
-        if self.high <= 1:
+        """Compatible up to 1; not compatible where the whole interval is above 1. Noise only ever
+        adds to a loss, so one above 1 whose interval reaches it is undecided."""
+        if self.value <= 1:
             return "compatible"
         return "not compatible" if self.low > 1 else "undecided"
 

@@ -49,6 +49,7 @@ def _of_first_hit(
     is_best = above == np.repeat(best, number)
     tied = np.add.reduceat(is_best.astype(np.int64), first)[:, None]
     span = np.maximum.reduceat(np.where(is_best, equal, 0), first)[:, None] + 1
+    span = np.maximum(span, tied)  # where rounding told equal scores apart
     passed = np.arange(len(gain) + 1)  # places of the tie that hold no target
     left = np.maximum(span - passed, 0)
     none_yet = np.exp(log_choose(left, tied) - log_choose(span, tied))

@@ -71,8 +71,9 @@ def lay_out(
         f"printed, divided by {number(LEVEL_TOLERANCE, 3)}, which two independent implementations "
         "of one protocol may differ by; and of NDCG@5 / NDCG@10, MRR@10 / NDCG@10 and MRR@5 / "
         f"MRR@10 likewise, divided by {number(SHAPE_TOLERANCE, 2)}, within which the printed rows "
-        "of a dataset lie. Compatible is what the whole 95 % interval (users and seeds, parameters "
-        "fitted anew in each resample) leaves at 1 or below, over all that was predicted.",
+        "of a dataset lie. Over all that was predicted, a loss of at most 1 is compatible; one "
+        "whose whole 95 % interval (users and seeds, parameters fitted anew in each resample) is "
+        "above 1 is not; else it is undecided.",
         "Compatible says that a protocol could have produced these numbers, never that it was "
         "used; protocols that are not listed could have too. Kept and left out are the items of a "
         "user's own history.",
