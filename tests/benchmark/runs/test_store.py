@@ -44,6 +44,8 @@ def test_round_trip(store):
     rng = np.random.default_rng(1)
     written = make_result(spec, 7, draw_above(rng, 300), top=50)
     written.test.above_masked[:] -= np.minimum(written.test.above, 2)
+    popularity = rng.integers(0, 100_000, (6, 300)).astype(np.int32)
+    written = replace(written, test=replace(written.test, popularity=popularity))
     path = store.write(written)
     assert path.relative_to(store.root).as_posix() == "quick/toy/sasrec-mm/lambda=0.01/seed-7.json"
     read = store.read(spec.key, 7)
@@ -53,6 +55,8 @@ def test_round_trip(store):
         for field in (*RANK_FIELDS, "top"):
             assert np.array_equal(getattr(before, field), getattr(after, field)), field
             assert getattr(after, field).dtype == np.int32
+    assert np.array_equal(read.test.popularity, popularity)
+    assert read.validation.popularity is None
     assert np.array_equal(read.length, written.length)
     assert read.record.spec == spec
     assert read.record.model_copy(update={"arrays_sha256": None, "sha256": ""}) == written.record
