@@ -32,6 +32,10 @@ trained."""
 STRATA = 10
 """Classes of training frequency within which features are permuted."""
 
+TOP = 50
+"""Length of the lists of best items that are kept of a query, where each user has one; several
+lists of a user would be most of what is stored."""
+
 SNAPSHOT_USERS = 400
 """Validation queries that a snapshot is taken of, at most."""
 
@@ -209,7 +213,7 @@ def apply_feature_control(
         return _each_modality(fed, lambda features: features.raw())
     if use == "constant":
         return dataclasses.replace(_each_modality(fed, _constant), attributes={})
-    order = _permutation(fed, histories, seed)
+    order = _permutation(fed, histories, seed, spec.protocol.permuted_share)
     if use == "permuted-images":
         image = None if fed.image is None else _reordered(fed.image, order)
         return dataclasses.replace(fed, image=image)
@@ -248,11 +252,13 @@ def _constant(features: Features) -> Features:
     return Features(values, present, ones(features.layers))
 
 
-def _permutation(catalogue: Catalogue, histories: Histories, seed: int) -> torch.Tensor:
+def _permutation(
+    catalogue: Catalogue, histories: Histories, seed: int, share: float
+) -> torch.Tensor:
     """[N + 1]: from which item each item has its features, padding from padding.
 
-    Items change places within their stratum: the same decile of training frequency, and the same
-    modalities at hand.
+    A share of the items change places within their stratum: the same decile of training frequency,
+    and the same modalities at hand.
     """
     n = catalogue.items
     frequency = torch.from_numpy(histories.frequency(n)[1:])
@@ -264,9 +270,11 @@ def _permutation(catalogue: Catalogue, histories: Histories, seed: int) -> torch
             stratum = 2 * stratum + features.present[1:].long()
     generator = torch.Generator().manual_seed(PERMUTATION_SEED + seed)
     shuffled = torch.randperm(n, generator=generator)
-    source = torch.zeros(n + 1, dtype=torch.int64)
-    # items in order of their strata receive from the same strata in random order
-    receivers = stratum.sort(stable=True).indices
+    shuffled = shuffled[: round(share * n)]
+    moved = shuffled.sort().values
+    source = torch.arange(n + 1)
+    # the moved items in order of their strata receive from the same strata in random order
+    receivers = moved[stratum[moved].sort(stable=True).indices]
     givers = shuffled[stratum[shuffled].sort(stable=True).indices]
     source[receivers + 1] = givers + 1
     return source
@@ -287,7 +295,9 @@ def _rank(
     test: list[Ranks | NanScores] | list[None] = (
         [None] * seeds
         if spec.protocol.trial
-        else rank_targets_stacked(score, sequences.test, device=device, popularity=popularity)
+        else rank_targets_stacked(
+            score, sequences.test, top=_top(spec), popularity=popularity, device=device
+        )
     )
     ranking_seconds = time.perf_counter() - started
     return [
@@ -343,10 +353,15 @@ def _fit_control(
     test = None
     if not spec.protocol.trial:
         popularity = _popularity(sequences, spec, catalogue)
-        test = rank_targets(score, sequences.test, popularity=popularity)
+        test = rank_targets(score, sequences.test, top=_top(spec), popularity=popularity)
     length = _length_per_user(_last_ranked(sequences, spec))
     ranking = time.perf_counter() - started - fitting
     return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]
+
+
+def _top(spec: RunSpec) -> int:
+    one_target = spec.protocol.split == "leave-one-out" and spec.protocol.test_targets == 1
+    return TOP if one_target else 0
 
 
 def _last_ranked(sequences: Sequences, spec: RunSpec) -> Queries:

@@ -142,10 +142,12 @@ def shown_datasets(
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
-    if models is None:
-        wanted = [name for name in shown if methods()[name].category != "reading"]
-    else:
+    if models is not None:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
+    elif experiment.models == "all":
+        wanted = [name for name in shown if not methods()[name].by_name_alone]
+    else:
+        wanted = shown
     if experiment.modality_controls:
         wanted = [name for name in wanted if methods()[name].modalities]
     if experiment.row_variants:

@@ -44,6 +44,11 @@ class Training(Frozen):
     """The same in steps; overrides `warmup`."""
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of a seed's gradient; None clips nothing."""
+    history_in_softmax: bool = True
+    """Whether the items of a user's history compete with the target in the softmax of the loss.
+    False takes those that stand in the window up to a position out of that position's competitors,
+    but never its target. An earlier item that the window no longer has competes all the same. For
+    the causal objective alone."""
     steps: int = Field(ge=1)
     """Budget in optimiser steps; a run takes all of them, and what it ends with is reported."""
     eval_every: int = Field(ge=1)
@@ -82,6 +87,8 @@ class Protocol(Frozen):
     """Whether it is kept with the ranks how often the items above each test target are trained on:
     what ranking among popularity-weighted negatives needs."""
     features: FeatureUse = "real"
+    permuted_share: float = Field(1.0, gt=0, le=1)
+    """Share of the items whose features are permuted, where they are; drawn for each seed."""
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
     snapshot: bool = False

@@ -23,8 +23,9 @@ T = TypeVar("T")
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-Category = Literal["id", "simple", "advanced", "ours", "control", "reading"]
-"""A reading is another way to read the paper's method; it is run by name alone."""
+Category = Literal["id", "simple", "advanced", "ours", "control", "reading", "arm"]
+"""A reading is another way to read the paper's method, an arm a method that an experiment needs and
+the paper does not have. Neither is a row of the paper's tables: both are run by name alone."""
 
 
 class Settings(FromFile):
@@ -73,6 +74,11 @@ class Method(ProfileLayers):
     the model has a fixed length. For estimates alone."""
     variants: dict[str, ProfileLayers] = Field(default_factory=dict)
     """Named changes: ablations, swept values, readings."""
+
+    @property
+    def by_name_alone(self) -> bool:
+        """Whether it is run where it is named and not among all rows."""
+        return self.category in ("reading", "arm")
 
     @property
     def cls(self) -> type:

@@ -116,6 +116,8 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
         if method.category == "control"
         else _checked(Training, "training", found["training"], where)
     )
+    if training is not None and not training.history_in_softmax:
+        _check_causal(method, found["training"]["history_in_softmax"], where)
     protocol = _checked(Protocol, "protocol", found["protocol"], where)
     used: dict[Part, Any] = {"config": config, "training": training, "protocol": protocol}
     sources = {
@@ -320,6 +322,17 @@ def _checked(kind: type[B], part: str, sources: Mapping[str, Source], where: str
             else:
                 faults.append(f"{_place(source)}: {part}.{key} is {source.value!r}: {e['msg']}")
         raise InputError(f"{where}: {'; '.join(faults)}") from error
+
+
+def _check_causal(method: Method, source: Source, where: str) -> None:
+    """Raises InputError unless the history can be taken out of the row's softmax."""
+    objective = method.cls.objective  # type: ignore[attr-defined]
+    if objective != "causal":
+        raise InputError(
+            f"{where}: {_place(source)}: training.history_in_softmax is false, but {method.name!r} "
+            f"is trained by the objective {objective!r}: only rows with the objective 'causal' can "
+            "have their history taken out of the softmax; leave it true"
+        )
 
 
 def _place(source: Source) -> str:

@@ -198,6 +198,7 @@ def fed(
     catalogue: Catalogue | None = None,
     often: Histories | None = None,
     seed: int = 0,
+    permuted_share: float = 1.0,
 ) -> Catalogue:
     """often: what is trained on; each item once if not given."""
     catalogue = catalogue or numbered()
@@ -205,7 +206,9 @@ def fed(
     often = often or Histories(np.arange(1, n + 1), np.array([0, n]))
     spec = RunSpec(
         dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
-        modalities=modalities, protocol={"max_length": 50, "stride": 25, "features": features},
+        modalities=modalities, protocol={
+            "max_length": 50, "stride": 25, "features": features, "permuted_share": permuted_share,
+        },
     )  # fmt: skip
     return apply_feature_control(catalogue, spec, often, seed)
 
@@ -310,6 +313,20 @@ def test_features_move_among_items_of_like_frequency_that_lack_the_same(features
         present = whole.features(name).present[1:].numpy()
         assert np.array_equal(present, present[source - 1])
     assert (source != np.arange(1, 241)).mean() > 0.5
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_share_of_the_items_has_other_features(share):
+    """No more than the share is moved, all within their stratum; of the others nothing changes."""
+    whole = numbered(400)
+    noisy = fed("permuted", "text", "image", catalogue=whole, permuted_share=share)
+    source = (noisy.image.values[1:, 0] / 10).long()
+    moved = source != torch.arange(1, 401)
+    assert 0.6 * share < moved.double().mean() <= share
+    assert sorted(source.tolist()) == list(range(1, 401))
+    for name in ("text", "image"):
+        present = whole.features(name).present[1:]
+        assert torch.equal(present, present[source - 1])
 
 
 def test_constant_features_tell_nothing_of_an_item():

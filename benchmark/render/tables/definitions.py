@@ -112,7 +112,11 @@ def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
 def specs_of_cells(
     name: str, planned: Sequence[Planned], grades: dict[str, Grade]
 ) -> list[CellSpec]:
-    """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
+    """The places of a table (test split), in the order of the plan. grades: dataset -> grade.
+
+    A reading or an arm that was asked for by name is no row of a table of rows, and none of those
+    that FindRec is compared with there.
+    """
     found = []
     base = next(iter(experiments()[name].row_variants), "base")  # what the table is about
     for p in planned:
@@ -138,7 +142,7 @@ def specs_of_cells(
             value = SWEEPS[name].value(p)
             paper_row = SWEEPS[name].paper_row(value)
             found.append(replace(cell_spec, column=f"{value:g}", paper_row=paper_row))
-        else:
+        elif category(key) in CATEGORIES:
             if category(key) == "control":  # beside it the paper prints nothing
                 cell_spec = replace(
                     cell_spec, compared=False, paper_row=cell_spec.key.label + ", control"

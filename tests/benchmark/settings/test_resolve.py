@@ -115,6 +115,23 @@ def test_every_experiment_names_rows_and_variants_that_exist():
             assert having, (name, variant)
 
 
+@pytest.mark.parametrize(
+    ("path", "objective"),
+    [("baselines.bert4rec:BERT4Rec", "cloze"), ("baselines.mmmlp:MMMLP", "last")],
+)
+def test_the_history_leaves_the_softmax_of_causal_rows_alone(from_file, path, objective):
+    text = (
+        f"name: R\nclass: {path}\ncategory: id\nvariants:\n  v:\n"
+        "    training: {history_in_softmax: false}\n"
+    )
+    file = from_file(text)
+    with pytest.raises(InputError, match=f"'R' is trained by the objective '{objective}'") as error:
+        resolve("R", "beauty", PROFILE, "v")
+    assert f"{Location.of(file, 6)}" in str(error.value)
+    from_file(text.replace(path, "baselines.sasrec:SASRec"))
+    assert not resolve("R", "beauty", PROFILE, "v").training.history_in_softmax
+
+
 # ---------------------------------------------------------------- where each value comes from
 
 FILE = """\

@@ -169,7 +169,10 @@ def step_of(
         task = make_task(
             stack.model, items[index], first[index], keys, prefixes=spec.protocol.prefixes
         )
-        training_step(stack, optimizer, task, keys, rate=rate, clip=1.0, groups=groups)
+        training_step(
+            stack, optimizer, task, keys, rate=rate, clip=1.0, groups=groups,
+            history_in_softmax=spec.training.history_in_softmax,
+        )  # fmt: skip
 
     return step
 
