@@ -62,9 +62,10 @@ def facts(
     found = [r for own in runs.values() for r in own]
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
-        f"Protocol: {_split(specs, datasets)}; targets are ranked among all items, once with the user's "
-        "history kept among them, as the paper's code family does and beside the printed numbers, "
-        "and once with it left out, as is usual elsewhere; ties in expectation; windows of "
+        f"Protocol: {_split(specs, datasets)}; targets are ranked among all items, once with the "
+        "user's history kept among them, as the paper's code family does and beside the printed "
+        "numbers, and once with it left out, as is usual elsewhere; ties in expectation; windows "
+        "of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )
@@ -172,7 +173,9 @@ def _split(specs: Sequence[RunSpec], datasets: Mapping[str, DatasetNote]) -> str
     shown = ", ".join(f"{number} ({datasets[name].title})" for name, number in numbers.items())
     if list(names) == [SPLITS["leave-one-out"]]:
         said = "the last items of each user are tested"
-    return f"{said}, at most {shown}, each given the true history before it"
+    else:
+        said += "; test targets of a user"
+    return f"{said}, {shown}, each given the true history before it"
 
 
 def time_split_note(specs: Sequence[RunSpec], dataset: str, data: Path | None) -> str:
