@@ -15,12 +15,14 @@ from benchmark.cli.options import (
     DatasetsOption,
     DeviceOption,
     DryRunOption,
+    ForOption,
     FromOption,
     LauncherOption,
     ModelsOption,
     ProfileOption,
     Request,
     SeedsOption,
+    ShardOption,
     StaleOption,
     console,
     resolve_request,
@@ -49,9 +51,22 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
         dry_run: DryRunOption = False,
         data: DataOption = None,
         reuse_stale: StaleOption = False,
+        duration: ForOption = None,
+        shard: ShardOption = None,
     ) -> None:
         request = resolve_request(
-            profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
+            profile,
+            datasets,
+            models,
+            seeds,
+            device,
+            launcher,
+            source,
+            dry_run,
+            data,
+            reuse_stale,
+            duration,
+            shard,
         )
         action(request)
 
@@ -164,10 +179,23 @@ def run(
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
     data: DataOption = None,
+    duration: ForOption = None,
+    shard: ShardOption = None,
 ) -> None:
     """Train and store some rows, whatever table they belong to."""
     request = resolve_request(
-        profile, datasets, models, seeds, device, "local", None, dry_run, data, False
+        profile,
+        datasets,
+        models,
+        seeds,
+        device,
+        "local",
+        None,
+        dry_run,
+        data,
+        False,
+        duration,
+        shard,
     )
     wanted = [
         planning.spec_of(name, dataset, request.profile, variant)

@@ -22,7 +22,7 @@ from benchmark.files import atomic_file, sweep, writing
 from benchmark.runs.spec import RunKey
 
 SECONDS_BETWEEN = 30.0
-"""A checkpoint is written at an evaluation when the last one is at least this old."""
+"""A checkpoint is written after a step when the last one is at least this old."""
 
 SET_ASIDE = ".unusable"
 """What is added to the name of a checkpoint that could not be used."""
@@ -33,6 +33,11 @@ DAYS_KEPT = 7
 _FORMAT = "findrec-checkpoint-1"
 _FIRST_LINE = len(_FORMAT) + 1 + 64 + 1
 _LONGEST_LINE = 1 << 20
+
+
+class Stopped(BaseException):
+    """Training ended because it was asked to, its state saved. Not an Exception, which would be
+    stored as a failed run."""
 
 
 class _Unusable(Exception):
@@ -75,19 +80,30 @@ class CheckpointFile:
         *,
         every: float = SECONDS_BETWEEN,
         note: Callable[[str], None] = _log,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """owner: the run that it is of. note: is given a line on a file that cannot be used."""
+        """owner: the run that it is of. note: is given a line on a file that cannot be used. stop:
+        whether training is to end now, with its state saved."""
         self.path, self.owner, self.every, self.note = path, owner or Owner(), every, note
+        self.stop = stop
+        self._begun = time.monotonic()
         self._last: float | None = None
 
-    def is_due(self) -> bool:
+    def is_due(self, *, evaluated: bool = True) -> bool:
         """Whether nothing was saved or loaded in the last `every` seconds, by a clock that nobody
-        sets."""
-        return self._last is None or time.monotonic() - self._last >= self.every
+        sets, or whether training is to end. The first is due at the first evaluation, or `every`
+        seconds after the beginning.
+
+        evaluated: whether the step that has just been made was followed by an evaluation.
+        """
+        if self._last is None and evaluated:
+            return True
+        since = self._begun if self._last is None else self._last
+        return self.stop() or time.monotonic() - since >= self.every
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state atomically and wait until it is on the disk. Raises InputError where the
-        folder is read-only or full."""
+        folder is read-only or full; Stopped, once the state is safe, where training is to end."""
         # a file of our own: torch's writer answers a full disk with an error of its own kind
         with atomic_file(self.path) as temporary, temporary.open("wb") as file:
             file.write(_first_line("0" * 64))
@@ -97,6 +113,8 @@ class CheckpointFile:
             file.seek(0)
             file.write(_first_line(hashing.sha256.hexdigest()))
         self._last = time.monotonic()
+        if self.stop():
+            raise Stopped(f"{self.path}: the state is saved")
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The state that was saved; None where there is none. A file that cannot be used is set
@@ -188,6 +206,12 @@ def sweep_checkpoints(
             )
             if done or stale:
                 path.unlink(missing_ok=True)
+
+
+def begun(folder: Path) -> list[tuple[RunKey, frozenset[int]]]:
+    """Row and seeds of every checkpoint in a folder, unverified: it may be stale."""
+    owners = [_owner(path) for path in folder.glob("*.pt")]
+    return [(o.key, frozenset(o.identities)) for o in owners if o is not None and o.key is not None]
 
 
 def _owner(path: Path) -> Owner | None:

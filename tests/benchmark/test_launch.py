@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.launch.local import Job, devices, run_jobs
+from benchmark.launch.jobs import Job
+from benchmark.launch.local import devices, run_jobs
 from benchmark.plan import plan, spec_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -79,7 +80,8 @@ def test_a_unit_that_cannot_work_is_reported_and_the_rest_goes_on(tmp_path, smok
 DRIVER = """
 import sys
 from pathlib import Path
-from benchmark.launch.local import Job, run_jobs
+from benchmark.launch.jobs import Job
+from benchmark.launch.local import run_jobs
 from benchmark.runs.spec import RunSpec
 
 spec = RunSpec.model_validate_json(sys.stdin.read())
