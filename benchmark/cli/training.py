@@ -1,7 +1,6 @@
 """What commands do before they render: look at the store, and train what is missing."""
 
 import sys
-import time
 from collections.abc import Sequence
 
 import typer
@@ -13,10 +12,6 @@ from benchmark.cli.live import LiveTable
 from benchmark.cli.options import Request, console
 from benchmark.cli.parts import Begun, cell_by_cell, part_of, seed_by_seed
 from benchmark.runs.spec import RunSpec
-
-STOPPING = 15.0
-"""Seconds before the end of the time at which workers are told to save their states and end; a
-tenth of the time where that is less."""
 
 TIME_OVER = 75
 """Status of a command whose time is over with runs left: "try again" in sysexits.h."""
@@ -121,7 +116,6 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
         jobs = seed_by_seed(planned, request.workers, reuse_stale=stale)
     else:
         jobs = cell_by_cell(planned, request.workers, _begun(request), reuse_stale=stale)
-        until -= min(STOPPING, (until - time.monotonic()) / 10)
     if request.workers[0].startswith("cuda") and (theirs := selective_scan_fn()) is not None:
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
     with LiveTable(planned, jobs, request.runs, len(request.workers), console) as live_table:
