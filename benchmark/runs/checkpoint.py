@@ -40,7 +40,7 @@ class Stopped(BaseException):
     stored as a failed run."""
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why a checkpoint cannot be used."""
 
 
@@ -124,7 +124,7 @@ class CheckpointFile:
             state = _state(self.path, self.owner, device)
         except FileNotFoundError:
             return None
-        except _Unusable as reason:
+        except Unusable as reason:
             aside = self.path.with_name(self.path.name + SET_ASIDE)
             with writing(self.path.parent):
                 self.path.replace(aside)
@@ -132,6 +132,11 @@ class CheckpointFile:
             return None
         self._last = time.monotonic()
         return state
+
+    def peek(self, device: torch.device) -> dict[str, Any]:
+        """The state, for a look at it. Raises Unusable where the file cannot be used, and
+        FileNotFoundError."""
+        return _state(self.path, self.owner, device)
 
     def remove(self) -> None:
         """Delete the file, if there is one."""
@@ -157,19 +162,19 @@ def _first_line(digest: str) -> bytes:
 
 
 def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
-    """The state in a file. Raises FileNotFoundError, _Unusable, torch.OutOfMemoryError."""
+    """The state in a file. Raises FileNotFoundError, Unusable, torch.OutOfMemoryError."""
     try:
         with path.open("rb") as file:
             first, rest = file.read(_FIRST_LINE), file.read()
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _Unusable(f"cannot be read ({error.strerror})") from error
+        raise Unusable(f"cannot be read ({error.strerror})") from error
     if first != _first_line(hashlib.sha256(rest).hexdigest()):
-        raise _Unusable("is damaged or of another version (its SHA-256 differs)")
+        raise Unusable("is damaged or of another version (its SHA-256 differs)")
     body = io.BytesIO(rest)
     if body.readline() != owner.line():
-        raise _Unusable("is of another run")
+        raise Unusable("is of another run")
     try:
         # torch reads a zip archive from the beginning of its file
         state: dict[str, Any] = torch.load(
@@ -178,7 +183,7 @@ def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the reader raises whatever another version's file leads it to
-        raise _Unusable(f"this version of torch cannot read ({type(error).__name__})") from error
+        raise Unusable(f"this version of torch cannot read ({type(error).__name__})") from error
     return state
 
 
@@ -199,7 +204,7 @@ def sweep_checkpoints(
         if path.name.endswith(SET_ASIDE) or path.name.startswith("trunk-"):
             if time.time() - _modified(path) > DAYS_KEPT * 86_400:
                 path.unlink(missing_ok=True)
-        elif (owner := _owner(path)) is not None and owner.key is not None and owner.identities:
+        elif (owner := read_owner(path)) is not None and owner.key is not None and owner.identities:
             done = all(finished(owner.key, s) == i for s, i in owner.identities.items())
             stale = owner.key == ours.key and any(
                 ours.identities.get(s, i) != i for s, i in owner.identities.items()
@@ -210,11 +215,11 @@ def sweep_checkpoints(
 
 def begun(folder: Path) -> list[tuple[RunKey, frozenset[int]]]:
     """Row and seeds of every checkpoint in a folder, unverified: it may be stale."""
-    owners = [_owner(path) for path in folder.glob("*.pt")]
+    owners = [read_owner(path) for path in folder.glob("*.pt")]
     return [(o.key, frozenset(o.identities)) for o in owners if o is not None and o.key is not None]
 
 
-def _owner(path: Path) -> Owner | None:
+def read_owner(path: Path) -> Owner | None:
     """Which run a file is of, unverified; None where it does not say."""
     try:
         with path.open("rb") as file:
