@@ -14,6 +14,7 @@ from benchmark.cli import (
     doctor,
     exchange,
     explain,
+    output,
     power,
     results,
     tables,
@@ -30,7 +31,18 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, tuning, power, results, exchange, checking, datasets, explain, doctor):
+for part in (
+    tables,
+    tuning,
+    power,
+    results,
+    output,
+    exchange,
+    checking,
+    datasets,
+    explain,
+    doctor,
+):
     app.registered_commands += part.app.registered_commands
 
 
