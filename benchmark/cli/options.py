@@ -24,6 +24,9 @@ REFERENCE, AUDIT = RESULTS / "reference", RESULTS / "audit"
 console = Terminal()
 
 
+LAUNCHERS = ("local", "ray")
+
+
 def shown_path(path: Path) -> Path:
     """A path as it is printed: from the working folder where it lies in it."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
@@ -38,7 +41,11 @@ SeedsOption = Annotated[
     str | None, typer.Option(help="A number of seeds (3), a range (0-9) or a list (0,4,7).")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
-LauncherOption = Annotated[str, typer.Option(help="Where specs run: local.")]
+LauncherOption = Annotated[str, typer.Option(help="Where runs are made: local, or ray.")]
+AddressOption = Annotated[str, typer.Option(help="Of the Ray cluster; auto: this machine's.")]
+GpusOption = Annotated[
+    float, typer.Option("--gpus-per-job", help="On a Ray cluster: share of a GPU for a job.")
+]
 ForOption = Annotated[
     str | None,
     typer.Option("--for", help="End after so long (90s, 7m, 1h30m); unfinished runs are kept."),
@@ -89,6 +96,8 @@ class Request:
     until: float | None = None
     """When workers are told to stop, by `time.monotonic`."""
     shard: Shard | None = None
+    gpus: float | None = None
+    """Share of a GPU for a job on a Ray cluster; None where jobs run on this machine."""
 
     @property
     def out(self) -> Path:
@@ -108,15 +117,24 @@ def resolve_request(
     reuse_stale: bool,
     duration: str | None = None,
     shard: str | None = None,
+    address: str = "auto",
+    gpus: float = 1.0,
 ) -> Request:
-    if launcher != "local":
-        raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, ['local'])}")
+    if launcher not in LAUNCHERS:
+        raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, LAUNCHERS)}")
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
     if source is not None and (duration or shard):
         raise InputError("--from trains nothing: leave out --for and --shard")
     render_only = source is not None
-    workers = [] if render_only else available_devices(device)
+    if render_only:
+        workers = []
+    elif launcher == "ray":
+        from benchmark.launch.ray import connect  # it needs torch
+
+        workers = connect(address, device, gpus)
+    else:
+        workers = available_devices(device)
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
@@ -135,6 +153,7 @@ def resolve_request(
         data=data,
         until=None if duration is None else stop_at(parse_duration(duration)),
         shard=None if shard is None else parse_shard(shard),
+        gpus=gpus if launcher == "ray" else None,
     )
 
 

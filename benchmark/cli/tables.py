@@ -11,12 +11,14 @@ from benchmark.cli.closing import verdict_lines, where_to_look
 from benchmark.cli.options import (
     AUDIT,
     RESULTS,
+    AddressOption,
     DataOption,
     DatasetsOption,
     DeviceOption,
     DryRunOption,
     ForOption,
     FromOption,
+    GpusOption,
     LauncherOption,
     ModelsOption,
     ProfileOption,
@@ -53,6 +55,8 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
         reuse_stale: StaleOption = False,
         duration: ForOption = None,
         shard: ShardOption = None,
+        address: AddressOption = "auto",
+        gpus: GpusOption = 1.0,
     ) -> None:
         request = resolve_request(
             profile,
@@ -67,6 +71,8 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
             reuse_stale,
             duration,
             shard,
+            address,
+            gpus,
         )
         action(request)
 
@@ -181,6 +187,9 @@ def run(
     data: DataOption = None,
     duration: ForOption = None,
     shard: ShardOption = None,
+    launcher: LauncherOption = "local",
+    address: AddressOption = "auto",
+    gpus: GpusOption = 1.0,
 ) -> None:
     """Train and store some rows, whatever table they belong to."""
     request = resolve_request(
@@ -189,13 +198,15 @@ def run(
         models,
         seeds,
         device,
-        "local",
+        launcher,
         None,
         dry_run,
         data,
         False,
         duration,
         shard,
+        address,
+        gpus,
     )
     wanted = [
         planning.spec_of(name, dataset, request.profile, variant)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import typer
 
@@ -106,7 +107,7 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
     """Train what the plan lacks. Ends the command where all jobs fail."""
     import torch
 
-    from benchmark.launch.local import run_jobs
+    from benchmark.launch import local, ray
     from benchmark.parity import parity
     from findrec.ops.scan_mamba_ssm import selective_scan_fn
 
@@ -116,12 +117,21 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
         jobs = seed_by_seed(planned, request.workers, reuse_stale=stale)
     else:
         jobs = cell_by_cell(planned, request.workers, _begun(request), reuse_stale=stale)
-    if request.workers[0].startswith("cuda") and (theirs := selective_scan_fn()) is not None:
+    here = request.gpus is None
+    if (
+        here
+        and request.workers[0].startswith("cuda")
+        and (theirs := selective_scan_fn()) is not None
+    ):
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
     with LiveTable(planned, jobs, request.runs, len(request.workers), console) as live_table:
+        run_jobs = (
+            partial(local.run_jobs, workers=request.workers)
+            if request.gpus is None
+            else partial(ray.run_jobs, device=request.workers[0], gpus=request.gpus)
+        )
         failed = run_jobs(
             jobs,
-            workers=request.workers,
             store=request.runs.root,
             data=request.data,
             watch=live_table.watch,

@@ -213,6 +213,12 @@ def sweep_checkpoints(
                 path.unlink(missing_ok=True)
 
 
+def begun_files(folder: Path, key: RunKey) -> list[Path]:
+    """The checkpoints of a row, unverified."""
+    owners = {path: read_owner(path) for path in folder.glob("*.pt")}
+    return [path for path, owner in owners.items() if owner is not None and owner.key == key]
+
+
 def begun(folder: Path) -> list[tuple[RunKey, frozenset[int]]]:
     """Row and seeds of every checkpoint in a folder, unverified: it may be stale."""
     owners = [read_owner(path) for path in folder.glob("*.pt")]
