@@ -385,14 +385,14 @@ def test_a_command_whose_time_is_over_says_what_is_left(tmp_path):
     assert "the time is over: 0 of 2 runs are there, 2 are left; the same command" in first.stdout
 
 
-def test_time_that_is_over_stops_workers_at_a_checkpoint(tmp_path):
-    """Training of some minutes within 40 s, on a machine that others use too: the command ends in
-    time, a worker's state is saved, and no lease is left."""
+@pytest.mark.slow  # it takes as long as the command may
+def test_a_command_ends_in_time_and_its_state_is_saved(tmp_path):
+    """Training of minutes in 90 s, of which a busy machine needs half until the first step."""
     profile = ("--profile", "quick", "--datasets", "beauty", "--models", "FindRec")
     began = time.monotonic()
-    done = call(tmp_path, "run", *profile, "--seeds", "1", "--device", "cpu", "--for", "40s")
+    done = call(tmp_path, "run", *profile, "--seeds", "1", "--device", "cpu", "--for", "90s")
     assert done.returncode == 75, done.stdout + done.stderr
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 95
     assert "0 of 1 runs are there, 1 are left (1 of them begun)" in done.stdout
     assert len(list((tmp_path / "runs" / ".checkpoints").glob("*.pt"))) == 1
     assert not (tmp_path / "runs" / ".leases").exists()
