@@ -10,11 +10,13 @@ import typer
 
 from benchmark.cli import (
     checking,
+    claims,
     datasets,
     doctor,
     exchange,
     explain,
     output,
+    planted,
     power,
     results,
     tables,
@@ -31,8 +33,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (
+PARTS = (
     tables,
+    claims,
     tuning,
     power,
     results,
@@ -40,9 +43,11 @@ for part in (
     exchange,
     checking,
     datasets,
+    planted,
     explain,
     doctor,
-):
+)
+for part in PARTS:
     app.registered_commands += part.app.registered_commands
 
 

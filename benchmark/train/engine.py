@@ -242,6 +242,7 @@ class TrainingRun:
             rate=self.rates[self.step],
             clip=self.training.clip,
             groups=self.groups,
+            history_in_softmax=self.training.history_in_softmax,
         )
         self.step += 1
         self.steps_in_sums += 1

@@ -5,13 +5,14 @@ batch (length groups), each padded to its own longest sequence.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchmark.runs.spec import Training
 from benchmark.train.groups import length_groups
-from benchmark.train.objectives import Task
+from benchmark.train.objectives import Task, history_before
 from benchmark.train.stack import Stack
 from findrec.ops import cross_entropy
 from findrec.recommender import Batch, Recommender
@@ -31,14 +32,17 @@ def training_step(
     rate: Tensor,
     clip: float | None,
     groups: bool,
+    history_in_softmax: bool = True,
 ) -> dict[str, Tensor]:
     """Update every seed's parameters once; returns the losses before the update by name, each [S].
 
     keys: [S, 2] int64, seed and step; rate: learning rate, a scalar; clip: largest norm of a seed's
     gradient, None for no clipping; groups: whether the batch is cut into length groups (one seed,
-    on a CPU).
+    on a CPU); history_in_softmax: as in `Training`.
     """
-    loss, losses = forward_and_loss(stack, task, keys, groups=groups)
+    loss, losses = forward_and_loss(
+        stack, task, keys, groups=groups, history_in_softmax=history_in_softmax
+    )
     loss.sum().backward()  # seeds share no parameter: each gets the gradient of its own loss
     clip_gradients(stack.parameters.values(), clip)
     update(optimizer, rate)
@@ -46,7 +50,7 @@ def training_step(
 
 
 def forward_and_loss(
-    stack: Stack, task: Task, keys: Tensor, *, groups: bool
+    stack: Stack, task: Task, keys: Tensor, *, groups: bool, history_in_softmax: bool = True
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss that is minimised, [S], and all losses by name, each [S]."""
     stack.model.train()
@@ -57,7 +61,7 @@ def forward_and_loss(
     else:
         parts = [(torch.arange(users, device=task.items.device), length)]
     loss, losses = stack.call(
-        seed_loss,
+        partial(seed_loss, history_in_softmax=history_in_softmax),
         keys,
         [task.items[:, rows, :longest] for rows, longest in parts],
         [rows for rows, _ in parts],
@@ -75,11 +79,14 @@ def seed_loss(
     rows: list[Tensor],
     layout: Tensor,
     task: dict[str, Tensor],
+    *,
+    history_in_softmax: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One seed's loss, and its parts by name: `recommendation` and the model's auxiliary losses.
 
     items, rows: of each part of the batch, [b, l] and [b]; layout: [B, L], the index of a position
-    among those of all parts, joined; task: one seed's fields of `Task`.
+    among those of all parts, joined; task: one seed's fields of `Task`; history_in_softmax: as in
+    `Training`.
     """
     table = model.item_table()
     outputs = [
@@ -92,7 +99,12 @@ def seed_loss(
 
     scored = layout[task["user"], task["position"]]
     states = joined([output.states for output in outputs])[scored]  # [M, D']
-    recommendation = cross_entropy(states, table, task["targets"], task["weights"])
+    left_out = (
+        None
+        if history_in_softmax
+        else history_before(task["items"], task["user"], task["position"], task["targets"])
+    )
+    recommendation = cross_entropy(states, table, task["targets"], task["weights"], left_out)
     aux = {
         name: joined([output.aux[name] for output in outputs])[layout] for name in outputs[0].aux
     }

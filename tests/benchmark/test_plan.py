@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.plan import experiments, plan, spec_of, specs
+from benchmark.plan import Experiment, experiments, plan, spec_of, specs
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -26,10 +26,23 @@ def test_a_swept_value_that_the_base_has_is_the_base():
     assert variants == ["base", "align_dim=128", "align_dim=256"]
 
 
-def test_table_2_has_every_row_but_the_readings():
+BY_NAME_ALONE = {"FindRec (released)", "Late fusion"}
+"""A reading and an arm."""
+
+
+def test_table_2_has_every_row_but_the_readings_and_the_arms():
     names = {spec.model for spec in specs(["table2"], QUICK, datasets=["beauty"])}
     assert {"FindRec", "SASRec", "MMMLP", "Popularity"} <= names
-    assert "FindRec (released)" not in names
+    assert not names & BY_NAME_ALONE
+    asked = specs(["table2"], QUICK, datasets=["beauty"], models=sorted(BY_NAME_ALONE))
+    assert {spec.model for spec in asked} == BY_NAME_ALONE
+
+
+def test_an_experiment_that_names_an_arm_shows_it(monkeypatch):
+    named = Experiment(title="", models=("FindRec", "Late fusion"))
+    monkeypatch.setitem(experiments(), "trial", named)
+    found = [spec.model for spec in specs(["trial"], QUICK, datasets=["beauty"])]
+    assert found == ["FindRec", "Late fusion"]
 
 
 def test_multimodal_rows_bring_their_feature_controls():
@@ -45,6 +58,26 @@ def test_feature_controls_stand_apart_from_table_2():
     with_features = {spec.model for spec in specs(["controls"], QUICK, datasets=["beauty"])}
     assert {"FindRec", "MMMLP", "Content KNN"} <= with_features
     assert not with_features & {"SASRec", "Popularity"}
+
+
+def test_variants_of_every_row_that_has_them():
+    found = specs(["order"], QUICK, datasets=["beauty"])
+    assert [(spec.model, spec.variant) for spec in found] == [
+        (model, variant)
+        for model in ("SASRec", "GRU4Rec", "FindRec")
+        for variant in ("base", "shuffled-histories")
+    ]
+    units = {spec.variant for spec in specs(["diagnose"], QUICK, datasets=["beauty"])}
+    assert units == {"base", "popularity", "split-ratio", "split-ratio-one-list", "leaked"}
+
+
+def test_one_moment_is_for_datasets_with_times():
+    """Beauty's timestamps number each user's items."""
+    found = specs(["global-time"], QUICK)
+    assert {spec.dataset for spec in found} == {"ml-100k"}
+    assert {spec.protocol.split for spec in found} == {"global-time"}
+    assert {spec.model for spec in found} == {"SASRec", "FindRec", "Popularity", "Last-item KNN"}
+    assert specs(["global-time"], QUICK, datasets=["beauty"]) == []
 
 
 def test_unknown_names_are_refused():

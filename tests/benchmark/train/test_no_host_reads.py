@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.core import apply_feature_control, builder
+from benchmark.data.sequences import Histories
 from benchmark.plan import spec_of
 from benchmark.runs.spec import Training
 from benchmark.settings.registry import get_profile, methods
@@ -151,7 +153,9 @@ def step_of(
     if "layers" in config:
         config["layers"] = min(config["layers"], LAYERS)
     spec = spec.model_copy(update={"config": config})
-    fed = apply_feature_control(catalogue(missing=0.25), spec)
+    whole = catalogue(missing=0.25)
+    everyone = Histories(np.arange(1, whole.items + 1), np.array([0, whole.items]))
+    fed = apply_feature_control(whole, spec, everyone, 0)
     stack = Stack(builder(spec, fed), range(SEEDS), META)
     assert stack.vectorised
     optimizer = _optimizer(stack, spec.training)
@@ -165,7 +169,10 @@ def step_of(
         task = make_task(
             stack.model, items[index], first[index], keys, prefixes=spec.protocol.prefixes
         )
-        training_step(stack, optimizer, task, keys, rate=rate, clip=1.0, groups=groups)
+        training_step(
+            stack, optimizer, task, keys, rate=rate, clip=1.0, groups=groups,
+            history_in_softmax=spec.training.history_in_softmax,
+        )  # fmt: skip
 
     return step
 
