@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.data.config import Counts, dataset_names
+from benchmark.analyse.analysis_plan import analysis_plan, split_arm
+from benchmark.data.config import Counts, dataset_names, has_times
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
@@ -38,11 +39,20 @@ class Experiment(BaseModel):
     models: tuple[str, ...] | Literal["all"] = "all"
     variants: tuple[str, ...] = ("base",)
     """Variants of FindRec, in the order of the table's rows."""
+    row_variants: tuple[str, ...] = ()
+    """Variants of every row that has them, in place of `variants`."""
+    times: bool = False
+    """Whether it shows datasets with times alone."""
     both_modalities: bool = False
     """Whether it shows the first dataset with text and image features, and no other."""
     modality_controls: bool = False
     """Whether it shows every multimodal row with permuted and without features too, and no other
     row."""
+    contrasts: Literal["all", "primary"] | None = None
+    """Whether it shows what the contrasts of the analysis plan compare: all of them and no other
+    row, or what the primary ones compare beside `models`."""
+    profile: str | None = None
+    """The profile that is meant where none is named; None for that of the machine."""
 
 
 class _Experiments(BaseModel):
@@ -94,6 +104,11 @@ def experiments() -> dict[str, Experiment]:
     return read_model(CONFIGS / "experiments.yaml", _Experiments).experiments
 
 
+def shown_in(profile: Profile) -> list[str]:
+    """The experiments that a profile has: all but those that belong to another one."""
+    return [n for n, e in experiments().items() if e.profile in (None, profile.name)]
+
+
 def specs(
     names: Sequence[str],
     profile: Profile,
@@ -112,6 +127,8 @@ def specs(
         for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 spec = spec_of(model, dataset, profile, variant)
+                if spec.protocol.features == "permuted-images" and _one_modality(dataset, data):
+                    continue  # there is nothing to permute images against
                 base = spec_of(model, dataset, profile)
                 if config_hash(spec) == config_hash(base):
                     spec = base  # a swept value that the base has already
@@ -119,10 +136,16 @@ def specs(
     return list(found.values())
 
 
+def _one_modality(dataset: str, data: Path | None) -> bool:
+    return len(dataset_facts(dataset, root=data).encoders) < 2
+
+
 def shown_datasets(
     experiment: Experiment, datasets: Sequence[str], data: Path | None
 ) -> Sequence[str]:
     """Those of the datasets that the experiment shows. Raises InputError for an unknown one."""
+    if experiment.times:
+        datasets = [dataset for dataset in datasets if has_times(dataset)]
     if not experiment.both_modalities:
         return datasets
     with_both = [
@@ -135,6 +158,15 @@ def shown_datasets(
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
+    arms = [
+        split_arm(arm, methods())
+        for contrast in analysis_plan().contrasts
+        if experiment.contrasts in ("all", contrast.claim)
+        for arm in (*contrast.plus, *contrast.minus)
+    ]
+    arms = [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
+    if experiment.contrasts == "all":
+        return arms
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is not None:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
@@ -144,6 +176,13 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         wanted = shown
     if experiment.modality_controls:
         wanted = [name for name in wanted if methods()[name].modalities]
+    if experiment.row_variants:
+        return [
+            (name, variant)
+            for name in wanted
+            for variant in experiment.row_variants
+            if variant == "base" or variant in methods()[name].variants
+        ]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
@@ -152,7 +191,7 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
             members += [
                 (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
-    return members
+    return list(dict.fromkeys([*members, *arms]))
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:
@@ -184,7 +223,7 @@ def plan(
         own = _seeds(seeds, spec.protocol)
         stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
-        seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
+        seconds = estimate(spec, meta.counts, records) if meta is not None else 0.0
         problem = problems.get(spec.dataset, "")
         planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
@@ -269,7 +308,7 @@ def _metas(
     return metas, problems
 
 
-def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
+def estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
     """Seconds of one seed on one core: from its own earlier runs, else from the budget.
 
     Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is

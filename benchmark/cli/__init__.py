@@ -10,9 +10,12 @@ import typer
 
 from benchmark.cli import (
     checking,
+    claims,
     datasets,
     doctor,
+    exchange,
     explain,
+    output,
     planted,
     power,
     results,
@@ -30,7 +33,21 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, tuning, power, results, checking, datasets, planted, explain, doctor):
+PARTS = (
+    tables,
+    claims,
+    tuning,
+    power,
+    results,
+    output,
+    exchange,
+    checking,
+    datasets,
+    planted,
+    explain,
+    doctor,
+)
+for part in PARTS:
     app.registered_commands += part.app.registered_commands
 
 

@@ -102,6 +102,9 @@ class DatasetConfig(_Strict):
     order: TieOrder = "exact"
     """How interactions are sorted; ties keep the source's row order. `exact`: by the timestamp;
     `recbole`: by the timestamp scaled to [0, 1] in float32, as RecBole does: more ties."""
+    times: bool = True
+    """Whether timestamps are moments, by which all users' interactions can be ordered; false where
+    they only number a user's interactions."""
     interactions: list[InteractionSource]
     """Tried in order, those at hand before those to download."""
     items: list[ItemSource] = []
@@ -118,6 +121,9 @@ class DatasetConfig(_Strict):
     """What the source must hold before the filter; a build that differs is refused."""
     expected: Counts | None = None
     """What the filter must leave; a build that differs is refused."""
+    settings_of: str | None = None
+    """A dataset of the same domain, whose settings (rates, dropouts, batches) hold here too unless
+    this dataset has its own."""
     licence: str
     notes: str = ""
 
@@ -137,6 +143,19 @@ def dataset_config(name: str) -> DatasetConfig:
     if config.name != name:
         raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
     return config
+
+
+def dataset_lineage(name: str) -> tuple[str, ...]:
+    """The datasets whose settings hold on a dataset, the most particular, itself, last. One that
+    has no configuration has its own settings alone."""
+    of = dataset_config(name).settings_of if name in dataset_names() else None
+    return (name,) if of is None else (*dataset_lineage(of), name)
+
+
+def has_times(name: str) -> bool:
+    """Whether a dataset's timestamps are moments; one that no file names is the user's own, whose
+    times are taken at their word."""
+    return name not in dataset_names() or dataset_config(name).times
 
 
 def unknown_dataset(name: str, others: list[str] | None = None) -> InputError:

@@ -56,8 +56,7 @@ class Provenance:
             }
             cell_spec = next((s for p, s in by_key.items() if p == key[1:4]), None)
             if cell_spec is None:
-                stored = "measured on the states that are stored with the run"
-                cell["source"] = stored if table.shown else "counted from the bundle"
+                cell["source"] = table.source
             else:
                 split = "validation" if key.table.endswith("-validation") else "test"
                 shown = table.shown[cell_spec.run_key]
