@@ -8,7 +8,20 @@ from types import FrameType
 
 import typer
 
-from benchmark.cli import checking, datasets, doctor, explain, power, results, tables, tuning
+from benchmark.cli import (
+    checking,
+    claims,
+    datasets,
+    doctor,
+    exchange,
+    explain,
+    output,
+    planted,
+    power,
+    results,
+    tables,
+    tuning,
+)
 from benchmark.cli.options import console, shown_path
 from benchmark.cli.terminal import OutputRefused, Terminal, discard_output, prepare_streams
 from benchmark.errors import InputError
@@ -20,7 +33,21 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, tuning, power, results, checking, datasets, explain, doctor):
+PARTS = (
+    tables,
+    claims,
+    tuning,
+    power,
+    results,
+    output,
+    exchange,
+    checking,
+    datasets,
+    planted,
+    explain,
+    doctor,
+)
+for part in PARTS:
     app.registered_commands += part.app.registered_commands
 
 

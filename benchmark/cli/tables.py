@@ -11,16 +11,20 @@ from benchmark.cli.closing import verdict_lines, where_to_look
 from benchmark.cli.options import (
     AUDIT,
     RESULTS,
+    AddressOption,
     DataOption,
     DatasetsOption,
     DeviceOption,
     DryRunOption,
+    ForOption,
     FromOption,
+    GpusOption,
     LauncherOption,
     ModelsOption,
     ProfileOption,
     Request,
     SeedsOption,
+    ShardOption,
     StaleOption,
     console,
     resolve_request,
@@ -35,11 +39,14 @@ OVERALL = "table2"
 """The table that answers: every row is in it."""
 
 
-def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
-    """A command with the options of all tables and figures; acts on what they resolve to."""
+def _with_options(
+    action: Callable[[Request], None], own_profile: str | None = None
+) -> Callable[..., None]:
+    """A command with the options of all tables and figures; acts on what they resolve to.
+    own_profile: the one that is meant where none is named, if not the machine's."""
 
     def command(
-        profile: ProfileOption = None,
+        profile: ProfileOption = own_profile,
         datasets: DatasetsOption = None,
         models: ModelsOption = None,
         seeds: SeedsOption = None,
@@ -49,9 +56,26 @@ def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
         dry_run: DryRunOption = False,
         data: DataOption = None,
         reuse_stale: StaleOption = False,
+        duration: ForOption = None,
+        shard: ShardOption = None,
+        address: AddressOption = "auto",
+        gpus: GpusOption = 1.0,
     ) -> None:
         request = resolve_request(
-            profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
+            profile,
+            datasets,
+            models,
+            seeds,
+            device,
+            launcher,
+            source,
+            dry_run,
+            data,
+            reuse_stale,
+            duration,
+            shard,
+            address,
+            gpus,
         )
         action(request)
 
@@ -103,7 +127,7 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> Seque
 def _everything(request: Request) -> None:
     from benchmark.render.selection import NotDrawn
 
-    names = list(planning.experiments())
+    names = planning.shown_in(request.profile)
     planned = ensure(names, request)
     paths: dict[str, Sequence[Path]] = {}
     for name in names:
@@ -133,7 +157,9 @@ def _own(name: str, planned: list[planning.Planned], request: Request) -> list[p
 
 
 for _name, _experiment in planning.experiments().items():
-    app.command(_name, help=_experiment.title)(_with_options(_table_or_figure(_name)))
+    app.command(_name, help=_experiment.title)(
+        _with_options(_table_or_figure(_name), _experiment.profile)
+    )
 app.command("all", help="Every table and figure, the audit, and the report.")(
     _with_options(_everything)
 )
@@ -164,10 +190,28 @@ def run(
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
     data: DataOption = None,
+    duration: ForOption = None,
+    shard: ShardOption = None,
+    launcher: LauncherOption = "local",
+    address: AddressOption = "auto",
+    gpus: GpusOption = 1.0,
 ) -> None:
     """Train and store some rows, whatever table they belong to."""
     request = resolve_request(
-        profile, datasets, models, seeds, device, "local", None, dry_run, data, False
+        profile,
+        datasets,
+        models,
+        seeds,
+        device,
+        launcher,
+        None,
+        dry_run,
+        data,
+        False,
+        duration,
+        shard,
+        address,
+        gpus,
     )
     wanted = [
         planning.spec_of(name, dataset, request.profile, variant)

@@ -62,9 +62,10 @@ def facts(
     found = [r for own in runs.values() for r in own]
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
-        f"Protocol: {_split(specs)}; targets are ranked among all items, once with the user's "
-        "history kept among them, as the paper's code family does and beside the printed numbers, "
-        "and once with it left out, as is usual elsewhere; ties in expectation; windows of "
+        f"Protocol: {_split(specs, datasets)}; targets are ranked among all items, once with the "
+        "user's history kept among them, as the paper's code family does and beside the printed "
+        "numbers, and once with it left out, as is usual elsewhere; ties in expectation; windows "
+        "of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )
@@ -165,12 +166,22 @@ SPLITS = {
 }
 
 
-def _split(specs: Sequence[RunSpec]) -> str:
+def _split(specs: Sequence[RunSpec], datasets: Mapping[str, DatasetNote]) -> str:
     """How sequences are divided, and how many test targets a user has at most."""
     names = dict.fromkeys(SPLITS[spec.protocol.split] for spec in specs)
-    most = sorted({spec.protocol.test_targets for spec in specs})
-    several = f", at most {most[-1]} test targets a user" if most and most[-1] > 1 else ""
-    return (" and ".join(names) or SPLITS["leave-one-out"]) + several
+    said = " and ".join(names) or SPLITS["leave-one-out"]
+    numbers = {
+        name: max((s.protocol.test_targets for s in specs if s.dataset == name), default=1)
+        for name in datasets
+    }
+    if set(numbers.values()) <= {1}:
+        return said
+    shown = ", ".join(f"{number} ({datasets[name].title})" for name, number in numbers.items())
+    if list(names) == [SPLITS["leave-one-out"]]:
+        said = "the last items of each user are tested"
+    else:
+        said += "; test targets of a user"
+    return f"{said}, {shown}, each given the true history before it"
 
 
 def time_split_note(specs: Sequence[RunSpec], dataset: str, data: Path | None) -> str:
@@ -192,6 +203,6 @@ def time_split_note(specs: Sequence[RunSpec], dataset: str, data: Path | None) -
 
 
 def _span(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds))

@@ -86,6 +86,9 @@ class Protocol(Frozen):
     features: FeatureUse = "real"
     permuted_share: float = Field(1.0, gt=0, le=1)
     """Share of the items whose features are permuted, where they are; drawn for each seed."""
+    analysis_plan: str | None = None
+    """Hash of the analysis plan that a run belongs to (benchmark/paper/analysis_plan.md); a changed
+    plan makes its runs stale."""
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
     snapshot: bool = False

@@ -9,13 +9,21 @@ from typing import Literal
 import pandas as pd
 
 from benchmark.analyse.cells import CellSpec, Table, derive_cells
+from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.verify import to_csv
 from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
-from benchmark.render.notes import dataset_note, facts, runs_block, time_split_note
-from benchmark.render.tables import diagnosis
+from benchmark.render.notes import DatasetNote, dataset_note, facts, runs_block, time_split_note
+from benchmark.render.tables import alignment, diagnosis
+from benchmark.render.tables.contrasts import (
+    NOTES,
+    PLAN_TABLES,
+    frame_of,
+    judged_of,
+    plan_blocks,
+)
 from benchmark.render.tables.counts import table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
@@ -26,11 +34,11 @@ from benchmark.settings.registry import Profile
 
 TABLES = (
     *("table1", "table2", "table3", "table4", "table5", *SWEEPS),
-    *("controls", "diagnose", "order", "global-time"),
+    *("controls", "diagnose", "order", "global-time", *PLAN_TABLES, alignment.NAME),
 )
-"""Experiments that have a table; Figure 3 has one beside its picture."""
+"""Experiments that have a table; Figure 3 has one beside its picture, and so have the plan's."""
 
-Suffix = Literal["md", "csv", "tex"]
+Suffix = Literal["md", "csv", "tex", "contrasts.csv"]
 
 
 @dataclass(frozen=True)
@@ -46,16 +54,21 @@ class BuiltTable:
     """Which runs stand behind which cells; empty for tables of counts."""
     shown: Mapping[RunKey, tuple[RunResult, ...]] = field(default_factory=dict)
     """The runs that are in the numbers."""
+    judged: Judged | None = None
+    """What the analysis plan asks, in the tables that carry it out."""
     source: str = "counted from the bundle"
     """Of cells that no cell spec stands behind."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
-        return {
+        texts: dict[Suffix, str] = {
             "md": to_markdown(self.document),
             "csv": to_csv(self.cells),
             "tex": to_latex(self.document),
         }
+        if self.judged is not None:
+            texts["contrasts.csv"] = to_csv(frame_of(self.judged))
+        return texts
 
 
 def build_table(
@@ -87,6 +100,8 @@ def build_table(
     planned = distinct(name, planned)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
+    if name == alignment.NAME:
+        return _alignment(title, planned, notes, root, reuse_stale=reuse_stale)
     cell_specs = specs_of_cells(
         name, planned, {dataset: note.grade for dataset, note in notes.items()}
     )
@@ -102,15 +117,44 @@ def build_table(
     shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
     records = {key: [run.record for run in runs] for key, runs in shown.items()}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
-    blocks.append(runs_block(planned, records, notes))
     lines = facts(planned, records, profile, notes)
     known = [p.spec for p in planned if p.spec is not None]
     for note in notes.values():
         if said := time_split_note(known, note.name, data):
             lines.insert(1, f"{note.title}: {said}")
+    judged = None
+    if name in PLAN_TABLES:
+        judged = judged_of(planned, notes, best_row=name == "primary", reuse_stale=reuse_stale)
+        answers = [block for note in notes.values() for block in plan_blocks(judged, note)]
+        blocks, lines = [*answers, *blocks], [*NOTES, *lines]
+    blocks.append(runs_block(planned, records, notes))
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
-    return BuiltTable(cells, document, table, tuple(cell_specs), shown)
+    return BuiltTable(cells, document, table, tuple(cell_specs), shown, judged)
+
+
+def _alignment(
+    title: str,
+    planned: Sequence[Planned],
+    notes: Mapping[str, DatasetNote],
+    root: Path,
+    *,
+    reuse_stale: bool,
+) -> BuiltTable:
+    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
+    runs = {key.variant: run for key, own in shown.items() for run in own}
+    measured = alignment.layout(planned, runs, notes)
+    records = {key: [run.record for run in own] for key, own in shown.items()}
+    blocks = (*measured.blocks, runs_block(planned, records, notes))
+    problems = [
+        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
+        for p in planned
+        for seed, stored in p.runs.items()
+        if stored.problem
+    ]
+    document = Document(alignment.NAME, title, blocks, measured.notes, _problems(problems, root))
+    source = "measured on the states that are stored with the run"
+    return BuiltTable(measured.cells, document, shown=shown, source=source)
 
 
 def _diagnosis(

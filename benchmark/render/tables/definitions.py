@@ -60,6 +60,8 @@ FEATURE_CONTROLS = {
     "permuted-features": "features permuted",
     "no-features": "without features",
     "raw-features": "raw features",
+    "permuted-images": "images permuted",
+    "constant-features": "one constant vector",
 }
 """Variant -> our label"""
 
@@ -136,6 +138,8 @@ def specs_of_cells(
             found.append(
                 replace(cell_spec, family=f"{name} {key.model}", subject=real, paper_row="none")
             )
+        elif name == "machinery":  # its contrasts are judged by themselves
+            found.append(replace(cell_spec, compared=False, subject=False, paper_row="none"))
         elif name == "table5":
             found.append(replace(cell_spec, paper_row=ABLATIONS[key.variant][0]))
         elif name in SWEEPS:

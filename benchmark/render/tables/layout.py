@@ -26,11 +26,13 @@ from benchmark.render.document import (
     percent,
 )
 from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.contrasts import PLAN_TABLES
 from benchmark.render.tables.definitions import (
     ABLATIONS,
     BY_METHOD,
     CATEGORIES,
     CROSS_MODAL,
+    FEATURES,
     SWEEPS,
     category,
 )
@@ -86,11 +88,12 @@ class Layout:
     def blocks(self, note: DatasetNote) -> list[Block]:
         """The dataset's grids, and what stands behind their marks."""
         own = [c for c in self.cell_specs if c.run_key.dataset == note.name]
+        behind: list[Block] = []
         if self.name in BY_METHOD:
             compared = [c for c in own if c.run_key.variant != "base"]
             labels = [self._short(c) for c in compared]
             behind = [variant_effects(self.table, compared, note, labels, BY_METHOD[self.name])]
-        else:
+        elif self.name not in PLAN_TABLES:
             behind = verdicts(self.table, note)
         behind += price_of_history(self.table, own, note, [self._short(c) for c in own])
         return [
@@ -142,7 +145,7 @@ class Layout:
             rows = self._by_bucket(cell_specs, columns)
         elif self.name == "table5":
             rows = [TableRow(self._short(c), self._entries(c, columns)) for c in cell_specs]
-        elif self.name in BY_METHOD:
+        elif self.name in BY_METHOD or self.name == "machinery":
             rows = self._by_method(cell_specs, columns)
         else:
             rows = self._by_category(cell_specs, columns, note)
@@ -300,6 +303,8 @@ class Layout:
         if self.name in BY_METHOD:
             label = BY_METHOD[self.name].labels[cell_spec.run_key.variant]
             return f"{cell_spec.row}, {label}"
+        if self.name == "machinery":
+            return f"{cell_spec.row}, {FEATURES[cell_spec.run_key.variant]}"
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"
         if cell_spec.bucket is not None:
