@@ -318,8 +318,8 @@ def _rank(
 
 
 def _popularity(sequences: Sequences, spec: RunSpec, catalogue: Catalogue) -> Ints | None:
-    """[N + 1]: how often each item is trained on; None unless the protocol asks for it."""
-    return sequences.histories.frequency(catalogue.items) if spec.protocol.popularity else None
+    """[N + 1]: how often each item is trained on; None where it is not kept."""
+    return sequences.histories.frequency(catalogue.items) if _one_target(spec) else None
 
 
 def _ranks_or_failure(
@@ -360,8 +360,12 @@ def _fit_control(
 
 
 def _top(spec: RunSpec) -> int:
-    one_target = spec.protocol.split == "leave-one-out" and spec.protocol.test_targets == 1
-    return TOP if one_target else 0
+    return TOP if _one_target(spec) else 0
+
+
+def _one_target(spec: RunSpec) -> bool:
+    """Whether each user has one test target, so that more is kept of it than its rank."""
+    return spec.protocol.split == "leave-one-out" and spec.protocol.test_targets == 1
 
 
 def _last_ranked(sequences: Sequences, spec: RunSpec) -> Queries:

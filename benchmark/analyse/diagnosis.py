@@ -18,7 +18,7 @@ Glossary
     U users, S seeds, C choices of the free parameters, R resamples
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,7 +120,7 @@ def diagnose(
 ) -> list[Fit]:
     """Every hypothesis on every dataset that the paper prints, in the order of `HYPOTHESES`.
 
-    runs: dataset -> row -> its finished runs of any unit; a seed that is there twice counts once.
+    runs: dataset -> row -> its finished runs of any unit.
     printed: as `benchmark.paper.load_cells` gives it. What has no runs is "not reached".
     """
     paper = {key: values for dataset in runs for key, values in _printed(printed, dataset)}
@@ -131,7 +131,7 @@ def diagnose(
             dataset: {
                 row: Tried(row, hypothesis, own)
                 for row, every in runs[dataset].items()
-                if (own := _of_unit(hypothesis, every))
+                if (own := [run for run in every if hypothesis.fits(run)])
             }
             for dataset in known
         }
@@ -184,15 +184,6 @@ class Tried:
             chosen = self.choices[choice]
             self._scored[choice] = [self.hypothesis.score(run, chosen) for run in self.runs]
         return self._scored[choice]
-
-
-def _of_unit(hypothesis: Hypothesis, runs: Iterable[RunResult]) -> list[RunResult]:
-    """Those that the hypothesis is scored from, one a seed."""
-    by_seed: dict[int, RunResult] = {}
-    for run in runs:
-        if hypothesis.fits(run):
-            by_seed.setdefault(run.record.seed, run)
-    return list(by_seed.values())
 
 
 def _printed(cells: pd.DataFrame, dataset: str) -> Iterator[tuple[Key, FloatArray]]:

@@ -77,6 +77,8 @@ class Hypothesis:
     score: Callable[[RunResult, Choice], UserMetrics]
     unit: Mapping[str, Any]
     """Other fields of the protocol than `USUAL`."""
+    popularity: bool = False
+    """Whether it needs to know how popular the items above the targets are."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -94,9 +96,7 @@ class Hypothesis:
         needed = {**USUAL, **self.unit}
         if any(getattr(protocol, name) != value for name, value in needed.items()):
             return False
-        return run.test is not None and (
-            not needed.get("popularity") or run.test.popularity is not None
-        )
+        return run.test is not None and not (self.popularity and run.test.popularity is None)
 
 
 def _from_places(
@@ -203,7 +203,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "Leave-one-out; the target is ranked among n items that are drawn by popularity.",
         HISTORY | {"negatives": NEGATIVES},
         _popular,
-        {"popularity": True},
+        {},
+        popularity=True,
     ),
     Hypothesis(
         "8:1:1, many rankings",

@@ -31,13 +31,12 @@ def places_among_popular(
     """[Q, depth] float64: the chance that each target stands at places 1..depth among `negatives`
     popularity-weighted ones. masked: none of them is an item of the user's history.
 
-    Raises InputError for fewer than one negative, and for ranks with which popularity was not kept
-    (`popularity: true` in the protocol).
+    Raises InputError for fewer than one negative, and for ranks with which popularity was not kept.
     """
     if ranks.popularity is None:
         raise InputError(
             "these ranks were stored without the popularity of the items above the targets; train "
-            "the row with `protocol: {popularity: true}` (its variant `popularity`)"
+            "the row anew (runs with one test target a user keep it)"
         )
     if negatives < 1:
         raise InputError(f"{negatives} negatives: give at least one")

@@ -79,6 +79,12 @@ def facts(
         f"Profile `{profile.name}`: {profile.title}. Mean ± sd over "
         f"{len(seeds)} seeds ({_span(seeds)}); Δ is ours against the printed number, relative.",
     ]
+    if any(spec.protocol.order == "shuffled" for spec in specs):
+        lines.append(
+            "Shuffled: the items of training sequences, and those in the window before each "
+            "target, stand in one random order; which items they are and what is asked for stay "
+            "the same."
+        )
     users = [spec.protocol.max_users for spec in specs if spec.protocol.max_users]
     if users:
         lines.append(

@@ -68,7 +68,7 @@ def test_variants_of_every_row_that_has_them():
         for variant in ("base", "shuffled-histories")
     ]
     units = {spec.variant for spec in specs(["diagnose"], QUICK, datasets=["beauty"])}
-    assert units == {"base", "popularity", "split-ratio", "split-ratio-one-list", "leaked"}
+    assert units == {"base", "split-ratio", "split-ratio-one-list", "leaked"}
 
 
 def test_one_moment_is_for_datasets_with_times():

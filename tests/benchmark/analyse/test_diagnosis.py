@@ -30,7 +30,6 @@ USERS, ITEMS, TENTH = 300, 1_000, 3
 QUALITY = {"SASRec": 1.0, "GRU4Rec": 0.8, "Mamba4Rec": 1.3, "FindRec": 1.5}
 UNITS: tuple[dict[str, Any], ...] = (
     {},
-    {"popularity": True},
     {"split": "ratio"},
     {"split": "ratio", "one_list": True},
     {"leak": True},
@@ -72,10 +71,10 @@ def made_up(dataset: str, seeds: int = 2) -> dict[str, list[RunResult]]:
         for at, unit in enumerate(UNITS):
             spec = make_spec(row, dataset=dataset, variant=f"unit {at}", protocol=unit)
             for seed in range(seeds):
-                rng = np.random.default_rng([*f"{dataset} {row}".encode(), max(at, 1), seed])
+                rng = np.random.default_rng([*f"{dataset} {row}".encode(), at, seed])
                 better = quality * (2.5 if unit.get("leak") else 1.0)
                 several = unit.get("split") == "ratio"
-                test = ranks(rng, better, several=several, popular="popularity" in unit)
+                test = ranks(rng, better, several=several, popular=not several)
                 validation = ranks(rng, 1.2 * better, several=False, popular=False)
                 length = np.full(USERS, 20, np.int32)
                 run = RunResult(make_record(spec, seed), validation, test, length)
@@ -194,10 +193,9 @@ def test_resamples_spread_as_users_and_seeds_do() -> None:
     """The sd of the resampled means against the closed form: users' variance of the mean over
     seeds, and the seeds' of their means. 15 %: 1,000 resamples leave 2 %, and the draws of three
     seeds are few (10 different ones)."""
-    runs = [run for run in made_up("ml-100k", seeds=3)["SASRec"] if run.record.spec.protocol
-            .split == "leave-one-out" and not run.record.spec.protocol.leak]  # fmt: skip
-    usual = [run for run in runs if not run.record.spec.protocol.popularity]
-    own = Tried("SASRec", named("full ranking, kept"), usual)
+    kept = named("full ranking, kept")
+    usual = [run for run in made_up("ml-100k", seeds=3)["SASRec"] if kept.fits(run)]
+    own = Tried("SASRec", kept, usual)
     values = np.stack([per_user(run.test, "NDCG@10") for run in usual], axis=1)
     assert own.mean(0)[1] == pytest.approx(values.mean(), abs=1e-12)
     variance = values.mean(1).var(ddof=1) / USERS + values.mean(0).var(ddof=1) / 3
@@ -258,17 +256,6 @@ def test_rows_that_are_not_printed_are_shown_and_not_judged() -> None:
     assert fit.others.rows == ("Mamba4Rec on beauty", "FindRec on beauty")
 
 
-def test_a_seed_of_two_variants_counts_once() -> None:
-    """The variant that keeps popularity is trained as the base is, and both may be there."""
-    usual = named("full ranking, kept")
-    own = [run for run in RUNS["beauty"]["SASRec"] if usual.fits(run)]
-    assert len(own) == 4
-    fit = diagnose(
-        {"beauty": RUNS["beauty"]}, printed_under(usual, {"history": "kept"})
-    )[0]  # fmt: skip
-    assert {found.seeds for found in fit.predictions.values()} == {2}
-
-
 def test_candidates_are_close_and_within_reach() -> None:
     """15 % apart, rounding aside, up to more items than the datasets at hand have."""
     ratio = np.array(NEGATIVES[1:]) / NEGATIVES[:-1]
@@ -285,7 +272,7 @@ def test_every_unit_is_a_variant_of_the_rows() -> None:
 
 
 def test_ties_first_and_last_bracket_the_expectation() -> None:
-    run = next(r for r in RUNS["beauty"]["SASRec"] if not r.record.spec.protocol.popularity)
+    run = RUNS["beauty"]["SASRec"][0]
     tied = replace(run, test=replace(run.test, equal=run.test.equal + 2))
     ties, usual = named("order of ties"), named("full ranking, kept")
     first, last = (

@@ -58,7 +58,7 @@ def test_a_target_without_popular_items_above_it_is_first():
 
 def test_ranks_without_popularity_are_refused():
     zero = np.zeros(1, np.int32)
-    with pytest.raises(InputError, match="popularity: true"):
+    with pytest.raises(InputError, match="without the popularity"):
         places_among_popular(Ranks(zero, zero, zero, zero, zero + 9, 9), 10, 100)
     with pytest.raises(InputError, match="at least one"):
         places_among_popular(ranks_with([[0], [0], [50]] * 2), 3, 0)

@@ -7,7 +7,11 @@ from benchmark.analyse.verify import verify
 from benchmark.data.bundle import load_bundle
 from benchmark.evaluate.metrics import per_user
 from benchmark.render.document import percent
+from benchmark.render.figures.diagnosis import draw_diagnosis
+from benchmark.render.figures.style import method_style, styled
+from benchmark.render.notes import dataset_note
 from benchmark.render.tables.build import build_table
+from benchmark.render.tables.diagnosis import fits_of
 from benchmark.runs.store import Store
 from tests.benchmark.render.synthetic import fill
 from tests.benchmark.render.test_tables import planned
@@ -72,10 +76,47 @@ def test_the_diagnosis_is_derived_from_the_runs(tmp_path, profile):
     assert summary["uniform negatives"][0].text.startswith("n = ")
     again = build_table("diagnose", plans, profile, root=store.root)
     assert again.texts() == table.texts()
-    assert verify_text(table, tmp_path) == []
-
-
-def verify_text(table, folder):
-    path = folder / "diagnose.csv"
+    latex = table.texts()["tex"]
+    assert latex.isascii(), set(filter(lambda c: not c.isascii(), latex))
+    path = tmp_path / "diagnose.csv"
     path.write_text(table.texts()["csv"], encoding="utf-8")
-    return verify(path, table.cells)
+    assert verify(path, again.cells) == []
+
+
+def test_the_picture_of_the_diagnosis_shows_what_is_predicted(tmp_path, profile):
+    """Marks of SASRec stand at its predicted NDCG@10, a line a hypothesis in the table's order, an
+    open one above them at the printed number; verdicts are written beside."""
+    store, models = Store(tmp_path), ("SASRec", "FindRec")
+    fill(store, ["diagnose"], profile, seeds=2, users=120, models=models)
+    plans = planned(store, profile, "diagnose", seeds=2, models=models)
+    fits = fits_of(plans, reuse_stale=False)
+    with styled():
+        drawn = draw_diagnosis(fits, {"beauty": dataset_note("beauty", profile, None)})
+    shown = [fit for fit in fits if fit.predictions]
+    assert len(shown) == 9
+    level = drawn.axes[0]
+    style = method_style("SASRec")
+    marks = [
+        line for line in level.lines
+        if line.get_marker() == style.marker and line.get_color() == style.colour
+    ]  # fmt: skip
+    printed, *predicted = sorted(marks, key=lambda line: line.get_ydata()[0])
+    assert printed.get_xdata()[0] == 0.0796
+    assert printed.get_markerfacecolor() == "white"
+    assert [line.get_xdata()[0] for line in predicted] == [
+        fit.predictions["SASRec"].values[1] for fit in shown
+    ]
+    labels = [label.get_text().splitlines()[0] for label in level.get_yticklabels()]
+    assert labels == ["printed", *(fit.hypothesis.name for fit in shown)]
+    beside = [text.get_text() for text in drawn.axes[2].texts]
+    assert beside == [fit.verdict for fit in shown]
+
+
+def test_a_diagnosis_without_runs_says_so(tmp_path, profile):
+    plans = planned(Store(tmp_path), profile, "diagnose", seeds=2, models=("SASRec",))
+    table = build_table("diagnose", plans, profile, root=tmp_path)
+    assert {row.entries[2].text for row in table.document.blocks[0].rows} == {"not reached"}
+    assert table.cells.empty
+    with styled():
+        drawn = draw_diagnosis(fits_of(plans, reuse_stale=False), {})
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["no runs"]
