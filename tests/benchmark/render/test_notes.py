@@ -10,11 +10,11 @@ from tests.benchmark.results import ENVIRONMENT, make_record, make_spec
     ("environments", "said"),
     [
         ([("cpu", "2.13.0")] * 2, []),
-        ([("cpu", "2.13.0"), ("H100", "2.13.0")], ["devices (H100, cpu)."]),
-        ([("cpu", "2.13.0"), ("cpu", "2.11.0")], ["versions of torch (2.11.0, 2.13.0)."]),
+        ([("cpu", "2.13.0"), ("H100", "2.13.0")], ["devices (H100, cpu);"]),
+        ([("cpu", "2.13.0"), ("cpu", "2.11.0")], ["versions of torch (2.11.0, 2.13.0);"]),
         (
             [("cpu", "2.13.0"), ("H100", "2.11.0")],
-            ["devices (H100, cpu) and versions of torch (2.11.0, 2.13.0)."],
+            ["devices (H100, cpu) and versions of torch (2.11.0, 2.13.0);"],
         ),
     ],
 )
