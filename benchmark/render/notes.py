@@ -110,12 +110,28 @@ def facts(
         devices = sorted({r.environment.device for r in found})
         backends = sorted({r.environment.scan_backend for r in found})
         lines.append(f"Device: {', '.join(devices)}; scan backend: {', '.join(backends)}.")
+        lines += mixed(found)
     if len(seeds) < RULES.minimum_seeds:
         lines.append(
             f"Inconclusive (n = {len(seeds)}): verdicts, stars and the confidence set of the best "
             f"need {RULES.minimum_seeds} seeds and are not printed."
         )
     return lines
+
+
+def mixed(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence where runs that are compared were made with different devices or different
+    versions of torch; nothing where they were not."""
+    devices = sorted({r.environment.device for r in records})
+    versions = sorted({r.environment.packages.get("torch", "unknown") for r in records})
+    kinds = [f"devices ({', '.join(devices)})"] if len(devices) > 1 else []
+    kinds += [f"versions of torch ({', '.join(versions)})"] if len(versions) > 1 else []
+    if not kinds:
+        return []
+    return [
+        f"Mixed runs: made with different {' and '.join(kinds)}; what rows differ by may come from "
+        "that."
+    ]
 
 
 def runs_block(
