@@ -60,6 +60,8 @@ FEATURE_CONTROLS = {
     "permuted-features": "features permuted",
     "no-features": "without features",
     "raw-features": "raw features",
+    "permuted-25": "features of a quarter permuted",
+    "permuted-50": "features of half permuted",
     "permuted-images": "images permuted",
     "constant-features": "one constant vector",
 }
