@@ -23,6 +23,7 @@ from benchmark.core import (
     split,
 )
 from benchmark.data.bundle import load_bundle
+from benchmark.data.config import has_times
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
 from benchmark.preflight import check_contract
@@ -64,6 +65,11 @@ def run_seeds(
     is never replaced by a failed one.
     """
     device = device or torch.device("cpu")
+    if spec.protocol.split == "global-time" and not has_times(spec.dataset):
+        raise InputError(
+            f"{spec.key}: no moment divides the users of {spec.dataset!r}, whose timestamps only "
+            "number each user's interactions; choose a dataset with times"
+        )
     bundle = load_bundle(spec.dataset, root=data)
     parts = hashes(spec, bundle.meta.data_hash)
     started = datetime.now(UTC)

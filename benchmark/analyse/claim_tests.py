@@ -35,7 +35,7 @@ from benchmark.paper import (
 
 SWEPT = ("table 6", "table 7", "table 8", "table 9", "figure 3")
 """Display items of one hyperparameter, whose claims say which value is best."""
-NOISE = {25: "permuted-25", 50: "permuted-50", 100: "permuted-features"}
+NOISE = {25: "noise=0.25", 50: "noise=0.5", 100: "permuted-features"}
 """Share of the items whose features are another item's, in per cent -> variant."""
 
 

@@ -14,6 +14,7 @@ from benchmark.cli import (
     datasets,
     doctor,
     explain,
+    planted,
     power,
     results,
     tables,
@@ -30,7 +31,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, claims, tuning, power, results, checking, datasets, explain, doctor):
+PARTS = (tables, claims, tuning, power, results, checking, datasets, planted, explain, doctor)
+for part in PARTS:
     app.registered_commands += part.app.registered_commands
 
 

@@ -148,7 +148,7 @@ def test_noise_asks_who_keeps_more():
     found = answer(BY_ID["abstract-noisy"], here(rows=rows), "kept")
     assert found.word == "supported"
     assert "not run: 25 %, 50 %" in found.said
-    half = {f"{r} permuted-50": arm(f"{r} [permuted-50]", 1.0) for r in ("FindRec", *against)}
+    half = {f"{r} noise=0.5": arm(f"{r} [noise=0.5]", 1.0) for r in ("FindRec", *against)}
     found = answer(BY_ID["abstract-noisy"], here(rows=rows | half), "kept")
     assert (found.word, "at 50 %" in found.said) == ("undecided", True), "all alike there"
     del rows["NOVA permuted-features"]
