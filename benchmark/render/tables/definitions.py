@@ -88,6 +88,9 @@ BY_METHOD = {
     ),
 }
 
+VARIANT_LABELS = {name: own.labels for name, own in BY_METHOD.items()} | {"machinery": FEATURES}
+"""Table whose rows stand below their method -> variant -> our label."""
+
 CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""
 
