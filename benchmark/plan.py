@@ -223,7 +223,7 @@ def plan(
         own = _seeds(seeds, spec.protocol)
         stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
-        seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
+        seconds = estimate(spec, meta.counts, records) if meta is not None else 0.0
         problem = problems.get(spec.dataset, "")
         planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
@@ -308,7 +308,7 @@ def _metas(
     return metas, problems
 
 
-def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
+def estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
     """Seconds of one seed on one core: from its own earlier runs, else from the budget.
 
     Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is

@@ -13,7 +13,9 @@ from benchmark.cli import (
     claims,
     datasets,
     doctor,
+    exchange,
     explain,
+    output,
     planted,
     power,
     results,
@@ -31,7 +33,20 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PARTS = (tables, claims, tuning, power, results, checking, datasets, planted, explain, doctor)
+PARTS = (
+    tables,
+    claims,
+    tuning,
+    power,
+    results,
+    output,
+    exchange,
+    checking,
+    datasets,
+    planted,
+    explain,
+    doctor,
+)
 for part in PARTS:
     app.registered_commands += part.app.registered_commands
 
