@@ -65,6 +65,8 @@ class AnalysisPlan:
     """Dataset -> its role."""
     best_row: BestRow
     contrasts: tuple[Contrast, ...]
+    sections: Mapping[str, str]
+    """Heading -> text, of the whole page, "Deviations" among them."""
 
     def seeds(self, number: int) -> list[int]:
         """The first `number` seeds of the plan, all different, below 2^31."""
@@ -108,4 +110,5 @@ def analysis_plan(path: Path = FILE) -> AnalysisPlan:
         block.datasets,
         block.best_row,
         block.contrasts,
+        dict(re.findall(r"^## (.+?)\n+(.*?)\s*(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)),
     )

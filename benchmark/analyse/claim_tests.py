@@ -35,6 +35,8 @@ from benchmark.paper import (
 
 SWEPT = ("table 6", "table 7", "table 8", "table 9", "figure 3")
 """Display items of one hyperparameter, whose claims say which value is best."""
+NOISE = {25: "noise=0.25", 50: "noise=0.5", 100: "permuted-features"}
+"""Share of the items whose features are another item's, in per cent -> variant."""
 
 
 def answer(claim: Claim, here: Here, protocol: History) -> Finding | None:
@@ -257,23 +259,28 @@ def _gap_test(test: ClaimTest, here: Here, protocol: History) -> Finding:
 
 
 def _noise(test: ClaimTest, here: Here, protocol: History) -> Finding:
-    """Who keeps more of its score when every feature is another item's?"""
-    permuted = {row: f"{row} permuted-features" for row in (test.row, *test.against)}
-    arms = [arm for row, noisy in permuted.items() for arm in (row, noisy)]
-    problem = _problem(here, arms)
+    """Who keeps more of its score when the features of some or all items are other items'? Judged
+    at every share whose runs are there."""
+    rows = (test.row, *test.against)
+    shares = [
+        share
+        for share, variant in NOISE.items()
+        if not here.lacking([f"{row} {variant}" for row in rows])
+    ]
+    arms = [*rows, *(f"{row} {NOISE[share]}" for share in shares for row in rows)]
+    problem = _problem(here, [*arms, *(f"{row} {NOISE[100]}" for row in rows)])
     if problem is not None:
         return problem
     own = test.row
+    pairs = [(share, NOISE[share], other) for share in shares for other in test.against]
     signs = [
-        here.signs([permuted[own], other], [own, permuted[other]], RULES.metric, protocol)
-        for other in test.against
+        here.signs([f"{own} {noisy}", other], [own, f"{other} {noisy}"], RULES.metric, protocol)
+        for _, noisy, other in pairs
     ]
-    names = [f"what {own} keeps over what {other} keeps" for other in test.against]
+    names = [f"what {own} keeps over what {other} keeps at {share} %" for share, _, other in pairs]
     finding = _all_of(all_above(here.scores(), signs), names, arms, here)
-    said = (
-        f"{finding.said}; all features are replaced by other items' (100 %), shares of 25 and 50 % "
-        "have no variant"
-    )
+    missing = [f"{share} %" for share in NOISE if share not in shares]
+    said = finding.said + (f"; not run: {', '.join(missing)}" if missing else "")
     return Finding(finding.word, said, p=finding.p, effect=finding.effect, arms=tuple(arms))
 
 

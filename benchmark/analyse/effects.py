@@ -36,6 +36,32 @@ MEANINGS: dict[Word, str] = {
     "is only observed",
 }
 
+PAIRS: dict[tuple[Word, Word], str] = {
+    ("supported", "supported"): "{subject} is above every other row under either protocol.",
+    ("supported", "refuted"): "{subject}'s lead holds only where the history competes.",
+    ("supported", "undecided"): "{subject} is above every other row where the history competes; "
+    "with the history left out nothing is decided.",
+    ("refuted", "supported"): "{subject} is above every other row with the history left out, and "
+    "not as the paper's code family ranks.",
+    ("refuted", "refuted"): "{subject} is not above every other row under either protocol.",
+    ("refuted", "undecided"): "{subject} is not above every other row where the history competes; "
+    "with the history left out nothing is decided.",
+    ("undecided", "supported"): "{subject} is above every other row with the history left out; "
+    "where the history competes nothing is decided.",
+    ("undecided", "refuted"): "{subject} is not above every other row with the history left out; "
+    "where the history competes nothing is decided.",
+    ("undecided", "undecided"): "Whether {subject} is above every other row is not decided.",
+}
+"""(P1, P2) -> the verdict, which is always the pair."""
+
+NOT_REACHED = "Not reached: P1 and P2 need six finished seeds of every row."
+
+
+def verdict_on(kept: Word, left_out: Word, subject: str) -> str:
+    """The verdict in a sentence, from P1 (history kept) and P2 (left out)."""
+    return PAIRS.get((kept, left_out), NOT_REACHED).format(subject=subject)
+
+
 DISCOVERY_RATE = 0.10
 """Of false discoveries among the secondary claims of a family (Benjamini and Hochberg 1995)."""
 

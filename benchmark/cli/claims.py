@@ -1,13 +1,18 @@
 """Commands that answer: the ledger of the paper's claims, and the verdict."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
 from benchmark import plan as planning
+from benchmark.analyse.claim_tests import NOISE
 from benchmark.cli.options import (
+    RESULTS,
+    ROOT,
     DataOption,
     DatasetsOption,
     FromOption,
@@ -21,7 +26,11 @@ from benchmark.cli.options import (
 )
 from benchmark.data.meta import default_root
 from benchmark.errors import InputError
+from benchmark.files import atomic_file
 from benchmark.render.selection import Selection
+from benchmark.settings.registry import methods
+
+PAGE = ROOT / "docs" / "verdict.md"
 
 app = typer.Typer()
 
@@ -53,9 +62,53 @@ def claims(
         console.print(f"wrote {shown_path(path)}")
 
 
+@app.command()
+def verdict(
+    profile: ProfileOption = "rolling",
+    datasets: DatasetsOption = None,
+    seeds: SeedsOption = None,
+    source: FromOption = None,
+    data: DataOption = None,
+    reuse_stale: StaleOption = False,
+    out: Annotated[Path, typer.Option(help="The page to fill.")] = PAGE,
+) -> None:
+    """Fill docs/verdict.md from what has been run; the authors' reply in it stays."""
+    from benchmark.render.claims import build_ledger
+    from benchmark.render.notes import dataset_note
+    from benchmark.render.tables.contrasts import arms_of
+    from benchmark.render.verdict import verdict_page
+
+    request = resolve_request(
+        profile, datasets, None, seeds, "cpu", "local", source, False, data, reuse_stale
+    )
+    planned = planned_of(request)
+    lines, judged = build_ledger(
+        planned,
+        request.profile,
+        reuse_stale=reuse_stale,
+        data=data,
+        frequencies=lambda dataset: frequencies(dataset, request),
+    )
+    names = dict.fromkeys(p.key.dataset for p in planned)
+    page = verdict_page(
+        judged,
+        lines,
+        arms_of(planned, reuse_stale=reuse_stale),
+        {name: dataset_note(name, request.profile, data) for name in names},
+        request.profile,
+        tuning=RESULTS / "tuning",
+        earlier=out.read_text(encoding="utf-8") if out.is_file() else "",
+    )
+    with atomic_file(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    console.print(next(line.strip("*") for line in page.splitlines() if line.startswith("**")))
+    console.print(f"wrote {shown_path(out)}")
+
+
 def planned_of(request: Request) -> list[planning.Planned]:
     """What the claims are tested on, as it stands in the store."""
     from benchmark.render.claims import EXPERIMENTS
+    from benchmark.render.verdict import DIAGNOSTIC
 
     selection = Selection(
         datasets=tuple(request.datasets) if request.datasets else None,
@@ -63,9 +116,22 @@ def planned_of(request: Request) -> list[planning.Planned]:
         reuse_stale=request.reuse_stale,
         data=request.data,
     )
-    return selection.planned(
-        EXPERIMENTS, request.profile, request.runs, as_stored=request.render_only
+    own, stored = request.profile, request.render_only
+    planned = selection.planned(EXPERIMENTS, own, request.runs, as_stored=stored)
+    further = [
+        planning.spec_of(row, dataset, own, variant)
+        for dataset in dict.fromkeys(p.key.dataset for p in planned)
+        for row, variant in (*DIAGNOSTIC, *noisy_rows())
+    ]
+    return planned + planning.plan(
+        further, request.seeds, request.runs, data=request.data, as_stored=stored
     )
+
+
+def noisy_rows() -> list[tuple[str, str]]:
+    """Rows fed with features of which some are other items', in the variants that no table has."""
+    variants = [variant for share, variant in NOISE.items() if share < 100]
+    return [(n, v) for n, method in methods().items() for v in variants if v in method.variants]
 
 
 def frequencies(dataset: str, request: Request) -> Mapping[str, npt.NDArray[np.int64]]:

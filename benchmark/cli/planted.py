@@ -7,7 +7,6 @@ import typer
 from pydantic import ValidationError
 
 from benchmark.cli.options import console
-from benchmark.data.report import next_command
 from benchmark.errors import InputError
 
 app = typer.Typer()
@@ -34,6 +33,7 @@ def planted(
     """Generate a dataset with known information in ids, texts and images; the truth beside it."""
     from benchmark.data.planted.dataset import write_planted
     from benchmark.data.planted.world import PlantedConfig
+    from benchmark.data.report import next_command  # it needs torch, which rendering does without
 
     given = {"users": users, "items": items, "mean_length": length}
     fields: dict[str, Any] = {k: v for k, v in given.items() if v is not None}

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.effects import effect_of, word_of
 from benchmark.analyse.power import Spread, smallest_detectable, spread_of, stored_power
 from benchmark.analyse.statistics import RULES
 from benchmark.data.planted.truth import truth_of
@@ -29,14 +30,10 @@ RULES_HERE = replace(RULES, resamples=300)
 
 
 def judged(claim):
-    """As the ledger's rules read: the interval of the relative difference against 0 and 1 %."""
+    """By the ledger's own rule."""
     found = CrossedBootstrap({"subject": claim.subject, "other": claim.other}, RULES_HERE)
-    result = found.compare("subject", "other")
-    if result.low > 0:
-        return "supported"
-    if result.high < 0:
-        return "opposite"
-    return "smaller than 1 %" if result.high < RULES.smallest_effect else "undecided"
+    contrast = found.contrast({"subject": 1, "other": -1})
+    return word_of(effect_of(contrast, found.n_users, RULES_HERE), RULES_HERE)
 
 
 def test_hermite_coefficients_hold_the_whole_variance():

@@ -60,6 +60,8 @@ FEATURE_CONTROLS = {
     "permuted-features": "features permuted",
     "no-features": "without features",
     "raw-features": "raw features",
+    "noise=0.25": "features of a quarter permuted",
+    "noise=0.5": "features of half permuted",
     "permuted-images": "images permuted",
     "constant-features": "one constant vector",
 }
@@ -85,6 +87,9 @@ BY_METHOD = {
         {"base": "in the order of time", "shuffled-histories": "shuffled"}, "the order adds"
     ),
 }
+
+VARIANT_LABELS = {name: own.labels for name, own in BY_METHOD.items()} | {"machinery": FEATURES}
+"""Table whose rows stand below their method -> variant -> our label."""
 
 CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""

@@ -32,8 +32,8 @@ from benchmark.render.tables.definitions import (
     BY_METHOD,
     CATEGORIES,
     CROSS_MODAL,
-    FEATURES,
     SWEEPS,
+    VARIANT_LABELS,
     category,
 )
 from benchmark.render.tables.inference import (
@@ -145,7 +145,7 @@ class Layout:
             rows = self._by_bucket(cell_specs, columns)
         elif self.name == "table5":
             rows = [TableRow(self._short(c), self._entries(c, columns)) for c in cell_specs]
-        elif self.name in BY_METHOD or self.name == "machinery":
+        elif self.name in VARIANT_LABELS:
             rows = self._by_method(cell_specs, columns)
         else:
             rows = self._by_category(cell_specs, columns, note)
@@ -186,7 +186,7 @@ class Layout:
             members = [cell_spec for cell_spec in cell_specs if cell_spec.row == method]
             rows += [
                 TableRow(
-                    BY_METHOD[self.name].labels[c.run_key.variant],
+                    VARIANT_LABELS[self.name][c.run_key.variant],
                     self._entries(c, columns),
                     "" if at else method,
                     not at,
@@ -300,11 +300,9 @@ class Layout:
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
             return ABLATIONS[cell_spec.run_key.variant][1]
-        if self.name in BY_METHOD:
-            label = BY_METHOD[self.name].labels[cell_spec.run_key.variant]
+        if self.name in VARIANT_LABELS:
+            label = VARIANT_LABELS[self.name][cell_spec.run_key.variant]
             return f"{cell_spec.row}, {label}"
-        if self.name == "machinery":
-            return f"{cell_spec.row}, {FEATURES[cell_spec.run_key.variant]}"
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"
         if cell_spec.bucket is not None:

@@ -147,7 +147,12 @@ def test_noise_asks_who_keeps_more():
     rows["FindRec permuted-features"] = arm("FindRec [permuted-features]", 1.0)
     found = answer(BY_ID["abstract-noisy"], here(rows=rows), "kept")
     assert found.word == "supported"
-    assert "25 and 50 %" in found.said
+    assert "not run: 25 %, 50 %" in found.said
+    half = {f"{r} noise=0.5": arm(f"{r} [noise=0.5]", 1.0) for r in ("FindRec", *against)}
+    found = answer(BY_ID["abstract-noisy"], here(rows=rows | half), "kept")
+    assert (found.word, "at 50 %" in found.said) == ("undecided", True), "all alike there"
+    del rows["NOVA permuted-features"]
+    assert answer(BY_ID["abstract-noisy"], here(rows=rows), "kept").word == "not reached"
 
 
 def test_long_tail_is_judged_on_its_targets_alone():

@@ -1,0 +1,352 @@
+"""docs/verdict.md: what the suite says of the paper, filled from stored runs. What was not reached
+says so, and what people have written below "The authors' reply" stays."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
+from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.contrasts import Arm, Judged, JudgedBest, JudgedContrast, arm_scores
+from benchmark.analyse.decomposition import retention
+from benchmark.analyse.effects import NOT_REACHED, Effect, verdict_on
+from benchmark.analyse.ledger import LedgerLine, counts
+from benchmark.analyse.power import Power, smallest_detectable, stored_power
+from benchmark.analyse.statistics import RULES
+from benchmark.analyse.suppression import suppress
+from benchmark.errors import InputError
+from benchmark.render.document import duration, number, p_value, percent
+from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.inference import HEADINGS
+from benchmark.settings.registry import Profile, methods
+
+_REPLY = ("<!-- reply: what stands between these lines is kept -->", "<!-- end of the reply -->")
+_NO_REPLY = "No reply so far. Whoever wrote the paper is asked to write here, unedited."
+_SEEDS = 6
+
+DIAGNOSTIC = (
+    ("SASRec", "history-outside-softmax"),
+    ("SASRec", "with-fusion"),
+    ("FindRec", "without-fusion"),
+)
+"""Rows in variants that say why rows part; trained by `run --variant`."""
+
+
+def verdict_page(
+    judged: Judged,
+    lines: Sequence[LedgerLine],
+    arms: Mapping[str, Mapping[str, Arm]],
+    notes: Mapping[str, DatasetNote],
+    profile: Profile,
+    *,
+    tuning: Path,
+    earlier: str = "",
+) -> str:
+    """The page as Markdown. arms: dataset -> name of an arm -> its runs. tuning: the folder of the
+    tuning logs. earlier: the page as it stands, whose reply is kept."""
+    plan = analysis_plan()
+    primary = [d for d, role in plan.datasets.items() if role == "primary"]
+    main = primary[0]
+    parts = [
+        "# Verdict",
+        "",
+        "Filled by `./reproduce.sh verdict` from stored runs, from which every number can be "
+        f"derived anew. Analysis plan `{plan.hash}` ([plan](plan.md)), profile `{profile.name}`.",
+        "",
+        f"**{_answer(judged, main, plan)}**",
+        "",
+        _qualification(notes),
+        "",
+        "## Is FindRec above every other row? (P1, P2)",
+        "",
+        *_best(judged, plan, notes),
+        "## Does the machinery help? (M1 to M4)",
+        "",
+        *_contrasts(judged, plan, notes),
+        "## Why rows part: what they keep when the history competes",
+        "",
+        *_retention(arms.get(main, {}), notes[main].title if main in notes else main),
+        "## The paper's claims",
+        "",
+        *_ledger(lines),
+        "## Tuning spent",
+        "",
+        *_tuning(profile, tuning),
+        "## What could be shown",
+        "",
+        *_power(stored_power(), plan),
+        "## Deviations from the plan",
+        "",
+        plan.sections.get("Deviations", "None."),
+        "",
+        "## What would change this verdict",
+        "",
+        plan.sections.get("What would change an answer", ""),
+        "",
+        "## The authors' reply",
+        "",
+        _REPLY[0],
+        _reply(earlier),
+        _REPLY[1],
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
+    words = {one.protocol: one.word for one in judged.best if one.dataset == dataset}
+    if not words:
+        return NOT_REACHED
+    sentence = verdict_on(words["kept"], words["left out"], plan.best_row.subject)
+    m1 = next(
+        (
+            one
+            for one in judged.contrasts
+            if one.dataset == dataset and one.contrast.claim == "primary"
+        ),
+        None,
+    )
+    machinery = m1.word if m1 is not None else "not reached"
+    return f"{sentence} That its machinery beats plain late fusion (M1) is {machinery}."
+
+
+def _qualification(notes: Mapping[str, DatasetNote]) -> str:
+    grades = ", ".join(f"{note.title}: {note.grade}" for note in notes.values())
+    return (
+        "All of it holds under these features and widths"
+        + (f" (grades: {grades})" if grades else "")
+        + '. "Does not replicate" is kept for grade A: the paper\'s own data, encoders and widths.'
+    )
+
+
+# ---------------------------------------------------------------- sections
+
+
+def _best(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:
+    rows = [
+        (
+            f"{_title(one.dataset, notes)}, {plan.datasets.get(one.dataset, '')}",
+            f"{one.claim}, {HEADINGS[one.protocol]}",
+            f"**{one.word}**",
+            _over(one),
+            *_numbers(one.margin),
+            p_value(one.adjusted),
+            one.note,
+        )
+        for one in judged.best
+    ]
+    columns = (
+        *("dataset", "claim", "verdict", "margin over", "difference", "95 % interval"),
+        *("detectable", "corrected p", "note"),
+    )
+    note = (
+        "The margin is over the row that is best on validation, of the protocol by itself; the "
+        "verdict rests on all eleven. Rows against which nothing is shown stand in "
+        "`results/<profile>/tables/primary.md`."
+    )
+    return [*_table(columns, rows), note, ""]
+
+
+def _over(one: JudgedBest) -> str:
+    return one.strongest or ""
+
+
+def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:
+    rows: list[tuple[str, ...]] = []
+    for dataset in dict.fromkeys(one.dataset for one in judged.contrasts):
+        own = [one for one in judged.contrasts if one.dataset == dataset]
+        where = f"{_title(dataset, notes)}, {plan.datasets.get(dataset, '')}"
+        if all(one.effect is None for one in own):
+            rows.append((where, "all", "**not reached**", *[""] * 5, "no contrast has its runs"))
+            continue
+        rows += [
+            (
+                where,
+                f"{one.claim}, {HEADINGS[one.protocol]}",
+                f"**{one.word}**",
+                *_numbers(one.effect),
+                p_value(one.adjusted),
+                _rank(one),
+                one.note or one.contrast.asks,
+            )
+            for one in own
+        ]
+    columns = (
+        *("dataset", "contrast", "verdict", "difference", "95 % interval", "detectable"),
+        *("corrected p", "geometric mean rank", "note or question"),
+    )
+    return _table(columns, rows)
+
+
+def _rank(one: JudgedContrast) -> str:
+    if one.log_rank is None or np.isnan(one.log_rank.low):
+        return ""
+    value, low, high = one.log_rank.relative
+    return f"{percent(value)} ({percent(low)} to {percent(high)})"
+
+
+def _retention(arms: Mapping[str, Arm], title: str) -> list[str]:
+    """What every row keeps, and what one constant taken from its history's scores gains."""
+    named = {*methods(), *(f"{row} {variant}" for row, variant in DIAGNOSTIC)}
+    shown = {name: arm for name, arm in arms.items() if arm.runs and name in named}
+    if not shown:
+        return ["Not reached.", ""]
+    scores = arm_scores(shown)
+    rows = [(name, *_kept(scores, arm), *_constant(scores, arm)) for name, arm in shown.items()]
+    columns = ("row", "kept / left out", "95 % interval", "constant", "kept with it / kept")
+    note = (
+        f"On {title}. The constant is in standard deviations of a query's scores, one a row, "
+        "chosen on validation and taken from the scores of history items: what a row gains by it, "
+        "it had not learned to suppress. This describes and decides nothing."
+    )
+    lacking = [f"{row} {variant}" for row, variant in DIAGNOSTIC if f"{row} {variant}" not in shown]
+    if lacking:
+        note += f" Not reached: {', '.join(lacking)} (`run --variant` trains them)."
+    return [*_table(columns, rows), note, ""]
+
+
+def _kept(scores: CrossedBootstrap, arm: Arm) -> tuple[str, str]:
+    found = retention(scores, arm.name)
+    value, low, high = np.exp([found.value, found.low, found.high])
+    interval = "" if np.isnan(low) else f"{number(float(low), 3)} to {number(float(high), 3)}"
+    return number(float(value), 3), interval
+
+
+def _constant(scores: CrossedBootstrap, arm: Arm) -> tuple[str, str]:
+    try:
+        found = suppress(arm.runs)
+    except ValueError:  # runs from before lowered scores were counted
+        return "not counted", ""
+    kept = next(
+        values
+        for name, values in scores.values.items()
+        if (name.method, name.metric, name.protocol) == (arm.name, RULES.metric, "kept")
+    )
+    gain = float(found.values.mean() / kept.mean() - 1) if kept.mean() else float("nan")
+    return f"{found.penalty:g}", percent(gain)
+
+
+def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
+    tested = counts(lines)
+    if not set(tested) - {"not reached", "described", "not testable here"}:
+        parts = ["Not reached: no claim has runs of six seeds.", ""]
+    else:
+        said = ", ".join(f"{n} {word}" for word, n in tested.items())
+        parts = [f"Claim by dataset and protocol: {said}.", ""]
+    decided = [
+        line
+        for line in lines
+        if line.word in ("supported", "opposite", "refuted", "smaller than 1 %")
+    ]
+    rows = [
+        (
+            line.claim.text.rstrip("."),
+            f"{line.dataset}, {line.protocol}",
+            line.verdict,
+            line.standing,
+            *_numbers(line.finding.effect),
+            p_value(line.adjusted),
+        )
+        for line in decided
+    ]
+    columns = (
+        *("claim", "where", "verdict", "standing", "difference", "95 % interval", "detectable"),
+        "corrected p",
+    )
+    rest = "The whole ledger, with what each line rests on: `results/<profile>/claims.md`."
+    return [*parts, *(_table(columns, rows) if rows else []), rest, ""]
+
+
+def _tuning(profile: Profile, folder: Path) -> list[str]:
+    """Trials and time of every row, over the profiles whose settings hold here."""
+    logs = [folder / f"{own.name}.csv" for own in profile.lineage]
+    frames = [_read(path) for path in logs if path.is_file()]
+    if not frames:
+        return [
+            f"Not reached: no log of trials in `results/tuning` for profile `{profile.name}`.",
+            "",
+        ]
+    trials = pd.concat(frames, ignore_index=True)
+    datasets = list(dict.fromkeys(trials["dataset"]))
+    rows = []
+    for model in dict.fromkeys(trials["model"]):
+        own = trials[trials["model"] == model]
+        spent = [own[own["dataset"] == dataset]["seconds"] for dataset in datasets]
+        rows.append(
+            (
+                model,
+                *(f"{len(one)}, {duration(float(one.sum()))}" if len(one) else "" for one in spent),
+            )
+        )
+    note = "Trials and their time on one core: every row had the same grid (docs/tuning.md)."
+    return [*_table(("row", *datasets), rows), note, ""]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)[["dataset", "model", "seconds"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a log of trials ({error}); run `tune` again") from error
+
+
+def _power(power: Power, plan: AnalysisPlan) -> list[str]:
+    """The smallest differences that six seeds show, before anything was run."""
+    targets = {"beauty": 2}
+    rows = [
+        (
+            dataset + (" (provisional pilot)" if pilot.provisional else ""),
+            HEADINGS[protocol],
+            *(
+                percent(
+                    smallest_detectable(spread, users=pilot.users, seeds=_SEEDS, targets=k)
+                ).lstrip("+")
+                for k in (1, targets.get(dataset, 10))
+            ),
+        )
+        for dataset, pilot in power.pilots.items()
+        if dataset in plan.datasets
+        for protocol, spread in pilot.histories.items()
+    ]
+    if not rows:
+        return ["Not reached: no pilot of a dataset of the plan.", ""]
+    columns = ("dataset", "protocol", "one target a user", "rolling split")
+    note = (
+        f"The smallest difference of two rows that {_SEEDS} seeds show with "
+        f"{percent(RULES.power, 0).lstrip('+')} power, from validation targets of trials "
+        "(`./reproduce.sh power`); beside the runs stands what they could show themselves."
+    )
+    lacking = [dataset for dataset in plan.datasets if dataset not in power.pilots]
+    if lacking:
+        note += f" Not reached: a pilot of {', '.join(lacking)}."
+    return [*_table(columns, rows), note, ""]
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _numbers(effect: Effect | None) -> tuple[str, str, str]:
+    if effect is None:
+        return "", "", ""
+    value, low, high = effect.relative
+    interval = "" if np.isnan(low) else f"{percent(low)} to {percent(high)}"
+    detectable = percent(float(np.expm1(effect.smallest_detectable))).lstrip("+")
+    return percent(value), interval, detectable
+
+
+def _title(dataset: str, notes: Mapping[str, DatasetNote]) -> str:
+    return notes[dataset].title if dataset in notes else dataset
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return ["Not reached.", ""]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in lines] + [""]
+
+
+def _reply(earlier: str) -> str:
+    """What stands between the marks of the earlier page."""
+    found = re.search(f"{re.escape(_REPLY[0])}\n(.*?)\n{re.escape(_REPLY[1])}", earlier, re.DOTALL)
+    return found[1] if found is not None else _NO_REPLY

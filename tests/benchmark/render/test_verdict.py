@@ -1,0 +1,148 @@
+"""The verdict's page: what it says before anything is run and after; the reply that it keeps."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmark.analyse.analysis_plan import analysis_plan
+from benchmark.analyse.effects import NOT_REACHED, PAIRS, verdict_on
+from benchmark.cli import app
+from benchmark.plan import plan, specs
+from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
+from benchmark.render.notes import dataset_note
+from benchmark.render.report.ledger import read_ledger
+from benchmark.render.tables.contrasts import arms_of
+from benchmark.render.verdict import verdict_page
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
+from tests.benchmark.render.synthetic import synthetic_run
+
+ROOT = Path(__file__).parents[3]
+SECTIONS = (
+    "Is FindRec above every other row? (P1, P2)",
+    "Does the machinery help? (M1 to M4)",
+    "Why rows part: what they keep when the history competes",
+    "The paper's claims",
+    "Tuning spent",
+    "What could be shown",
+    "Deviations from the plan",
+    "What would change this verdict",
+    "The authors' reply",
+)
+
+
+def sections(page):
+    return dict(re.findall(r"^## (.+?)\n+(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    """Everything that the claims rest on, on the primary dataset, made up."""
+    store, profile = Store(tmp_path_factory.mktemp("runs")), get_profile("rolling")
+    wanted = specs(EXPERIMENTS, profile, datasets=["ml-1m"])
+    seeds = profile.first_seeds()
+    for spec in wanted:
+        for seed in seeds[:1] if spec.protocol.control else seeds:
+            store.write(synthetic_run(spec, seed, 100))
+    planned = plan(wanted, seeds, RunSet(store), as_stored=True)
+    return planned, *build_ledger(planned, profile)
+
+
+def page_of(ledger, **fields):
+    planned, lines, judged = ledger
+    profile = get_profile("rolling")
+    notes = {"ml-1m": dataset_note("ml-1m", profile, None)}
+    arms = arms_of(planned, reuse_stale=False)
+    return verdict_page(judged, lines, arms, notes, profile, **({"tuning": ROOT} | fields))
+
+
+def test_a_fresh_page_says_not_reached_at_every_place(tmp_path, monkeypatch):
+    """What the command writes with no run and no log of trials; the committed page is such a one
+    until the plan has been carried out."""
+    monkeypatch.setattr("benchmark.cli.claims.RESULTS", tmp_path)
+    source = tmp_path / "none"
+    source.mkdir()
+    out = tmp_path / "verdict.md"
+    done = CliRunner().invoke(app, ["verdict", "--from", str(source), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    found = sections(out.read_text(encoding="utf-8"))
+    assert tuple(found) == SECTIONS
+    for name in SECTIONS[:5]:
+        assert "not reached" in found[name].lower(), name
+    assert "supported" not in "".join(found.values())
+    assert analysis_plan().hash in out.read_text(encoding="utf-8")
+
+
+def test_the_committed_page_has_every_section():
+    page = (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8")
+    assert tuple(sections(page)) == SECTIONS
+
+
+def test_a_filled_page_has_the_plans_numbers(ledger):
+    _, lines, judged = ledger
+    page = page_of(ledger)
+    words = {one.protocol: one.word for one in judged.best}
+    assert verdict_on(words["kept"], words["left out"], "FindRec") in page
+    found = sections(page)
+    for one in judged.contrasts:
+        assert f"| {one.claim}, history {one.protocol} | **{one.word}** |" in found[SECTIONS[1]]
+    assert "| FindRec | " in found[SECTIONS[2]]
+    assert "lambda" not in found[SECTIONS[2]], "no swept values among the rows"
+    assert "SASRec with-fusion" in found[SECTIONS[2]], "what was not run is named"
+    assert "no log of trials" in found["Tuning spent"]
+    assert "margin other than 1 %" in found["What would change this verdict"]
+    decided = [line for line in lines if line.word in ("supported", "opposite")]
+    assert found["The paper's claims"].count("\n| ") >= len(decided)
+
+
+def test_the_reply_stays(ledger):
+    first = page_of(ledger)
+    assert "No reply so far" in first
+    written = first.replace("No reply so far", "Your λ is wrong.\n\nSo are\nyour seeds")
+    again = page_of(ledger, earlier=written)
+    assert again == written
+
+
+def test_every_pair_of_words_has_a_sentence():
+    words = ("supported", "refuted", "undecided")
+    assert set(PAIRS) == {(a, b) for a in words for b in words}
+    assert verdict_on("not reached", "supported", "FindRec") == NOT_REACHED
+    assert (
+        verdict_on("supported", "refuted", "X") == "X's lead holds only where the history competes."
+    )
+
+
+def test_time_spent_on_tuning(ledger, tmp_path):
+    """Trials and seconds of a row are summed over the profiles whose settings hold here."""
+    header = "dataset,model,seconds\n"
+    (tmp_path / "quick.csv").write_text(header + "beauty,NOVA,60\nbeauty,NOVA,60\nml-1m,NOVA,30\n")
+    (tmp_path / "rolling.csv").write_text(header + "ml-1m,NOVA,30\n")
+    found = sections(page_of(ledger, tuning=tmp_path))["Tuning spent"]
+    assert "| row | beauty | ml-1m |" in found
+    assert "| NOVA | 2, 2 min | 2, 60 s |" in found
+
+
+def test_the_claims_page_reads_what_the_command_wrote(ledger, tmp_path):
+    _, lines, _ = ledger
+    paths = write_ledger(lines, tmp_path)
+    assert {path.name for path in paths} == {"claims.md", "claims.csv", "claims.json"}
+    page = read_ledger(tmp_path / "claims.json")
+    assert len(page.lines) == len(lines)
+    assert page.choices["dataset"] == ["ml-1m"]
+    assert set(page.choices["verdict"]) == {line.word for line in lines}
+    assert read_ledger(tmp_path / "none.json") is None
+    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert all(line.claim.text in text.replace("\\<", "<") for line in lines)
+
+
+def test_the_command_judges_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.cli.options.RESULTS", tmp_path)
+    source = tmp_path / "none"
+    source.mkdir()
+    done = CliRunner().invoke(app, ["claims", "--from", str(source)])
+    assert done.exit_code == 0, done.output
+    assert "not reached" in done.output
+    assert (tmp_path / "rolling" / "claims.json").is_file()
