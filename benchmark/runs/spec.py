@@ -16,6 +16,8 @@ FeatureUse = Literal["real", "raw", "permuted", "none"]
 """Whether a method is fed its features as the dataset has them (centred and scaled), as the encoder
 made them, permuted among the items, or not at all."""
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
 
 class Frozen(BaseModel):
     """Frozen, and strict about fields that it does not know."""
@@ -47,6 +49,10 @@ class Training(Frozen):
     eval_every: int = Field(ge=1)
     """Steps between two evaluations on validation, for the learning curve alone: nothing is
     selected by them."""
+    precision: Precision = "fp32"
+    """Of a training step's products: float32; TF32, with 10 bits of a factor, on a GPU that has it;
+    or bfloat16 in the model's forward and backward pass. Parameters, losses, the scan's state and
+    the evaluation are float32 always."""
 
 
 class Protocol(Frozen):
