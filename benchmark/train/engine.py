@@ -201,10 +201,12 @@ class TrainingRun:
             self.seconds["evaluation"],
             self.seconds["inherited"],
             _peak_memory(self.device),
-            self._execution(),
+            self.execution,
         )
 
-    def _execution(self) -> str:
+    @property
+    def execution(self) -> str:
+        """How steps are run: "op by op", "CUDA graph", or why it is not the latter."""
         if self.fixed_step.captured:
             return "CUDA graph"
         refused = self.fixed_step.refused

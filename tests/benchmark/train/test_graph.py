@@ -102,8 +102,8 @@ def test_replayed_steps_are_the_steps_bit_for_bit(cls, seeds):
     same(eager, replayed)
     assert capture.warmed == WARM_UP
     assert capture.replayed == SETTINGS.steps - WARM_UP
-    assert replayed._execution() == "CUDA graph"
-    assert eager._execution() == "op by op"
+    assert replayed.execution == "CUDA graph"
+    assert eager.execution == "op by op"
 
 
 def test_the_tables_hold_each_steps_batch_key_and_rate(monkeypatch):
@@ -247,7 +247,7 @@ def test_a_refused_capture_says_so_once_and_changes_no_result():
     (warning,) = said
     assert "SASRec could not be captured" in str(warning.message)
     assert "FINDREC_GRAPH=off" in str(warning.message)
-    assert refused._execution() == "op by op (capture failed: operation not permitted)"
+    assert refused.execution == "op by op (capture failed: operation not permitted)"
 
 
 def test_memory_that_runs_out_while_recording_is_not_a_refusal():
