@@ -50,9 +50,9 @@ class Training(Frozen):
     """Steps between two evaluations on validation, for the learning curve alone: nothing is
     selected by them."""
     precision: Precision = "fp32"
-    """Of a training step's products: float32; TF32, with 10 bits of a factor, on a GPU that has it;
-    or bfloat16 in the model's forward and backward pass. Parameters, losses, the scan's state and
-    the evaluation are float32 always."""
+    """Of a training step's products: float32; TF32, which takes 10 bits of each factor, on a GPU
+    that has it; or bfloat16 in the model's forward and backward pass. Parameters, sums, the scan's
+    state and the evaluation are float32 always."""
 
 
 class Protocol(Frozen):

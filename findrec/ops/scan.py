@@ -20,12 +20,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
 from findrec.ops.compiled import run_tasks
+from findrec.ops.precision import single_precision
 from findrec.ops.scan_mamba_ssm import mamba_ssm_scan, selective_scan_fn
 from findrec.ops.stacking import define
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
+@single_precision
 def selective_scan(
     u: Tensor,
     delta: Tensor,

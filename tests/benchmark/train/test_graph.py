@@ -290,3 +290,49 @@ def test_the_variable_that_turns_graphs_off(monkeypatch):
     monkeypatch.setenv("FINDREC_GRAPH", "no")
     with pytest.raises(ValueError, match="set it to on or off"):
         graphs_wanted()
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vectorised", [False, True], ids=["seed by seed", "at once"])
+@pytest.mark.parametrize("cls", EVERY_KIND)
+def test_bfloat16_products_stay_close(cls, vectorised):
+    """Against float32 over three steps. A factor has eight bits: 4e-3 of itself, which averages out
+    in a loss (1e-6 to 2e-4 were found, 2e-3 is allowed) and turns the parameters' move, that Adam
+    makes of signs rather than sizes, by a cosine of 0.98 to 1 (0.9). That it is not 1 to the bit
+    shows that bfloat16 was used, but by GRU4Rec, whose products are those of an op in float32."""
+    with use_scan_backend("reference") if vectorised else nullcontext():
+        runs = {}
+        for precision in ("fp32", "bf16"):
+            settings = SETTINGS.model_copy(update={"precision": precision})
+            run = runs[precision] = job(cls, [1, 4], settings, vectorised=vectorised)
+            start = [p.detach().clone() for p in run.stack.parameters.values()]
+            for _ in range(3):
+                run.train_step()
+            assert {p.dtype for p in run.stack.parameters.values()} == {torch.float32}
+            assert all(s.dtype == torch.float32 for s in run.fixed_step.sums.values())
+            ends = run.stack.parameters.values()
+            moves = [(p - s).flatten() for p, s in zip(ends, start, strict=True)]
+            runs[precision] = run, torch.cat(moves)
+    (single, move), (half, half_move) = runs.values()
+    left, right = (run.fixed_step.sums["recommendation"] for run in (single, half))
+    torch.testing.assert_close(left, right, rtol=2e-3, atol=0)
+    assert torch.nn.functional.cosine_similarity(move, half_move, 0) > 0.9
+    if cls is not GRU4Rec:
+        assert not torch.equal(move, half_move)
+
+
+def test_tf32_is_allowed_in_a_step_alone(monkeypatch):
+    """TF32 itself is a GPU's; here, that torch is told and told back."""
+    seen: list[str] = []
+    step = graph.training_step
+    monkeypatch.setattr(
+        graph,
+        "training_step",
+        lambda *a, **k: seen.append(torch.get_float32_matmul_precision()) or step(*a, **k),
+    )
+    for precision in ("tf32", "fp32", "bf16"):
+        job(SASRec, [1], SETTINGS.model_copy(update={"precision": precision})).train_step()
+    assert seen == ["high", "highest", "highest"]
+    assert torch.get_float32_matmul_precision() == "highest"
