@@ -319,7 +319,8 @@ class TrainingRun:
             return None
         lengths = input_lengths(self.windows, cloze=self.model.objective == "cloze")
         users = min(self.training.batch_size, len(lengths))
-        return fixed_sizes(lengths, users, self.windows.items.shape[1] - 1)
+        window = self.windows.items.shape[1] - 1
+        return fixed_sizes(lengths, users, window, len(self.curves))
 
 
 def _peak_memory(device: torch.device) -> int | None:

@@ -20,9 +20,10 @@ GROUP_OVERHEAD = 64
 
 MOST_FIXED = 3
 """Parts of fixed size at most; more of them gain little on the data sets that are here."""
-FIXED_OVERHEAD = 1_000
-"""What a further part of fixed size costs, in padded positions. Derived, not measured: some 100
-kernels of 1.5 microseconds are 100 (FindRec) to 6,000 (SASRec) positions of one seed on an H100."""
+FIXED_OVERHEAD = 2_500
+"""What a further part of fixed size costs, in padded positions of one seed; in a stack the seeds
+share it. Derived, not measured: 1.5 microseconds for each of the kernels that a part adds are the
+time of 1,300 (FindRec) to 3,700 (SASRec) positions on an H100 (docs/performance.md)."""
 
 
 def length_groups(lengths: Tensor, groups: int) -> list[tuple[Tensor, int]]:
@@ -105,10 +106,13 @@ class FixedGroups:
         return torch.where(t < self.longest[rank].unsqueeze(-1), index, 0)
 
 
-def fixed_sizes(lengths: NDArray[np.int64], users: int, window: int) -> list[tuple[int, int]]:
+def fixed_sizes(
+    lengths: NDArray[np.int64], users: int, window: int, seeds: int
+) -> list[tuple[int, int]]:
     """The sizes of at most `MOST_FIXED` parts of a batch that cost least, (users, length).
 
-    lengths: of all windows; users: of a batch; window: L, to which the first part is padded. A cut
+    lengths: of all windows; users: of a batch; window: L, to which the first part is padded; seeds:
+    of the stack. A cut
     at length l leaves room for four standard deviations more users above l than a batch has on
     average, so that about one seed's batch in 30,000 has more; such a step runs uncut. One part
     stands alone where cuts do not pay.
@@ -122,8 +126,8 @@ def fixed_sizes(lengths: NDArray[np.int64], users: int, window: int) -> list[tup
         parts = zip(pairwise(bounds), (window, *cuts), strict=True)
         return [(high - low, length) for (low, high), length in parts if high > low]
 
-    def cost(parts: list[tuple[int, int]]) -> int:
-        return sum(count * length + FIXED_OVERHEAD for count, length in parts)
+    def cost(parts: list[tuple[int, int]]) -> float:
+        return sum(count * length + FIXED_OVERHEAD / seeds for count, length in parts)
 
     kinds = [int(length) for length in np.unique(lengths) if 0 < length < window]
     cuts = (chosen[::-1] for number in range(MOST_FIXED) for chosen in combinations(kinds, number))
