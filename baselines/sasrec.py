@@ -25,7 +25,9 @@ What differs, and which one is the default
     start       The released code: Xavier (TensorFlow's default). RecBole: N(0, 0.02). Default the
                 latter.
 
-SASRec (MM) is this class with features in its catalogue; see `baselines.items`.
+SASRec (MM) is this class with features in its catalogue; see `baselines.items`. The switch `fusion`
+serves a diagnosis alone: the last half of a block adds its input, so that a state stays tied to the
+item at its position, while FindRec's fusion has no residual.
 """
 
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ from torch import Tensor, nn
 
 from baselines.items import MixedItemEmbedding
 from baselines.transformer import EPS, Activation, Norm, PositionEmbedding, TransformerEncoder
-from findrec.layers import Dropout, init_normal
+from findrec.layers import Dropout, Fusion, init_normal
 from findrec.recommender import Batch, Catalogue, Modality, ModelConfig, Output, Recommender
 
 
@@ -59,6 +61,8 @@ class SASRecConfig(ModelConfig):
     mixed_table: bool = True
     """Whether items are scored by embedding plus features, or by the embedding alone; without
     features the same."""
+    fusion: bool = False
+    """Whether the states pass through FindRec's fusion layer, S = FFN(state) (its eq. 4)."""
 
 
 class SASRec(Recommender):
@@ -87,11 +91,15 @@ class SASRec(Recommender):
             activation=config.activation,
         )
         init_normal(self)
+        self.fusion = None
+        if config.fusion:  # it starts as FindRec's does
+            self.fusion = Fusion(config.dim, 2 * config.dim, config.dim, config.dropout)
 
     def forward(self, batch: Batch) -> Output:
         """States after every position, [B, L, D]."""
         x = self.items(batch.items) + self.positions(batch.items)
-        return Output(self.encoder(self.dropout(self.norm(x), batch), batch))
+        states = self.encoder(self.dropout(self.norm(x), batch), batch)
+        return Output(states if self.fusion is None else self.fusion(states, batch))
 
     def item_table(self) -> Tensor:
         """[N, D], the input's own item embedding (section III-D)."""

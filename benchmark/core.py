@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from benchmark.data.content import Bundle
-from benchmark.data.sequences import Queries, Sequences, hold_out
+from benchmark.data.sequences import Histories, Queries, Sequences, hold_out
 from benchmark.errors import InputError
 from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
 from benchmark.runs.ranks import IntArray, Ranks
@@ -26,8 +26,15 @@ from benchmark.train.engine import Checkpoint, Progress, SeedCurve, Trained, tra
 from findrec.recommender import Attribute, Batch, Catalogue, Features
 
 PERMUTATION_SEED = 20250803
-"""Of the one permutation of items under which the control with permuted features is trained."""
+"""With a run's seed, of the permutation of items under which a control with permuted features is
+trained."""
 
+STRATA = 10
+"""Classes of training frequency within which features are permuted."""
+
+TOP = 50
+"""Length of the lists of best items that are kept of a query, where each user has one; several
+lists of a user would be most of what is stored."""
 
 SNAPSHOT_USERS = 400
 """Validation queries that a snapshot is taken of, at most."""
@@ -75,11 +82,14 @@ def compute(
 ) -> list[Outcome]:
     """Train and rank the given seeds of a spec, one outcome a seed; a control is fitted once.
 
-    Raises InputError for settings or data that cannot work, torch.OutOfMemoryError where the seeds
-    do not fit the device together.
+    Seeds that are fed different features (`one_by_one`) are to be given one by one. Raises
+    InputError for settings or data that cannot work, torch.OutOfMemoryError where the seeds do not
+    fit the device together.
     """
     sequences = split(bundle, spec.protocol)
-    catalogue = apply_feature_control(bundle.catalogue(), spec)
+    if one_by_one(spec) and len(seeds) > 1:
+        raise ValueError(f"{spec.key}: each seed has features of its own; give one seed at a time")
+    catalogue = apply_feature_control(bundle.catalogue(), spec, sequences.histories, seeds[0])
     build = builder(spec, catalogue)
     if spec.training is None:
         return _fit_control(build(), spec, catalogue, sequences, seeds)
@@ -136,8 +146,11 @@ def split(bundle: Bundle, protocol: Protocol) -> Sequences:
         protocol.max_length,
         stride=protocol.stride,
         prefixes=protocol.prefixes,
+        split=protocol.split,
         validation_targets=protocol.validation_targets,
         test_targets=protocol.test_targets,
+        one_list=protocol.one_list,
+        shuffled=protocol.order == "shuffled",
     )
     if protocol.max_users is not None:
         sequences = sequences.first_users(protocol.max_users)
@@ -165,9 +178,21 @@ def builder(spec: RunSpec, catalogue: Catalogue) -> Callable[[], Any]:
     return lambda: cls(config, catalogue)
 
 
-def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
+def one_by_one(spec: RunSpec) -> bool:
+    """Whether each seed of the spec is fed features of its own, so that no two share a stack."""
+    return spec.protocol.features in ("permuted", "permuted-images")
+
+
+def apply_feature_control(
+    catalogue: Catalogue, spec: RunSpec, histories: Histories, seed: int
+) -> Catalogue:
     """The catalogue that the method is fed: its modalities, as they are, as the encoders made them,
-    permuted or not at all."""
+    permuted, all alike or not at all.
+
+    A permutation moves all features of an item together ("permuted-images": the image alone), to an
+    item that lacks the same modalities and is trained on about as often: features then say nothing
+    of an item but how frequent it is and what it lacks.
+    """
     use = spec.protocol.features
     if use == "none":
         return Catalogue(catalogue.items)
@@ -179,28 +204,74 @@ def apply_feature_control(catalogue: Catalogue, spec: RunSpec) -> Catalogue:
     if use == "real":
         return fed
     if use == "raw":
-        return dataclasses.replace(
-            fed,
-            text=None if fed.text is None else fed.text.raw(),
-            image=None if fed.image is None else fed.image.raw(),
-        )
-    generator = torch.Generator().manual_seed(PERMUTATION_SEED)
-    order = torch.cat(
-        [torch.zeros(1, dtype=torch.int64), torch.randperm(fed.items, generator=generator) + 1]
+        return _each_modality(fed, lambda features: features.raw())
+    if use == "constant":
+        return dataclasses.replace(_each_modality(fed, _constant), attributes={})
+    order = _permutation(fed, histories, seed, spec.protocol.permuted_share)
+    if use == "permuted-images":
+        image = None if fed.image is None else _reordered(fed.image, order)
+        return dataclasses.replace(fed, image=image)
+    attributes = {n: Attribute(a.values[order], a.size) for n, a in fed.attributes.items()}
+    fed = _each_modality(fed, lambda features: _reordered(features, order))
+    return dataclasses.replace(fed, attributes=attributes)
+
+
+def _each_modality(catalogue: Catalogue, change: Callable[[Features], Features]) -> Catalogue:
+    return dataclasses.replace(
+        catalogue,
+        text=None if catalogue.text is None else change(catalogue.text),
+        image=None if catalogue.image is None else change(catalogue.image),
     )
 
-    def permuted(features: Features | None) -> Features | None:
-        if features is None:
+
+def _reordered(features: Features, order: torch.Tensor) -> Features:
+    layers = features.layers[order] if features.layers is not None else None
+    return Features(features.values[order], features.present[order], layers)
+
+
+def _constant(features: Features) -> Features:
+    """One vector for all items, of the length that features have on average; no item lacks it."""
+
+    def ones(values: torch.Tensor | None) -> torch.Tensor | None:
+        if values is None:
             return None
-        layers = features.layers[order] if features.layers is not None else None
-        return Features(features.values[order], features.present[order], layers)
+        same = torch.ones_like(values)
+        same[0] = 0  # padding
+        return same
 
-    return Catalogue(
-        fed.items,
-        permuted(fed.text),
-        permuted(fed.image),
-        {name: Attribute(a.values[order], a.size) for name, a in fed.attributes.items()},
-    )
+    present = torch.ones_like(features.present)
+    present[0] = False
+    values = ones(features.values)
+    assert values is not None
+    return Features(values, present, ones(features.layers))
+
+
+def _permutation(
+    catalogue: Catalogue, histories: Histories, seed: int, share: float
+) -> torch.Tensor:
+    """[N + 1]: from which item each item has its features, padding from padding.
+
+    A share of the items change places within their stratum: the same decile of training frequency,
+    and the same modalities at hand.
+    """
+    n = catalogue.items
+    frequency = torch.from_numpy(histories.frequency(n)[1:])
+    place = torch.empty(n, dtype=torch.int64)
+    place[frequency.sort(stable=True).indices] = torch.arange(n)
+    stratum = place * STRATA // n
+    for features in (catalogue.text, catalogue.image):
+        if features is not None:
+            stratum = 2 * stratum + features.present[1:].long()
+    generator = torch.Generator().manual_seed(PERMUTATION_SEED + seed)
+    shuffled = torch.randperm(n, generator=generator)
+    shuffled = shuffled[: round(share * n)]
+    moved = shuffled.sort().values
+    source = torch.arange(n + 1)
+    # the moved items in order of their strata receive from the same strata in random order
+    receivers = moved[stratum[moved].sort(stable=True).indices]
+    givers = shuffled[stratum[shuffled].sort(stable=True).indices]
+    source[receivers + 1] = givers + 1
+    return source
 
 
 def _rank(
@@ -213,14 +284,14 @@ def _rank(
     test: list[Ranks | NanScores] | list[None] = (
         [None] * seeds
         if spec.protocol.trial
-        else rank_targets_stacked(score, sequences.test, device=device)
+        else rank_targets_stacked(score, sequences.test, top=_top(spec), device=device)
     )
     ranking_seconds = time.perf_counter() - started
     return [
         Outcome(
             curve.seed,
             **_ranks_or_failure(curve, validation[at], test[at]),
-            length=_length_per_user(sequences.validation),
+            length=_length_per_user(_last_ranked(sequences, spec)),
             training_seconds=trained.training_seconds / seeds,
             evaluation_seconds=(trained.evaluation_seconds + ranking_seconds) / seeds,
             inherited_seconds=trained.inherited_seconds / seeds,
@@ -255,17 +326,29 @@ def _fit_control(
 ) -> list[Outcome]:
     """A control has no seeds of its own; each asked for gets the same ranks."""
     started = time.perf_counter()
-    control.fit(sequences.validation.seen_items, sequences.validation.seen_offsets, catalogue)
+    control.fit(sequences.histories.items, sequences.histories.offsets, catalogue)
     fitting = time.perf_counter() - started
 
     def score(history: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(control.score(history))
 
     validation = rank_targets(score, sequences.validation, top=0)
-    test = None if spec.protocol.trial else rank_targets(score, sequences.test)
-    length = _length_per_user(sequences.validation)
+    test = None
+    if not spec.protocol.trial:
+        test = rank_targets(score, sequences.test, top=_top(spec))
+    length = _length_per_user(_last_ranked(sequences, spec))
     ranking = time.perf_counter() - started - fitting
     return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]
+
+
+def _top(spec: RunSpec) -> int:
+    one_target = spec.protocol.split == "leave-one-out" and spec.protocol.test_targets == 1
+    return TOP if one_target else 0
+
+
+def _last_ranked(sequences: Sequences, spec: RunSpec) -> Queries:
+    """Of whose users the lengths are kept; a trial's test queries are not looked at."""
+    return sequences.validation if spec.protocol.trial else sequences.test
 
 
 def _length_per_user(queries: Queries) -> IntArray:

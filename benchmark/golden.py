@@ -89,7 +89,9 @@ def _losses_after_rounding(spec: RunSpec, bundle: Bundle) -> dict[str, list[floa
     """The losses where every initial parameter is its neighbour among the float32 numbers, above
     or below as a coin says."""
     assert spec.training is not None
-    build = builder(spec, apply_feature_control(bundle.catalogue(), spec))
+    sequences = split(bundle, spec.protocol)
+    fed = apply_feature_control(bundle.catalogue(), spec, sequences.histories, SEED)
+    build = builder(spec, fed)
 
     def moved() -> Recommender:
         model: Recommender = build()
@@ -100,7 +102,6 @@ def _losses_after_rounding(spec: RunSpec, bundle: Bundle) -> dict[str, list[floa
                 p.copy_(torch.nextafter(p, torch.where(up, torch.inf, -torch.inf)))
         return model
 
-    sequences = split(bundle, spec.protocol)
     trained = train(moved, spec.training, sequences.train, sequences.validation, [SEED], device=CPU)
     return trained.curves[0].terms
 

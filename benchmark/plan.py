@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from benchmark.analyse.analysis_plan import analysis_plan, split_arm
 from benchmark.data.config import Counts, dataset_names
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
@@ -43,6 +44,11 @@ class Experiment(BaseModel):
     modality_controls: bool = False
     """Whether it shows every multimodal row with permuted and without features too, and no other
     row."""
+    contrasts: Literal["all", "primary"] | None = None
+    """Whether it shows what the contrasts of the analysis plan compare: all of them and no other
+    row, or what the primary ones compare beside `models`."""
+    profile: str | None = None
+    """The profile that is meant where none is named; None for that of the machine."""
 
 
 class _Experiments(BaseModel):
@@ -94,6 +100,11 @@ def experiments() -> dict[str, Experiment]:
     return read_model(CONFIGS / "experiments.yaml", _Experiments).experiments
 
 
+def shown_in(profile: Profile) -> list[str]:
+    """The experiments that a profile has: all but those that belong to another one."""
+    return [n for n, e in experiments().items() if e.profile in (None, profile.name)]
+
+
 def specs(
     names: Sequence[str],
     profile: Profile,
@@ -112,11 +123,17 @@ def specs(
         for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 spec = spec_of(model, dataset, profile, variant)
+                if spec.protocol.features == "permuted-images" and _one_modality(dataset, data):
+                    continue  # there is nothing to permute images against
                 base = spec_of(model, dataset, profile)
                 if config_hash(spec) == config_hash(base):
                     spec = base  # a swept value that the base has already
                 found.setdefault((dataset, model, spec.variant), spec)
     return list(found.values())
+
+
+def _one_modality(dataset: str, data: Path | None) -> bool:
+    return len(dataset_facts(dataset, root=data).encoders) < 2
 
 
 def shown_datasets(
@@ -135,11 +152,22 @@ def shown_datasets(
 
 def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple[str, str]]:
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
+    arms = [
+        split_arm(arm, methods())
+        for contrast in analysis_plan().contrasts
+        if experiment.contrasts in ("all", contrast.claim)
+        for arm in (*contrast.plus, *contrast.minus)
+    ]
+    arms = [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
+    if experiment.contrasts == "all":
+        return arms
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
-    if models is None:
-        wanted = [name for name in shown if methods()[name].category != "reading"]
-    else:
+    if models is not None:
         wanted = [name for name in models if pick(name, methods(), "model").name in shown]
+    elif experiment.models == "all":
+        wanted = [name for name in shown if not methods()[name].by_name_alone]
+    else:
+        wanted = shown
     if experiment.modality_controls:
         wanted = [name for name in wanted if methods()[name].modalities]
     members = []
@@ -150,7 +178,7 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
             members += [
                 (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
-    return members
+    return list(dict.fromkeys([*members, *arms]))
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:

@@ -14,7 +14,14 @@ from pathlib import Path
 import torch
 
 from benchmark.analyse.statistics import RULES_HASH
-from benchmark.core import Outcome, apply_feature_control, builder, compute, split
+from benchmark.core import (
+    Outcome,
+    apply_feature_control,
+    builder,
+    compute,
+    one_by_one,
+    split,
+)
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
@@ -149,7 +156,7 @@ def _watched(
 ) -> list[Outcome]:
     """The outcomes, if no module had a part in them that the code hash does not cover."""
     with ImportWatch(code_of(spec.implementation)) as imports:
-        _preflight(spec, bundle, parts)
+        _preflight(spec, bundle, seeds[0], parts)
         outcomes = _in_memory(spec, bundle, seeds, checkpoints, device, watch)
         missing = imports.missing()
     if missing:
@@ -164,14 +171,15 @@ _PASSED: set[tuple[str, str, str]] = set()
 """Hashes of what this process has checked; the seeds of a spec need it once."""
 
 
-def _preflight(spec: RunSpec, bundle: Bundle, parts: Hashes) -> None:
+def _preflight(spec: RunSpec, bundle: Bundle, seed: int, parts: Hashes) -> None:
     """Raises ContractBroken, before the first step, for a model that breaks the contract."""
     checked = (parts.config, parts.code, parts.data)
     if spec.training is None or checked in _PASSED:
         return
-    build = builder(spec, apply_feature_control(bundle.catalogue(), spec))
-    windows = split(bundle, spec.protocol).train
-    check_contract(spec.model, build, windows, n_items=bundle.n_items)
+    sequences = split(bundle, spec.protocol)
+    fed = apply_feature_control(bundle.catalogue(), spec, sequences.histories, seed)
+    build = builder(spec, fed)
+    check_contract(spec.model, build, sequences.train, n_items=bundle.n_items)
     _PASSED.add(checked)
 
 
@@ -185,6 +193,9 @@ def _in_memory(
 ) -> list[Outcome]:
     """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
     which changes no result (stack invariance)."""
+    if one_by_one(spec) and len(seeds) > 1:
+        each = [_in_memory(spec, bundle, [s], checkpoints, device, watch) for s in seeds]
+        return [outcome for part in each for outcome in part]
     checkpoint = checkpoints.of(seeds)
     try:
         return compute(

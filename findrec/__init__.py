@@ -8,7 +8,8 @@
 torch, numpy and numba alone.
 """
 
-from findrec.config import FindRecConfig
+from findrec.config import FindRecConfig, StreamsConfig
+from findrec.late_fusion import LateFusion, LateFusionConfig
 from findrec.model import FindRec
 from findrec.recommender import (
     Attribute,
@@ -28,9 +29,12 @@ __all__ = [
     "Features",
     "FindRec",
     "FindRecConfig",
+    "LateFusion",
+    "LateFusionConfig",
     "ModelConfig",
     "Output",
     "Recommender",
     "ReleasedFindRec",
     "ReleasedFindRecConfig",
+    "StreamsConfig",
 ]

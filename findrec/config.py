@@ -14,8 +14,8 @@ from findrec.routing import Attention
 
 
 @dataclass(frozen=True)
-class FindRecConfig(ModelConfig):
-    """FindRec's configuration. Raises ValueError for values that make no model."""
+class StreamsConfig(ModelConfig):
+    """Of the streams of section 2.1, which FindRec and late fusion share."""
 
     dim: int = 64
     """D, width of item embeddings and of the ID stream. Section 3.3: 64 for Beauty and ML-100k, 128
@@ -28,7 +28,6 @@ class FindRecConfig(ModelConfig):
     align_dim: int = 512
     """Width of the text and image streams. Section 3.3: 512; reading B 256; swept in table 8."""
 
-    # Streams, section 2.1
     layers: int = 2
     """Mamba layers of the ID stream; swept in table 7."""
     modality_layers: int | None = None
@@ -44,6 +43,23 @@ class FindRecConfig(ModelConfig):
     """Start of the learnable residual scale of section 2.1; the released code's value."""
     feed_forward: bool = False
     """Follows every Mamba layer by a feed-forward layer, as figure 1's "Mamba-FFN" may mean."""
+
+    @property
+    def mamba(self) -> MambaSizes:
+        """Sizes of every Mamba layer."""
+        return MambaSizes(self.d_state, self.d_conv, self.expand)
+
+    @property
+    def depth_of_modalities(self) -> int:
+        """Mamba layers of the text and image streams."""
+        return self.layers if self.modality_layers is None else self.modality_layers
+
+
+@dataclass(frozen=True)
+class FindRecConfig(StreamsConfig):
+    """FindRec's configuration. Raises ValueError for values that make no model."""
+
+    # Input of the ID stream, section 2.1
     id_input: Literal["id", "fused"] = "id"
     """Input of the ID stream: e_id, or e_fused = Concat(e_id, e_txt, e_img) projected to D, which
     section 2.1 defines and never uses."""
@@ -82,7 +98,10 @@ class FindRecConfig(ModelConfig):
     router_temperature: float = 1.0
     """Of the softmax over experts; the paper has none, the released code 0.1."""
 
-    # Prediction, section 2.4
+    # Fusion and prediction, section 2.4
+    fusion: Literal["ffn", "sum"] = "ffn"
+    """S = FFN(z_final), eq. 4; or S = z_id + Linear(O_exp), which leaves the ID stream's state in
+    S as it is."""
     score_with: Literal["id", "fused"] = "id"
     """Items are scored by e_id, or by e_fused projected to D."""
 
@@ -108,13 +127,3 @@ class FindRecConfig(ModelConfig):
             value = getattr(self, name)
             if get_origin(hint) is Literal and value not in get_args(hint):
                 raise ValueError(f"{name} is {value!r}: choose one of {get_args(hint)}")
-
-    @property
-    def mamba(self) -> MambaSizes:
-        """Sizes of every Mamba layer."""
-        return MambaSizes(self.d_state, self.d_conv, self.expand)
-
-    @property
-    def depth_of_modalities(self) -> int:
-        """Mamba layers of the text and image streams."""
-        return self.layers if self.modality_layers is None else self.modality_layers

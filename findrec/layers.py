@@ -174,6 +174,25 @@ class FeedForward(nn.Module):
         return self.outer_dropout(self.second(hidden), batch)
 
 
+class Fusion(nn.Module):
+    """S = FFN(z_final), eq. 4 of FindRec: Linear, ReLU, dropout, Linear; a LayerNorm ends it, as in
+    the released code. There is no residual.
+
+    width: of z_final; inner: between the two linear layers; dim: D of the states.
+    """
+
+    def __init__(self, width: int, inner: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(width, inner)
+        self.outer = nn.Linear(inner, dim)
+        self.dropout = Dropout(dropout, "fusion")
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, z_final: Tensor, batch: Batch) -> Tensor:
+        """[B, L, width] -> [B, L, D]"""
+        return self.norm(self.outer(self.dropout(torch.relu(self.inner(z_final)), batch)))
+
+
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
     """N(0, std) for the weights of every linear layer and zero for its bias, as BERT does."""
     for layer in module.modules():

@@ -14,16 +14,16 @@ alignment; without both modalities, S = FFN(z_id). An item that lacks one modali
 vector in its place, and its positions are left out of the alignment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from findrec.config import FindRecConfig
+from findrec.config import FindRecConfig, StreamsConfig
 from findrec.coordination import coordination_losses, coordination_weights
-from findrec.layers import Dropout, FeatureProjection, ItemEmbedding
+from findrec.layers import Dropout, FeatureProjection, Fusion, ItemEmbedding
 from findrec.mamba import MambaBlock
 from findrec.recommender import Aux, Batch, Catalogue, Modality, Output, Recommender
 from findrec.routing import CrossAttention, ExpertRouting, gate_statistics
@@ -36,18 +36,13 @@ class FindRec(Recommender):
     objective = "causal"
     modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
     config: FindRecConfig
+    fusion: nn.Module
 
     def __init__(self, config: FindRecConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
         c = config
         self.items = ItemEmbedding(catalogue.items, c.dim)
-        self.features = nn.ModuleDict()
-        self.streams = nn.ModuleDict({"id": Stream(c, c.dim, c.layers, "id")})
-        for name in self.modalities:
-            features = catalogue.features(name)
-            if features is not None and bool(features.present.any()):
-                self.features[name] = FeatureProjection(features, c.align_dim)
-                self.streams[name] = Stream(c, c.align_dim, c.depth_of_modalities, name)
+        self.features, self.streams = features_and_streams(c, catalogue, self.modalities)
         width = c.dim  # of the concatenation of eq. 3
         if self.features:
             width += c.align_dim
@@ -67,7 +62,10 @@ class FindRec(Recommender):
         )
         if self.coordinated and c.iicm_align == "id":
             self.id_to_align = nn.Linear(c.dim, c.align_dim)
-        self.fusion = Fusion(width, c.dim, c.dropout)
+        if c.fusion == "ffn":
+            self.fusion = Fusion(width, 2 * c.dim, c.dim, c.dropout)
+        elif self.features:
+            self.fusion = nn.Linear(c.align_dim, c.dim)
 
     def forward(self, batch: Batch) -> Output:
         """States after every position, [B, L, D], and what `aux_losses` compares across users."""
@@ -78,7 +76,7 @@ class FindRec(Recommender):
             e["id"] = self.fuse(torch.cat(list(e.values()), -1))  # e_fused
         z = {name: stream(e[name], batch) for name, stream in self.streams.items()}
         if not self.features:
-            return Output(self.fusion(z["id"], batch))
+            return Output(z["id"] if self.config.fusion == "sum" else self.fusion(z["id"], batch))
 
         # 2.3 Cross-modal attention and expert routing
         if len(self.features) == 2:
@@ -88,8 +86,11 @@ class FindRec(Recommender):
         o_exp, gates = self.routing(o, batch)
 
         # 2.4 Fusion
-        z_final = torch.cat([z["id"], o_exp], -1)  # eq. 3
-        states = self.fusion(z_final, batch)  # eq. 4
+        if self.config.fusion == "sum":
+            states = z["id"] + self.fusion(o_exp)
+        else:
+            z_final = torch.cat([z["id"], o_exp], -1)  # eq. 3
+            states = self.fusion(z_final, batch)  # eq. 4
         return Output(states, self._aux(z, gates, batch) if batch.training else {})
 
     def _aux(
@@ -151,11 +152,29 @@ class FindRec(Recommender):
         return cast(FeatureProjection, self.features[name])
 
 
+def features_and_streams(
+    config: StreamsConfig, catalogue: Catalogue, modalities: Sequence[Modality]
+) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+    """The projections of the features, and the streams: "id", and each modality that some item has.
+
+    Both by name; streams in the order of the concatenation, "id" first.
+    """
+    c = config
+    projections = nn.ModuleDict()
+    streams = nn.ModuleDict({"id": Stream(c, c.dim, c.layers, "id")})
+    for name in modalities:
+        features = catalogue.features(name)
+        if features is not None and bool(features.present.any()):
+            projections[name] = FeatureProjection(features, c.align_dim)
+            streams[name] = Stream(c, c.align_dim, c.depth_of_modalities, name)
+    return projections, streams
+
+
 class Stream(nn.Module):
     """z = MambaLayers(e): dropout, scaled residual Mamba blocks (2.1), and the LayerNorm that ends
     a stack of pre-normalised blocks."""
 
-    def __init__(self, config: FindRecConfig, dim: int, layers: int, random_stream: str) -> None:
+    def __init__(self, config: StreamsConfig, dim: int, layers: int, random_stream: str) -> None:
         super().__init__()
         self.dropout = Dropout(config.dropout, f"{random_stream}.input")
         self.blocks = nn.ModuleList(
@@ -177,18 +196,3 @@ class Stream(nn.Module):
         for block in self.blocks:
             x = block(x, batch)
         return self.norm(x)
-
-
-class Fusion(nn.Module):
-    """S = FFN(z_final), eq. 4; a LayerNorm ends it, as in the released code."""
-
-    def __init__(self, width: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.inner = nn.Linear(width, 2 * dim)
-        self.outer = nn.Linear(2 * dim, dim)
-        self.dropout = Dropout(dropout, "fusion")
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, z_final: Tensor, batch: Batch) -> Tensor:
-        """[B, L, D + M] -> [B, L, D]"""
-        return self.norm(self.outer(self.dropout(torch.relu(self.inner(z_final)), batch)))

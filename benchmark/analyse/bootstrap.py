@@ -29,6 +29,7 @@ that contrasts of them are held against one another resample by resample.
 
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -57,7 +58,8 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Contrast:
-    """A sum of logs of means, each times 1 or -1, with what users and seeds leave open of it."""
+    """A sum of logs of means (or of means), each times 1 or -1, with what users and seeds leave
+    open of it."""
 
     value: float
     error: float
@@ -69,9 +71,21 @@ class Contrast:
     """Why there is no error: what is the matter with the scores."""
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """Ends of the 1 - alpha interval on the log scale."""
+        """Ends of the 1 - alpha interval, on the contrast's own scale."""
         half = float(stats.t.ppf(1 - alpha / 2, self.df)) * self.error
         return self.value - half, self.value + half
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference; below alpha exactly where the interval excludes 0."""
+        if self.error == 0:
+            return 1.0
+        return float(2 * stats.t.sf(abs(self.value) / self.error, self.df))
+
+    def smallest_detectable(self, rules: Rules) -> float:
+        """The true value whose interval excludes 0 with the power of the rules."""
+        t = float(stats.t.ppf(1 - rules.alpha / 2, self.df))
+        return (t + float(stats.t.ppf(rules.power, self.df))) * self.error
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,7 @@ class CrossedBootstrap:
         (self.n_users,) = sizes or {0}
         usable = [name for name in self.values if not self.problem(name)]
         self._means: dict[Hashable, FloatArray] = {}
-        self._contrasts: dict[frozenset[tuple[Any, int]], Contrast] = {}
+        self._contrasts: dict[tuple[frozenset[tuple[Any, int]], bool], Contrast] = {}
         if not usable:
             return
         by_user = np.stack([self.values[name].mean(axis=1) for name in usable], axis=1)
@@ -178,38 +192,47 @@ class CrossedBootstrap:
         values = self.values[name]
         return float(values.mean()) if values.size else np.nan
 
-    def contrast(self, signs: Mapping[Any, int]) -> Contrast:
-        """The sum of log means, each times its sign (1 or -1); worked out once for the same signs,
-        since a table and the report ask for many of them again."""
-        asked = frozenset(signs.items())
+    def contrast(self, signs: Mapping[Any, int], *, log: bool = True) -> Contrast:
+        """The sum of log means, each times its sign (1 or -1); of the means themselves unless log.
+        Worked out once for the same signs, since a table and the report ask for many of them again.
+        """
+        asked = frozenset(signs.items()), log
         if asked not in self._contrasts:
-            self._contrasts[asked] = self._contrast(signs)
+            self._contrasts[asked] = self._contrast(signs, log)
         return self._contrasts[asked]
 
-    def _contrast(self, signs: Mapping[Any, int]) -> Contrast:
+    def _contrast(self, signs: Mapping[Any, int], log: bool) -> Contrast:
         seeds = {
             _method(name): self.values[name].shape[1] for name in signs if name not in self.fixed
         }
         n_seeds = tuple(seeds.values())
         means = {name: self.mean(name) for name in signs}
         note = next((found for found in map(self.problem, signs) if found), "")
-        if not note and min(*means.values(), *(self._means[n].min() for n in signs)) <= 0:
+        if log and not note and min(*means.values(), *(self._means[n].min() for n in signs)) <= 0:
             note = "a mean is too near zero for a relative difference"
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(
+                sum(s * (np.log(means[n]) if log else means[n]) for n, s in signs.items())
+            )
         if note:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                value = float(sum(sign * np.log(means[name]) for name, sign in signs.items()))
             return Contrast(value, np.nan, np.nan, n_seeds, note)
-        value = float(sum(sign * np.log(means[name]) for name, sign in signs.items()))
         influence: dict[str, FloatArray] = {}  # of one method's scores, to the first order
         for name, sign in signs.items():
-            part = sign * self.values[name] / means[name]
+            part = sign * self.values[name] / (means[name] if log else 1.0)
             influence[_method(name)] = influence.get(_method(name), 0.0) + part
         df = degrees_of_freedom(*_components(list(influence.values())))
-        return Contrast(value, float(self.resampled(signs).std(ddof=1)), df, n_seeds)
+        error = float(self.resampled(signs, log=log).std(ddof=1))
+        if error < _NOISE < abs(value):
+            note = "no variation over users or seeds to measure the difference against"
+            return Contrast(value, np.nan, np.nan, n_seeds, note)
+        if error < _NOISE:  # equal throughout: what is left is rounding
+            value = error = 0.0
+        return Contrast(value, error, df, n_seeds)
 
-    def resampled(self, signs: Mapping[Any, int]) -> FloatArray:
+    def resampled(self, signs: Mapping[Any, int], *, log: bool = True) -> FloatArray:
         """[R]: the contrast in every resample."""
-        return np.asarray(sum(sign * np.log(self._means[name]) for name, sign in signs.items()))
+        means = ((sign, self._means[name]) for name, sign in signs.items())
+        return np.asarray(sum(sign * (np.log(mean) if log else mean) for sign, mean in means))
 
     def compare(self, a: Hashable, b: Hashable) -> Comparison:
         """Method a against method b, which a claim says is worse."""
@@ -219,19 +242,12 @@ class CrossedBootstrap:
         found = self.contrast({a: 1, b: -1})
         if found.note:
             return _nothing(difference, self.n_users, seeds, found.note)
-        if found.error < _NOISE:
-            if abs(found.value) > _NOISE:
-                note = "no variation over users or seeds to measure the difference against"
-                return _nothing(difference, self.n_users, seeds, note)
-            return self._with_verdict(difference, (0.0, 0.0), 1.0, 0.0, found, seeds)
-        t = float(stats.t.ppf(1 - self.rules.alpha / 2, found.df))
-        detectable = (t + float(stats.t.ppf(self.rules.power, found.df))) * found.error
         low, high = np.expm1(found.interval(self.rules.alpha))
         return self._with_verdict(
             difference,
             (float(low), float(high)),
-            float(2 * stats.t.sf(abs(found.value) / found.error, found.df)),
-            float(np.expm1(detectable)),
+            found.p,
+            float(np.expm1(found.smallest_detectable(self.rules))),
             found,
             seeds,
         )
@@ -281,11 +297,15 @@ def _method(name: Hashable) -> str:
     return name.method if isinstance(name, Score) else str(name)
 
 
+@lru_cache(maxsize=256)
 def _seed_weights(seeds: int, resamples: int, seed: int, method: str) -> FloatArray:
-    """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above."""
+    """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above.
+    Kept, since all scores of a method share them; not to be written to."""
     rng = np.random.default_rng([seed, *method.encode()])
     weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return np.asarray(1 / seeds + np.sqrt(seeds / (seeds - 1)) * (weights - 1 / seeds))
+    stretched = np.asarray(1 / seeds + np.sqrt(seeds / (seeds - 1)) * (weights - 1 / seeds))
+    stretched.flags.writeable = False
+    return stretched
 
 
 def _components(influence: list[FloatArray]) -> tuple[FloatArray, FloatArray]:

@@ -141,7 +141,7 @@ class PilotRows:
         seeds = sorted({record.seed for record in records})
         profile = records[0].spec.profile
         what = "trials" if self.trials else "runs"
-        whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+        whole = seeds[-1] - seeds[0] == len(seeds) - 1
         named = f"{seeds[0]}-{seeds[-1]}" if whole else ", ".join(map(str, seeds))
         rows = ", ".join(self.rows)
         return f"validation targets of {what} of profile {profile}, seeds {named}: {rows}"

@@ -8,7 +8,18 @@ from types import FrameType
 
 import typer
 
-from benchmark.cli import checking, datasets, doctor, explain, gpu, power, results, tables, tuning
+from benchmark.cli import (
+    checking,
+    claims,
+    datasets,
+    doctor,
+    explain,
+    gpu,
+    power,
+    results,
+    tables,
+    tuning,
+)
 from benchmark.cli.options import console, shown_path
 from benchmark.cli.terminal import OutputRefused, Terminal, discard_output, prepare_streams
 from benchmark.errors import InputError
@@ -20,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, tuning, power, results, checking, datasets, explain, doctor, gpu):
+for part in (tables, claims, tuning, power, results, checking, datasets, explain, doctor, gpu):
     app.registered_commands += part.app.registered_commands
 
 

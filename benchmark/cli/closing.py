@@ -28,9 +28,10 @@ def verdict_lines(planned: Sequence[Planned], *, reuse_stale: bool) -> list[str]
 
 
 def _is_compared(p: Planned) -> bool:
-    """A row of the tables that is trained; readings of FindRec and controls are others."""
-    category = methods()[p.key.model].category if p.key.model in methods() else ""
-    return p.key.variant == "base" and category not in ("control", "reading") and not p.problem
+    """A row of the tables that is trained; readings of FindRec, arms and controls are others."""
+    method = methods().get(p.key.model)
+    other = method is not None and (method.by_name_alone or method.category == "control")
+    return p.key.variant == "base" and not other and not p.problem
 
 
 def where_to_look(paths: Sequence[Path], out: Path) -> list[str]:

@@ -95,7 +95,7 @@ def resolve_request(
         profile=chosen,
         datasets=names(datasets, "--datasets"),
         models=_rows(models),
-        seeds=parse_seeds(seeds) if seeds else list(range(chosen.seeds)),
+        seeds=parse_seeds(seeds, chosen) if seeds else chosen.first_seeds(),
         workers=workers,
         runs=RunSet(Store(source or RUNS)),
         render_only=render_only,
@@ -138,10 +138,10 @@ SEED_LIMIT = 2**63
 MOST_SEEDS = 10_000
 
 
-def parse_seeds(text: str) -> list[int]:
-    """ "3" is the first three seeds, "0-9" a range, "0,4,7" a list. InputError for anything else,
-    more than MOST_SEEDS seeds, and a seed of SEED_LIMIT or more."""
-    seeds: Sequence[int]
+def parse_seeds(text: str, profile: Profile) -> list[int]:
+    """ "3" is the profile's first three seeds, "0-9" a range, "0,4,7" a list. InputError for
+    anything else, more than MOST_SEEDS seeds, and a seed of SEED_LIMIT or more."""
+    seeds: Sequence[int] = []
     try:
         if "," in text:
             seeds = [int(part) for part in text.split(",") if part.strip()]
@@ -151,7 +151,9 @@ def parse_seeds(text: str) -> list[int]:
             seeds, number, largest = range(low, high + 1), high + 1 - low, high
         else:
             number = int(text)
-            seeds, largest = range(number), number - 1
+            if 1 <= number <= MOST_SEEDS:
+                seeds = profile.first_seeds(number)
+            largest = max(seeds, default=0)
     except ValueError:
         seeds, number, largest = [], 0, 0
     if number > MOST_SEEDS:

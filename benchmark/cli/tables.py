@@ -35,11 +35,14 @@ OVERALL = "table2"
 """The table that answers: every row is in it."""
 
 
-def _with_options(action: Callable[[Request], None]) -> Callable[..., None]:
-    """A command with the options of all tables and figures; acts on what they resolve to."""
+def _with_options(
+    action: Callable[[Request], None], own_profile: str | None = None
+) -> Callable[..., None]:
+    """A command with the options of all tables and figures; acts on what they resolve to.
+    own_profile: the one that is meant where none is named, if not the machine's."""
 
     def command(
-        profile: ProfileOption = None,
+        profile: ProfileOption = own_profile,
         datasets: DatasetsOption = None,
         models: ModelsOption = None,
         seeds: SeedsOption = None,
@@ -103,7 +106,7 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> Seque
 def _everything(request: Request) -> None:
     from benchmark.render.selection import NotDrawn
 
-    names = list(planning.experiments())
+    names = planning.shown_in(request.profile)
     planned = ensure(names, request)
     paths: dict[str, Sequence[Path]] = {}
     for name in names:
@@ -133,7 +136,9 @@ def _own(name: str, planned: list[planning.Planned], request: Request) -> list[p
 
 
 for _name, _experiment in planning.experiments().items():
-    app.command(_name, help=_experiment.title)(_with_options(_table_or_figure(_name)))
+    app.command(_name, help=_experiment.title)(
+        _with_options(_table_or_figure(_name), _experiment.profile)
+    )
 app.command("all", help="Every table and figure, the audit, and the report.")(
     _with_options(_everything)
 )

@@ -118,6 +118,9 @@ class DatasetConfig(_Strict):
     """What the source must hold before the filter; a build that differs is refused."""
     expected: Counts | None = None
     """What the filter must leave; a build that differs is refused."""
+    settings_of: str | None = None
+    """A dataset of the same domain, whose settings (rates, dropouts, batches) hold here too unless
+    this dataset has its own."""
     licence: str
     notes: str = ""
 
@@ -137,6 +140,13 @@ def dataset_config(name: str) -> DatasetConfig:
     if config.name != name:
         raise InputError(f"{path}: its name is {config.name!r}; the file's name says {name!r}")
     return config
+
+
+def dataset_lineage(name: str) -> tuple[str, ...]:
+    """The datasets whose settings hold on a dataset, the most particular, itself, last. One that
+    has no configuration has its own settings alone."""
+    of = dataset_config(name).settings_of if name in dataset_names() else None
+    return (name,) if of is None else (*dataset_lineage(of), name)
 
 
 def unknown_dataset(name: str, others: list[str] | None = None) -> InputError:

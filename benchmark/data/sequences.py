@@ -3,7 +3,8 @@
 Of a user's sequence s[0..n-1] in time order the last item is the test target, the one before it the
 validation target, and s[0..n-3] is trained on (leave-one-out, the paper's section 3.1). More items
 may be held out as targets, each asked for after the true history before it: of validation, to see
-through the noise of few users (docs/tuning.md); of test, for the power of a rolling split.
+through the noise of few users (docs/tuning.md); of test, for the power of a rolling split. The
+other ways to divide are in `benchmark/data/splits.py`.
 
 Glossary
     U   users, Q queries, W windows, L longest history that a model sees
@@ -15,12 +16,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.splits import Division, SplitName, by_ratio, by_time, leave_out
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
     from benchmark.data.content import Bundle
 
 Ints = NDArray[np.int64]
+
+SHUFFLE_SEED = 20250804
+"""Of the one random order that shuffled sequences have."""
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The items that users are trained on, in order."""
+
+    items: Ints
+    """User after user."""
+    offsets: Ints
+    """[U + 1]; user u's are items[offsets[u]:offsets[u + 1]], of some users none."""
+
+    def frequency(self, n_items: int) -> Ints:
+        """[N + 1]: how often each item is trained on; 0 of padding."""
+        return np.bincount(self.items, minlength=n_items + 1)
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,8 @@ class Sequences:
     train: Windows
     validation: Queries
     test: Queries
+    histories: Histories
+    """What the windows are cut from."""
 
     def first_users(self, number: int) -> "Sequences":
         """The same split of the first `number` users alone; the catalogue stays whole."""
@@ -79,8 +100,12 @@ class Sequences:
             first_target=self.train.first_target[kept],
             user=self.train.user[kept],
         )
+        offsets = self.histories.offsets[: number + 1]
         return Sequences(
-            train, _first_queries(self.validation, number), _first_queries(self.test, number)
+            train,
+            _first_queries(self.validation, number),
+            _first_queries(self.test, number),
+            Histories(self.histories.items[: offsets[-1]], offsets),
         )
 
 
@@ -103,14 +128,18 @@ def hold_out(
     *,
     stride: int | None = None,
     prefixes: bool = False,
+    split: SplitName = "leave-one-out",
     validation_targets: int = 1,
     test_targets: int = 1,
+    one_list: bool = False,
+    shuffled: bool = False,
 ) -> Sequences:
-    """Hold the last items of every user out and cut the rest into training windows of L + 1 items.
+    """Divide every user's sequence and cut what is trained on into windows of L + 1 items.
 
-    The last `test_targets` items of a user are test targets, the `validation_targets` before them
-    validation targets. A user too short for that keeps two items to train on, gives up validation
-    targets first, and has at least one of each.
+    split, validation_targets, test_targets: as in `benchmark/data/splits.py`. one_list: all test
+    targets of a user are asked for after what stands before the first of them, as one list of
+    recommendations would be; else each after the true history before it. shuffled: what users are
+    trained on, and the histories of queries within their window, stand in random order.
 
     A user who fits has one window. A longer one has windows that start every `stride` items
     (default L // 2), the last one aligned with the end of the sequence; a window's targets count
@@ -119,8 +148,8 @@ def hold_out(
     window for every training transition, with its last target alone counted: the augmentation of
     the RecBole family, as an all-position loss sees it.
 
-    Raises InputError if the window, the stride or a number of targets is impossible or a user has
-    fewer than three interactions.
+    Raises InputError if the window, the stride, a number of targets or the split is impossible, or
+    a user has fewer than three interactions where each is to have all three parts.
     """
     if max_length < 1:
         raise InputError(f"max_length is {max_length}: a window needs at least one item")
@@ -134,28 +163,65 @@ def hold_out(
             "needs at least one"
         )
     items, offsets = bundle.sequences()
-    length = np.diff(offsets)
-    if (length < 3).any():
-        user = int(np.argmax(length < 3))
-        raise InputError(
-            f"{bundle.path}: user {user} has {length[user]} interactions; leave-one-out needs 3 "
-            "(one each for training, validation and test): build the dataset with a core >= 3"
-        )
-    test = np.clip(length - 3, 1, test_targets)
-    validation = np.clip(length - test - 2, 1, validation_targets)
+    division = _divide(bundle, offsets, split, validation_targets, test_targets)
+    histories = _histories(items, offsets, division.train)
+    if shuffled:
+        histories = _shuffled(histories)
     cut = _prefixes if prefixes else _windows
-    start, stop, first_target, user_of = cut(length - test - validation, max_length, stride)
+    start, stop, first_target, user_of = cut(division.train, max_length, stride)
+    first = histories.offsets[user_of] + start
     train = Windows(
-        _gather(items, offsets[user_of] + start, stop - start, max_length + 1),
+        _gather(histories.items, first, stop - start, max_length + 1),
         first_target,
         user_of,
         prefixes,
     )
-    return Sequences(
-        train=train,
-        validation=_queries(items, offsets, max_length, validation, after=test),
-        test=_queries(items, offsets, max_length, test, after=np.zeros_like(test)),
+    validation = _queries(
+        items, offsets, max_length, division.validation, division.n_validation, one_list=False
     )
+    test = _queries(items, offsets, max_length, division.test, division.n_test, one_list=one_list)
+    if shuffled:
+        validation, test = (_shuffled_within_window(q) for q in (validation, test))
+    return Sequences(train, validation, test, histories)
+
+
+def _divide(
+    bundle: "Bundle", offsets: Ints, split: SplitName, validation_targets: int, test_targets: int
+) -> Division:
+    length = np.diff(offsets)
+    if split == "global-time":
+        times = bundle.interactions["timestamp"].to_numpy()
+        return by_time(times, offsets, validation_targets, test_targets)
+    if (length < 3).any():
+        user = int(np.argmax(length < 3))
+        raise InputError(
+            f"{bundle.path}: user {user} has {length[user]} interactions; {split} needs 3 "
+            "(one each for training, validation and test): build the dataset with a core >= 3"
+        )
+    if split == "ratio":
+        return by_ratio(length)
+    return leave_out(length, validation_targets, test_targets)
+
+
+def _histories(items: Ints, offsets: Ints, train: Ints) -> Histories:
+    """The first `train[u]` items of every user."""
+    user = np.repeat(np.arange(len(train)), np.diff(offsets))
+    kept = np.arange(len(items)) - offsets[user] < train[user]
+    return Histories(items[kept], np.concatenate([[0], np.cumsum(train)]))
+
+
+def _shuffled(histories: Histories) -> Histories:
+    """The same items of every user in random order."""
+    user = np.repeat(np.arange(len(histories.offsets) - 1), np.diff(histories.offsets))
+    chance = np.random.default_rng(SHUFFLE_SEED).random(len(user))
+    return replace(histories, items=histories.items[np.lexsort((chance, user))])
+
+
+def _shuffled_within_window(queries: Queries) -> Queries:
+    """The same items in every query's window in random order."""
+    chance = np.random.default_rng(SHUFFLE_SEED).random(queries.history.shape)
+    order = np.argsort(np.where(queries.history > 0, chance, 2.0), axis=1)  # padding stays last
+    return replace(queries, history=np.take_along_axis(queries.history, order, axis=1))
 
 
 def _windows(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints]:
@@ -181,20 +247,23 @@ def _prefixes(length: Ints, L: int, stride: int) -> tuple[Ints, Ints, Ints, Ints
     return start, target + 1, target - start - 1, user
 
 
-def _queries(items: Ints, offsets: Ints, L: int, targets: Ints, after: Ints) -> Queries:
-    """Of user u the `targets[u]` items that stand before the last `after[u]`; both [U]."""
+def _queries(
+    items: Ints, offsets: Ints, L: int, start: Ints, number: Ints, *, one_list: bool
+) -> Queries:
+    """Of user u the `number[u]` items from place `start[u]` on; both [U]."""
     length = np.diff(offsets)
-    user = np.repeat(np.arange(len(length)), targets)
-    index = np.arange(len(user)) - np.repeat(np.cumsum(targets) - targets, targets)
-    before = (length - after - targets)[user] + index
+    user = np.repeat(np.arange(len(length)), number)
+    index = np.arange(len(user)) - np.repeat(np.cumsum(number) - number, number)
+    place = start[user] + index
+    before = start[user] if one_list else place
     first = offsets[user]
-    start = np.maximum(before - L, 0)
+    oldest = np.maximum(before - L, 0)
     seen_offsets = np.concatenate([[0], np.cumsum(before)])
     position = np.arange(seen_offsets[-1]) - np.repeat(seen_offsets[:-1], before)
     return Queries(
         user=user,
-        history=_gather(items, first + start, before - start, L),
-        target=items[first + before],
+        history=_gather(items, first + oldest, before - oldest, L),
+        target=items[first + place],
         seen_items=items[np.repeat(first, before) + position],
         seen_offsets=seen_offsets,
         length=length[user],

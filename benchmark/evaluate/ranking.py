@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.sequences import Queries
-from benchmark.runs.ranks import Ranks
+from benchmark.runs.ranks import PENALTIES, Ranks
 
 __all__ = ["NanScores", "Ranks", "rank_targets", "rank_targets_stacked"]
 
@@ -78,6 +78,7 @@ def rank_targets_stacked(
         for batch in _batches(queries, order, rows, items, batch_size, device)
     ]
     counts = torch.cat([part.counts for part in parts], dim=-1).cpu().numpy()[..., place_of]
+    lowered = torch.cat([part.lowered for part in parts], dim=-1).cpu().numpy()[..., place_of]
     nan = torch.cat([part.nan for part in parts], dim=-1).cpu().numpy()[..., place_of]
     best = torch.cat([part.top for part in parts], dim=2).cpu().numpy()[:, :, place_of]
     n_items = parts[0].n_items
@@ -99,6 +100,7 @@ def rank_targets_stacked(
             top=best[0, place] if best.shape[-1] else None,
             top_masked=best[1, place] if best.shape[-1] else None,
             user=user,
+            lowered=np.ascontiguousarray(lowered[:, place].T),
         )
 
     return [ranks(place) for place in range(len(nan))]
@@ -122,6 +124,8 @@ class _Batch:
 class _Counts:
     counts: Tensor
     """[4, S, B] int32: above, equal, above masked, equal masked."""
+    lowered: Tensor
+    """[C, S, B] int32: history items above the target, their scores lowered by each penalty."""
     nan: Tensor
     """[S, B] bool"""
     top: Tensor
@@ -184,6 +188,7 @@ def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
     if batch.span[0] < 0 or batch.span[1] >= n_items:
         raise ValueError(f"a target lies outside the items 1..{n_items} that are scored")
     target = scores.gather(2, batch.target.expand(seeds, users)[..., None])
+    spread = scores.std(dim=2, correction=0)
     above = torch.count_nonzero(scores > target, dim=2)
     equal = torch.count_nonzero(scores == target, dim=2) - 1
 
@@ -193,8 +198,14 @@ def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
     zeros = torch.zeros_like(above)
     seen_above = zeros.index_add(1, batch.seen_rows, (seen > reference).long())
     seen_equal = zeros.index_add(1, batch.seen_rows, (seen == reference).long())
+    margin, unit = seen - reference, spread[:, batch.seen_rows]
+    lowered = [
+        zeros.index_add(1, batch.seen_rows, (margin > penalty * unit).long())
+        for penalty in PENALTIES
+    ]
     return _Counts(
         counts=torch.stack([above, equal, above - seen_above, equal - seen_equal]).int(),
+        lowered=torch.stack(lowered).int(),
         nan=torch.isnan(scores).any(dim=2),
         top=torch.stack([_top(scores, k), _top_masked(scores, batch, k)]),
         n_items=n_items,

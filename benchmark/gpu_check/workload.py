@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmark.core import apply_feature_control, builder
-from benchmark.data.sequences import Queries, Windows
+from benchmark.data.sequences import Histories, Queries, Windows
 from benchmark.plan import spec_of
 from benchmark.runs.spec import Precision, RunSpec
 from benchmark.settings.registry import get_profile, methods
@@ -107,7 +107,8 @@ def training_run(
     capture: whether its steps become CUDA graphs where the device can have them.
     """
     shape = SHAPES[spec.dataset]
-    fed = apply_feature_control(catalogue(shape), spec)
+    everything = Histories(np.arange(1, shape.items + 1), np.array([0, shape.items]))
+    fed = apply_feature_control(catalogue(shape), spec, everything, seeds[0])
     training = spec.with_training(precision=precision).training
     assert training is not None
     data = windows(shape, spec.protocol.max_length, most_windows)

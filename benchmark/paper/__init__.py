@@ -82,12 +82,34 @@ class CellRef(_Strict):
     group: str = ""
 
 
+class ClaimTest(_Strict):
+    """What tests a claim whose kind does not say it (`benchmark/analyse/claim_tests.py`)."""
+
+    by: Literal["gap", "noise", "long-tail", "significance", "gates", "command", "nothing"]
+    """command: another command measures it; nothing: it cannot be tested here."""
+    row: str = "FindRec"
+    against: list[str] = []
+    direction: Literal["narrows", "widens"] = "narrows"
+    """Of "gap": with growing sequence length."""
+    needs: str = ""
+    """Of "command" its name; of "nothing" what a test would take."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ClaimTest:
+        if self.by in ("command", "nothing") and not self.needs:
+            raise ValueError(f"a test by {self.by!r} says what it needs")
+        if self.by in ("gap", "noise", "long-tail", "significance") and not self.against:
+            raise ValueError(f"a test by {self.by!r} names the rows that it compares with")
+        return self
+
+
 class _Claim(_Strict):
     """A checkable sentence: its section, and the sentence in our words or as a short quotation."""
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     section: str
     text: str = Field(min_length=1)
+    test: ClaimTest | None = None
 
 
 class ValueClaim(_Claim):
@@ -205,10 +227,12 @@ class LooseEndClaim(_Claim):
 
 
 class QualityClaim(_Claim):
-    """A statement without a printed number behind it; `needs` says what would test it."""
+    """A statement without a printed number behind it; `needs` says what would test it, `evidence`
+    what is known of it all the same."""
 
     kind: Literal["quality"]
     needs: str
+    evidence: str = ""
 
 
 Claim = Annotated[

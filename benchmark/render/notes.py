@@ -11,7 +11,7 @@ from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
 from benchmark.render.tables.definitions import FEATURE_CONTROLS
 from benchmark.runs.schema import RunRecord
-from benchmark.runs.spec import RunKey
+from benchmark.runs.spec import RunKey, RunSpec
 from benchmark.settings.registry import Profile
 
 GRADES = {
@@ -61,9 +61,10 @@ def facts(
     found = [r for own in runs.values() for r in own]
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
-        "Protocol: leave-one-out; targets are ranked among all items, once with the user's history "
-        "kept among them, as the paper's code family does and beside the printed numbers, and once "
-        "with it left out, as is usual elsewhere; ties in expectation; windows of "
+        f"Protocol: {_held_out(specs, datasets)}; targets are ranked among all items, once with "
+        "the user's history kept among them, as the paper's code family does and beside the "
+        "printed numbers, and once with it left out, as is usual elsewhere; ties in expectation; "
+        "windows of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )
@@ -151,7 +152,19 @@ def runs_block(
     return Block("Runs behind the table", "method", headings, tuple(rows), (note,), detail=True)
 
 
+def _held_out(specs: Sequence[RunSpec], datasets: Mapping[str, DatasetNote]) -> str:
+    """What of each user is tested: "leave-one-out", or the last items of a rolling split."""
+    numbers = {
+        name: max((s.protocol.test_targets for s in specs if s.dataset == name), default=1)
+        for name in datasets
+    }
+    if set(numbers.values()) <= {1}:
+        return "leave-one-out"
+    shown = ", ".join(f"{number} ({datasets[name].title})" for name, number in numbers.items())
+    return f"the last items of each user are tested, {shown}, each given the true history before it"
+
+
 def _span(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds))

@@ -49,7 +49,7 @@ class Selection(BaseModel):
     def _rows(self) -> set[str]:
         if self.models is not None:
             return set(self.models)
-        return {name for name, method in methods().items() if method.category != "reading"}
+        return {name for name, method in methods().items() if not method.by_name_alone}
 
     def planned(
         self, names: Sequence[str], profile: Profile, runs: RunSet, *, as_stored: bool

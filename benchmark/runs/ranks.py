@@ -14,6 +14,10 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int32]
 
+PENALTIES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+"""What is taken from the scores of history items to see how far a constant alone would suppress
+them, in standard deviations of a query's scores over all items."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -41,6 +45,9 @@ class Ranks:
     kept."""
     top_masked: IntArray | None = None
     """As `top`, the user's history removed. Where fewer than K items are left, 0 fills up."""
+    lowered: IntArray | None = None
+    """[Q, C] int32: history items that still score above the target once `PENALTIES[c]` standard
+    deviations of the query's scores are taken from theirs; None where it was not counted."""
     user: IntArray | None = None
     """[Q] int32, ascending: whose query it is; None where every user has one."""
 

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import InputError
 
-FeatureUse = Literal["real", "raw", "permuted", "none"]
-"""Whether a method is fed its features as the dataset has them (centred and scaled), as the encoder
-made them, permuted among the items, or not at all."""
+FeatureUse = Literal["real", "raw", "permuted", "permuted-images", "constant", "none"]
+"""How a method is fed its features: as the dataset has them (centred and scaled), as the encoder
+made them, permuted among items that are trained on about as often (all features of an item
+together, or the images alone; another permutation for each seed), as one and the same vector for
+every item, or not at all."""
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -44,6 +46,11 @@ class Training(Frozen):
     """The same in steps; overrides `warmup`."""
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of a seed's gradient; None clips nothing."""
+    history_in_softmax: bool = True
+    """Whether the items of a user's history compete with the target in the softmax of the loss.
+    False takes those that stand in the window up to a position out of that position's competitors,
+    but never its target. An earlier item that the window no longer has competes all the same. For
+    the causal objective alone."""
     steps: int = Field(ge=1)
     """Budget in optimiser steps; a run takes all of them, and what it ends with is reported."""
     eval_every: int = Field(ge=1)
@@ -58,7 +65,10 @@ class Training(Frozen):
 class Protocol(Frozen):
     """What is fed, how it is split, and what is ranked."""
 
-    split: Literal["leave-one-out"] = "leave-one-out"
+    split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
+    """Which items of each user are held out (benchmark/data/splits.py)."""
+    order: Literal["time", "shuffled"] = "time"
+    """Whether histories stand in the order of time or in random order, in training and queries."""
     max_length: int = Field(ge=1)
     """L, the window: so many last items of a user are seen at most."""
     stride: int = Field(ge=1)
@@ -71,8 +81,17 @@ class Protocol(Frozen):
     """Items of each user that are held out before the test targets; more than one in trials of the
     tuning, to see through the noise of few users."""
     test_targets: int = Field(1, ge=1)
-    """Last items of each user that are test targets, each ranked given the history before it."""
+    """Items of each user that are test targets, each ranked given the history before it: the last
+    ones, or under "global-time" the first ones after the moment. "ratio" has its own number."""
+    one_list: bool = False
+    """Rank all test targets of a user given the history before the first of them, not each given
+    its own."""
     features: FeatureUse = "real"
+    permuted_share: float = Field(1.0, gt=0, le=1)
+    """Share of the items whose features are permuted, where they are; drawn for each seed."""
+    analysis_plan: str | None = None
+    """Hash of the analysis plan that a run belongs to (benchmark/paper/analysis_plan.md); a changed
+    plan makes its runs stale."""
     control: bool = False
     """Whether the class is a control, which is fitted once and not trained."""
     snapshot: bool = False

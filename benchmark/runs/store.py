@@ -280,7 +280,7 @@ def _pack(result: RunResult) -> bytes:
             f"{split}_history_equal": ranks.equal - ranks.equal_masked,
             f"{split}_history": ranks.n_items - ranks.n_candidates_masked,
         }
-        for name in ("top", "top_masked", "user"):
+        for name in ("top", "top_masked", "user", "lowered"):
             if (optional := getattr(ranks, name)) is not None:
                 arrays[f"{split}_{name}"] = optional
     return _npz(
@@ -323,6 +323,7 @@ def _unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
             top=arrays.get(f"{split}_top"),
             top_masked=arrays.get(f"{split}_top_masked"),
             user=arrays.get(f"{split}_user"),
+            lowered=arrays.get(f"{split}_lowered"),
         )
 
     splits = {split: ranks(split) for split in _splits(record)}

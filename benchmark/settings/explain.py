@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from benchmark.data.config import dataset_lineage
 from benchmark.runs.spec import RunSpec, Training
+from benchmark.settings.registry import get_profile, profiles
 from benchmark.settings.sources import Source
 from benchmark.yaml_files import Location
 
@@ -36,7 +38,7 @@ def explanation(
     """
     tuning = None
     if logs is not None and spec.training is not None:
-        tuning = _tuning(logs / f"{spec.profile}.csv", spec)
+        tuning = _of_lineage(logs, spec)
     chosen = next((t for t in tuning["trials"] if t["chosen"]), None) if tuning else None
     fields = []
     for part in ("training", "config", "protocol"):
@@ -96,9 +98,28 @@ def _choice(chosen: Mapping[str, Any], file: str, name: str) -> dict[str, Any] |
     }
 
 
-def _tuning(path: Path, spec: RunSpec) -> dict[str, Any]:
+def _of_lineage(logs: Path, spec: RunSpec) -> dict[str, Any]:
+    """The method's trials in the profile's own log on the dataset; where there are none, those that
+    its settings come from: of a profile that it extends, or of a dataset that it shares settings
+    with."""
+    known = spec.profile in profiles()
+    names = [p.name for p in get_profile(spec.profile).lineage] if known else [spec.profile]
+    found = [
+        _tuning(logs / f"{name}.csv", spec, dataset)
+        for dataset in reversed(dataset_lineage(spec.dataset))
+        for name in reversed(names)
+    ]
+    return next((tuning for tuning in found if tuning["trials"]), found[0])
+
+
+def _tuning(path: Path, spec: RunSpec, dataset: str) -> dict[str, Any]:
     """The trials that a log has of a method on a dataset, with their lines."""
-    found: dict[str, Any] = {"file": Location.of(path).file, "trials": [], "others": []}
+    found: dict[str, Any] = {
+        "file": Location.of(path).file,
+        "dataset": dataset,
+        "trials": [],
+        "others": [],
+    }
     if not path.is_file():
         return found
     with path.open(encoding="utf-8", newline="") as handle:
@@ -107,10 +128,12 @@ def _tuning(path: Path, spec: RunSpec) -> dict[str, Any]:
         if VALIDATION not in names:  # a log of another format has no trials to name
             return found
         grid = names[2 : names.index(VALIDATION)]
+        if dataset != spec.dataset:  # a budget is each dataset's own
+            grid = [name for name in grid if name != "steps"]
         for trial in lines:
             if trial["model"] != spec.model:
                 continue
-            if trial["dataset"] != spec.dataset:
+            if trial["dataset"] != dataset:
                 if trial["dataset"] not in found["others"]:
                     found["others"].append(trial["dataset"])
                 continue
@@ -163,8 +186,9 @@ def _tuning_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrapped(f"Not tuned: {said}", 0)
         return
     places = [trial["line"] for trial in tuning["trials"]]
+    elsewhere = f" on {tuning['dataset']}" if tuning["dataset"] != found["dataset"] else ""
     said = (
-        f"Tuned by NDCG@10 on validation: {len(places)} trials, lines {min(places)} to "
+        f"Tuned{elsewhere} by NDCG@10 on validation: {len(places)} trials, lines {min(places)} to "
         f"{max(places)} of {tuning['file']}; chosen:"
     )
     yield from _wrapped(said, 0)

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.data.config import Modality
 from benchmark.errors import InputError, nearest
 from benchmark.runs.spec import Convergence
@@ -23,8 +24,9 @@ T = TypeVar("T")
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-Category = Literal["id", "simple", "advanced", "ours", "control", "reading"]
-"""A reading is another way to read the paper's method; it is run by name alone."""
+Category = Literal["id", "simple", "advanced", "ours", "control", "reading", "arm"]
+"""A reading is another way to read the paper's method, an arm a method that an experiment needs and
+the paper does not have. Neither is a row of the paper's tables: both are run by name alone."""
 
 
 class Settings(FromFile):
@@ -75,6 +77,11 @@ class Method(ProfileLayers):
     """Named changes: ablations, swept values, readings."""
 
     @property
+    def by_name_alone(self) -> bool:
+        """Whether it is run where it is named and not among all rows."""
+        return self.category in ("reading", "arm")
+
+    @property
     def cls(self) -> type:
         """The model's class. Raises InputError where `class` names none, and where its module
         cannot be imported, whatever the module raises."""
@@ -106,12 +113,29 @@ class Profile(DatasetLayers):
 
     name: str
     title: str
+    extends: str | None = None
+    """A profile whose settings, and what methods say for it, hold here too unless overridden."""
     seeds: int = Field(ge=1)
-    """Seeds 0 .. seeds - 1."""
+    """How many: 0 .. seeds - 1, or those of the analysis plan."""
+    analysis_plan: bool = False
+    """Whether it carries out the analysis plan (benchmark/paper/analysis_plan.md): its seeds are
+    the plan's, and its runs hold the plan's hash."""
     run_on: tuple[str, ...]
     """The datasets that it runs on unless told otherwise."""
     max_users: int | None = None
     """Keep so many users alone; for tests."""
+
+    @property
+    def lineage(self) -> tuple["Profile", ...]:
+        """The profiles that it extends, the oldest first, and itself."""
+        if self.extends is None:
+            return (self,)
+        return (*get_profile(self.extends).lineage, self)
+
+    def first_seeds(self, number: int | None = None) -> list[int]:
+        """The first `number` of its seeds; all that it reports if None."""
+        number = self.seeds if number is None else number
+        return analysis_plan().seeds(number) if self.analysis_plan else list(range(number))
 
 
 @cache

@@ -6,6 +6,7 @@ A later layer overrides an earlier one field by field:
     the method's own settings
     the profile, then what it says for the dataset
     what the method says for the profile, for the dataset, and for the dataset in that profile
+    (what a profile extends comes before it; so does a dataset whose settings another one shares)
     what the variant says: at all, for the profile, for the dataset, for the dataset in that profile
 
 What a profile says of `model` reaches only models whose config has such a field.
@@ -13,13 +14,15 @@ What a profile says of `model` reaches only models whose config has such a field
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from benchmark.analyse.analysis_plan import analysis_plan
+from benchmark.data.config import dataset_lineage
 from benchmark.errors import InputError, nearest
 from benchmark.runs.spec import Convergence, Protocol, RunSpec, Training
 from benchmark.settings.registry import (
@@ -46,7 +49,7 @@ has at least half a window of context. Layers set it as `protocol: {stride: ...}
 BLOCKS: Mapping[Part, str] = {"config": "model", "training": "training", "protocol": "protocol"}
 """What a layer calls the fields of each part."""
 
-DERIVED = ("max_length", "control", "trial", "max_users")
+DERIVED = ("max_length", "control", "trial", "max_users", "analysis_plan")
 """Fields of the protocol that no layer sets."""
 
 
@@ -116,6 +119,8 @@ def resolve(name: str, dataset: str, profile: Profile, variant: str = "base") ->
         if method.category == "control"
         else _checked(Training, "training", found["training"], where)
     )
+    if training is not None and not training.history_in_softmax:
+        _check_causal(method, found["training"]["history_in_softmax"], where)
     protocol = _checked(Protocol, "protocol", found["protocol"], where)
     used: dict[Part, Any] = {"config": config, "training": training, "protocol": protocol}
     sources = {
@@ -166,8 +171,8 @@ def _merged(
 ) -> tuple[dict[Part, dict[str, Source]], Source]:
     """The last word on every field, and on the convergence of the budget.
 
-    What a ladder showed of one number of steps says nothing of another, so the layer that sets the
-    steps speaks of their convergence too.
+    What a ladder showed of one number of steps says nothing of another, nor of another dataset, so
+    the layer that sets the steps speaks of their convergence too, on its own dataset.
 
     names, defaults: the fields of the model's config, and what it has without any file.
     """
@@ -185,7 +190,9 @@ def _merged(
     }
     for layer in _layers(method, dataset, profile, variant):
         if "steps" in layer.settings.training or layer.settings.convergence is not None:
-            said = layer.settings.convergence or "not established"
+            shown_here = layer.keys[-2:-1] != ("datasets",) or layer.keys[-1] == dataset
+            said = layer.settings.convergence if shown_here else None
+            said = said or "not established"
             key = "steps" if layer.settings.convergence is None else "convergence"
             keys = ("training", key) if key == "steps" else (key,)
             location = layer.owner.where(*layer.keys, *keys)
@@ -193,7 +200,7 @@ def _merged(
         for part, block in BLOCKS.items():
             for key, value in getattr(layer.settings, block).items():
                 location = layer.owner.where(*layer.keys, block, key)
-                for_all = layer.owner is profile and part == "config"
+                for_all = isinstance(layer.owner, Profile) and part == "config"
                 if key not in known[part] and not for_all:
                     raise InputError(
                         f"{location or where}: {method.name!r} sets {block} {key!r}, which "
@@ -215,19 +222,21 @@ def _merged(
 
 def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Iterator[_Layer]:
     """From the general to the particular."""
-    name, place = method.name, f"profile {profile.name}"
+    name, datasets = method.name, dataset_lineage(dataset)
+    profiles = [own.name for own in profile.lineage]
     yield _Layer(name, method, method, ())
-    yield _Layer(place, profile, profile, ())
-    if dataset in profile.datasets:
-        yield _Layer(
-            f"{place} on {dataset}", profile.datasets[dataset], profile, ("datasets", dataset)
-        )
-    yield from _particular(name, method, method, (), dataset, profile.name)
+    for own in profile.lineage:
+        place = f"profile {own.name}"
+        yield _Layer(place, own, own, ())
+        for d in datasets:
+            if d in own.datasets:
+                yield _Layer(f"{place} on {d}", own.datasets[d], own, ("datasets", d))
+    yield from _particular(name, method, method, (), datasets, profiles)
     if variant != "base":
         change = pick(variant, method.variants, f"variant of {name}")
         label, keys = f"{name} [{variant}]", ("variants", variant)
         yield _Layer(label, change, method, keys)
-        yield from _particular(label, change, method, keys, dataset, profile.name)
+        yield from _particular(label, change, method, keys, datasets, profiles)
 
 
 def _particular(
@@ -235,19 +244,21 @@ def _particular(
     block: ProfileLayers,
     owner: Method,
     keys: tuple[str, ...],
-    dataset: str,
-    profile: str,
+    datasets: Sequence[str],
+    profiles: Sequence[str],
 ) -> Iterator[_Layer]:
-    """What a block says for this profile and this dataset alone."""
-    own = block.profiles.get(profile)
-    if own is not None:
-        yield _Layer(f"{label} in {profile}", own, owner, (*keys, "profiles", profile))
-    if dataset in block.datasets:
-        place = (*keys, "datasets", dataset)
-        yield _Layer(f"{label} on {dataset}", block.datasets[dataset], owner, place)
-    if own is not None and dataset in own.datasets:
-        place = (*keys, "profiles", profile, "datasets", dataset)
-        yield _Layer(f"{label} in {profile} on {dataset}", own.datasets[dataset], owner, place)
+    """What a block says for these profiles and these datasets alone."""
+    own = {name: block.profiles[name] for name in profiles if name in block.profiles}
+    for name, layers in own.items():
+        yield _Layer(f"{label} in {name}", layers, owner, (*keys, "profiles", name))
+    for d in datasets:
+        if d in block.datasets:
+            yield _Layer(f"{label} on {d}", block.datasets[d], owner, (*keys, "datasets", d))
+    for name, layers in own.items():
+        for d in datasets:
+            if d in layers.datasets:
+                place = (*keys, "profiles", name, "datasets", d)
+                yield _Layer(f"{label} in {name} on {d}", layers.datasets[d], owner, place)
 
 
 def _derived(
@@ -270,6 +281,13 @@ def _derived(
             derived=f"category {method.category}",
         ),
     }
+    if profile.analysis_plan:
+        found["analysis_plan"] = Source(
+            analysis_plan().hash,
+            f"profile {profile.name}",
+            profile.where("analysis_plan"),
+            model_defaults(Protocol)["analysis_plan"],
+        )
     if profile.max_users is not None:
         found["max_users"] = Source(
             profile.max_users,
@@ -320,6 +338,17 @@ def _checked(kind: type[B], part: str, sources: Mapping[str, Source], where: str
             else:
                 faults.append(f"{_place(source)}: {part}.{key} is {source.value!r}: {e['msg']}")
         raise InputError(f"{where}: {'; '.join(faults)}") from error
+
+
+def _check_causal(method: Method, source: Source, where: str) -> None:
+    """Raises InputError unless the history can be taken out of the row's softmax."""
+    objective = method.cls.objective  # type: ignore[attr-defined]
+    if objective != "causal":
+        raise InputError(
+            f"{where}: {_place(source)}: training.history_in_softmax is false, but {method.name!r} "
+            f"is trained by the objective {objective!r}: only rows with the objective 'causal' can "
+            "have their history taken out of the softmax; leave it true"
+        )
 
 
 def _place(source: Source) -> str:

@@ -192,6 +192,7 @@ class FixedStep:
                 rate=self.rates.index_select(0, self.counter).squeeze(0),
                 clip=self.training.clip,
                 groups=groups,
+                history_in_softmax=self.training.history_in_softmax,
                 precision=self.training.precision,
             )
         for name, value in losses.items():

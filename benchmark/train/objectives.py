@@ -121,6 +121,18 @@ def _every_position(inputs: Tensor, targets: Tensor, counts: Tensor) -> Task:
     )
 
 
+def history_before(items: Tensor, user: Tensor, position: Tensor, targets: Tensor) -> Tensor:
+    """One seed's items up to each scored position within its window, [M, L] int64, numbered as the
+    targets are; the target fills up the places after the position.
+
+    items: [B, L]; user, position, targets: [M], as in `Task`. Of a causal task alone: other tasks
+    have other inputs (masks) at their positions.
+    """
+    before = items[user]
+    there = torch.arange(items.shape[-1], device=items.device) <= position.unsqueeze(-1)
+    return torch.where(there & (before > 0), before - 1, targets.unsqueeze(-1))
+
+
 def query(objective: Objective, history: Tensor, mask_token: int) -> tuple[Tensor, Tensor]:
     """Inputs and the position to read for "what comes next", [B, L] and [B].
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.runs.spec import Precision, Training
 from benchmark.train.groups import FixedGroups, length_groups
-from benchmark.train.objectives import Task
+from benchmark.train.objectives import Task, history_before
 from benchmark.train.stack import Stack
 from findrec.ops import cross_entropy
 from findrec.recommender import Batch, Recommender
@@ -33,15 +33,18 @@ class FixedCut:
     order: Tensor
     """[S, B] int64: the rows of each seed's batch, the longest sequence first."""
 
-    def scored(self, task: Task) -> dict[str, Tensor]:
-        """The task's fields; one that scores every position of the batch scores those of the parts,
-        since a position past the length that its user is padded to has weight 0."""
+    def scored(self, task: Task) -> tuple[Task, bool]:
+        """A task that scores every position of the batch as one that scores those of the parts, in
+        their order, since a position past the length that its user is padded to has weight 0; any
+        other task as it is. And whether it is of the first kind."""
         users, length = task.items.shape[1:]
         if task.targets.shape[-1] != users * length:
-            return vars(task)
-        at = self.order[:, self.sizes.rank] * length + self.sizes.position
-        fields = {"targets": task.targets.gather(-1, at), "weights": task.weights.gather(-1, at)}
-        return {"items": task.items} | fields
+            return task, False
+        user = self.order[:, self.sizes.rank]
+        position = self.sizes.position.expand_as(user)
+        at = user * length + position
+        targets, weights = (own.gather(-1, at) for own in (task.targets, task.weights))
+        return Task(task.items, user, position, targets, weights), True
 
 
 def training_step(
@@ -53,16 +56,24 @@ def training_step(
     rate: Tensor,
     clip: float | None,
     groups: bool | FixedCut,
+    history_in_softmax: bool = True,
     precision: Precision = "fp32",
 ) -> dict[str, Tensor]:
     """Update every seed's parameters once; returns the losses before the update by name, each [S].
 
     keys: [S, 2] int64, seed and step; rate: learning rate, a scalar; clip: largest norm of a seed's
     gradient, None for no clipping; groups: whether the batch is cut into length groups (one seed,
-    on a CPU), or the parts of fixed sizes that it is cut into; precision: of the products, as in
-    `Training.precision`.
+    on a CPU), or the parts of fixed sizes that it is cut into; history_in_softmax, precision: as in
+    `Training`.
     """
-    loss, losses = forward_and_loss(stack, task, keys, groups=groups, precision=precision)
+    loss, losses = forward_and_loss(
+        stack,
+        task,
+        keys,
+        groups=groups,
+        history_in_softmax=history_in_softmax,
+        precision=precision,
+    )
     loss.sum().backward()  # seeds share no parameter: each gets the gradient of its own loss
     clip_gradients(stack.parameters.values(), clip)
     update(optimizer, rate)
@@ -75,6 +86,7 @@ def forward_and_loss(
     keys: Tensor,
     *,
     groups: bool | FixedCut,
+    history_in_softmax: bool = True,
     precision: Precision = "fp32",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss that is minimised, [S], and all losses by name, each [S]."""
@@ -82,6 +94,7 @@ def forward_and_loss(
     users, length = task.items.shape[1:]
     device = task.items.device
     layout: Tensor | None = None
+    shared: int | None
     if isinstance(groups, FixedCut):
         rows, layout = groups.sizes.rows(groups.order), groups.sizes.layout(groups.order, length)
         items = [
@@ -89,28 +102,25 @@ def forward_and_loss(
             for own, (_, longest) in zip(rows, groups.sizes.sizes, strict=True)
         ]
         shared = 0
-        fields = groups.scored(task)
+        task, in_order = groups.scored(task)
     elif groups:
         task = task.compact()
         parts = length_groups((task.items[0] > 0).sum(-1), LENGTH_GROUPS)
         rows, layout = [own for own, _ in parts], layout_of(parts, users, length, device)
         items = [task.items[:, own, :longest] for own, longest in parts]
-        shared, fields = None, vars(task)
+        shared, in_order = None, False
     else:
-        rows, items = [torch.arange(users, device=device)], [task.items]
-        shared, fields = None, _scored_in_order(vars(task), users * length)
+        rows, items, shared = [torch.arange(users, device=device)], [task.items], None
+        in_order = task.targets.shape[-1] == users * length
     in_dims = (0, 0, shared, None if layout is None else shared, 0)
-    loss_of = partial(seed_loss, half=precision == "bf16")
-    loss, losses = stack.call(loss_of, keys, items, rows, layout, fields, in_dims=in_dims)
+    loss_of = partial(
+        seed_loss,
+        in_order=in_order,
+        history_in_softmax=history_in_softmax,
+        half=precision == "bf16",
+    )
+    loss, losses = stack.call(loss_of, keys, items, rows, layout, vars(task), in_dims=in_dims)
     return loss, losses
-
-
-def _scored_in_order(fields: dict[str, Tensor], positions: int) -> dict[str, Tensor]:
-    """A task's fields without the places of the scored positions, where these are all positions in
-    their order: to look them up would take a gather, and a sort in backward."""
-    if fields["targets"].shape[-1] != positions:
-        return fields
-    return {name: value for name, value in fields.items() if name not in ("user", "position")}
 
 
 def seed_loss(
@@ -120,15 +130,19 @@ def seed_loss(
     rows: list[Tensor],
     layout: Tensor | None,
     task: dict[str, Tensor],
+    *,
+    in_order: bool = False,
+    history_in_softmax: bool = True,
     half: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One seed's loss, and its parts by name: `recommendation` and the model's auxiliary losses.
 
     items, rows: of each part of the batch, [b, l] and [b]; layout: [B, L], the index of a position
     among those of all parts, joined, or None where one part holds the batch as it is; task: one
-    seed's fields of `Task`, which score the parts' positions in their order where `user` and
-    `position` are left out; half: whether the model's own products are of bfloat16 numbers. Losses
-    are computed in the parameters' dtype.
+    seed's fields of `Task`; in_order: whether it scores all positions of the parts, in their order,
+    so that to look their states up would be a gather, and a sort in backward, for nothing;
+    history_in_softmax: as in `Training`; half: whether the model's own products are of bfloat16
+    numbers. Losses are computed in the parameters' dtype.
     """
     # Without autocast's cache: a captured step would go on with weights cast while it was recorded.
     kind = key.device.type
@@ -143,12 +157,19 @@ def seed_loss(
         return torch.cat([_single(t).flatten(0, 1) for t in tensors])
 
     users, length = task["items"].shape
+    user, position = task["user"], task["position"]
     states = joined([output.states for output in outputs])
-    if "user" in task:
-        user, position = task["user"], task["position"]
-        at = user * length + position if layout is None else layout[user, position]
-        states = states[at]  # [M, D']
-    recommendation = cross_entropy(states, _single(table), task["targets"], task["weights"])
+    if not in_order:
+        states = states[user * length + position if layout is None else layout[user, position]]
+    left_out = (
+        None
+        if history_in_softmax
+        else history_before(task["items"], user, position, task["targets"])
+    )
+    # [M, D'] states, of which those of weight 0 add nothing
+    recommendation = cross_entropy(
+        states, _single(table), task["targets"], task["weights"], left_out
+    )
     aux = {}
     for name in outputs[0].aux:
         values = joined([output.aux[name] for output in outputs])

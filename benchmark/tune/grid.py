@@ -72,6 +72,9 @@ class Domain(_Strict):
     """Items of each user that a trial holds out before the test target."""
     rungs: dict[Objective, tuple[int, ...]]
     """Budgets in steps, by the objective."""
+    search: bool = True
+    """Whether rates and dropouts are tried here; if not, a row's own settings, which it shares with
+    another dataset (`settings_of`), stand, and only the ladder is climbed."""
 
     @model_validator(mode="after")
     def _doublings(self) -> Self:
@@ -119,9 +122,24 @@ def read_tuning(path: Path = FILE) -> Tuning:
 def tuned(models: list[str] | None = None) -> tuple[list[str], list[str]]:
     """Rows that are tuned, and those of `models` (default: all rows of the tables) that are left
     out: controls, which are not trained."""
-    asked = models or [name for name, method in methods().items() if method.category != "reading"]
+    asked = models or [name for name, method in methods().items() if not method.by_name_alone]
     controls = [name for name in asked if get_method(name).category == "control"]
     return [name for name in asked if name not in controls], controls
+
+
+def own_point(model: str, dataset: str, profile: Profile, tuning: Tuning) -> Point | None:
+    """The point that stands where rates and dropouts are not tried; None where they are. Raises
+    InputError for a rate that is not in the grid, whose next lower one nobody knows."""
+    if tuning.domain(dataset).search:
+        return None
+    resolved = resolve(model, dataset, profile)
+    point = Point(resolved.spec.training.lr, resolved.config.dropout)  # type: ignore[union-attr]
+    if point.lr not in tuning.grid.lr:
+        raise InputError(
+            f"{FILE}: {dataset}: {model!r} has the rate {point.lr:g}, which is not in the grid; "
+            "tune it on the dataset that it shares settings with, or try rates here (`search`)"
+        )
+    return point
 
 
 def rungs(model: str, dataset: str, tuning: Tuning) -> tuple[int, ...]:

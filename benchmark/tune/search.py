@@ -64,8 +64,11 @@ class Search:
         rungs: Sequence[int],
         tried: Mapping[Trial, Tried],
         floor: Mapping[History, FloatArray] | None,
+        fixed: Point | None = None,
     ) -> None:
-        """tried: all trials of the row that have ended; floor: Popularity's metric per user."""
+        """tried: all trials of the row that have ended; floor: Popularity's metric per user; fixed:
+        a point that stands without a search."""
+        self.fixed = fixed
         self.tuning, self.rungs, self.tried, self.floor = tuning, tuple(rungs), tried, floor
         self.seed = tuning.seeds[0]
 
@@ -91,6 +94,8 @@ class Search:
 
     def point(self) -> Point | list[Trial]:
         """The best point, or the trials that it takes to know."""
+        if self.fixed is not None:
+            return self.fixed
         grid, start = self.tuning.grid, self.tuning.start
         at = start
         for axis, values in (("lr", grid.lr), ("dropout", grid.dropout)):

@@ -11,7 +11,7 @@ from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Status, Stored
 from benchmark.settings.registry import Profile, methods
-from benchmark.tune.grid import Point, Trial, Tuning, floor_spec, rungs, trial_spec
+from benchmark.tune.grid import Point, Trial, Tuning, floor_spec, own_point, rungs, trial_spec
 from benchmark.tune.search import FloatArray, Search, Tried
 
 METRIC = "NDCG@10"
@@ -73,7 +73,8 @@ def stored_trials(
         tried = {t: _tried(stored) for t, stored in ended.items()}
         floor = _floor(dataset, profile, tuning, runs, data, as_stored)
         records = {t: (status[t], s.record) for t, s in ended.items() if s.record is not None}
-        rows.append(Row(dataset, model, Search(tuning, ladder, tried, floor), records))
+        fixed = own_point(model, dataset, profile, tuning)
+        rows.append(Row(dataset, model, Search(tuning, ladder, tried, floor, fixed), records))
     return rows
 
 

@@ -28,13 +28,21 @@ LEAST_ROWS = 64
 rows run far below the speed of the machine."""
 
 
-def cross_entropy(states: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def cross_entropy(
+    states: Tensor,
+    table: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    left_out: Tensor | None = None,
+) -> Tensor:
     """sum_m weights_m (logsumexp_n <states_m, table_n> - <states_m, table_target>), a scalar.
 
     states: [M, D]; table: [N, D], of the same dtype, float32 or float64; targets: [M] int64,
     0 .. N - 1; weights: [M], constants without a gradient. A position of weight 0 adds
-    nothing, whatever its state. Memory beyond inputs and gradients is a chunk of the
-    logits: `chunk_rows` times N values of each seed that is computed at once.
+    nothing, whatever its state. left_out: [M, K] int64, 0 .. N - 1, items over which the logsumexp
+    of a position does not run; it runs over its target all the same. Memory beyond inputs and
+    gradients is a chunk of the logits: `chunk_rows` times N values of each seed that is computed at
+    once.
     Raises ValueError on shapes or dtypes that do not fit and, on a CPU, on a target out of range.
     """
     if states.dim() != 2 or table.dim() != 2 or states.shape[1] != table.shape[1]:
@@ -55,7 +63,15 @@ def cross_entropy(states: Tensor, table: Tensor, targets: Tensor, weights: Tenso
             )
     if targets.dtype != torch.int64:
         raise ValueError(f"cross_entropy's targets are {targets.dtype}: they must be int64")
-    return _cross_entropy(states, table, targets, weights)
+    if left_out is not None and (left_out.shape[:-1], left_out.dtype) != (
+        targets.shape,
+        torch.int64,
+    ):
+        raise ValueError(
+            f"cross_entropy's left_out is {left_out.dtype} of shape {tuple(left_out.shape)}: it "
+            f"must be int64 with one row for each of {states.shape[0]} states"
+        )
+    return _cross_entropy(states, table, targets, weights, left_out)
 
 
 def chunk_rows(items: int, dtype: torch.dtype, device: torch.device, seeds: int = 1) -> int:
@@ -64,28 +80,32 @@ def chunk_rows(items: int, dtype: torch.dtype, device: torch.device, seeds: int 
     return max(LEAST_ROWS, budget // (seeds * items * dtype.itemsize))
 
 
-def _kernel(states: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def _kernel(
+    states: Tensor, table: Tensor, targets: Tensor, weights: Tensor, left_out: Tensor | None
+) -> Tensor:
     if weights.requires_grad:
         raise ValueError("cross_entropy's weights are constants: detach them")
     differentiate = torch.is_grad_enabled() and (states.requires_grad or table.requires_grad)
-    output: Tensor = _CrossEntropy.apply(states, table, targets, weights, differentiate)
+    output: Tensor = _CrossEntropy.apply(states, table, targets, weights, left_out, differentiate)
     return output
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        states, table, targets, weights, differentiate = arguments
+        states, table, targets, weights, left_out, differentiate = arguments
         leading = states.shape[:-2]
         seeds = math.prod(leading)
         states = states.reshape(seeds, *states.shape[-2:])
         table = table.reshape(seeds, *table.shape[-2:])
         targets = targets.reshape(seeds, targets.shape[-1])
         weights = weights.reshape(targets.shape).to(states.dtype)
+        if left_out is not None:
+            left_out = left_out.reshape(*targets.shape, left_out.shape[-1])
         grad_states = torch.empty_like(states) if differentiate else None
         grad_table = torch.zeros_like(table) if differentiate else None
         compute = _seed_after_seed if states.device.type == "cpu" else _seeds_at_once
-        losses = compute(states, table, targets, weights, grad_states, grad_table)
+        losses = compute(states, table, targets, weights, left_out, grad_states, grad_table)
         if differentiate:
             ctx.save_for_backward(grad_states, grad_table)
         ctx.leading = leading
@@ -96,7 +116,7 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         scale = grad.reshape(math.prod(ctx.leading), 1, 1)
         grads = ((x * scale).reshape(*ctx.leading, *x.shape[1:]) for x in ctx.saved_tensors)
-        return *grads, None, None, None
+        return *grads, None, None, None, None
 
 
 def _seed_after_seed(
@@ -104,6 +124,7 @@ def _seed_after_seed(
     table: Tensor,
     targets: Tensor,
     weights: Tensor,
+    left_out: Tensor | None,
     grad_states: Tensor | None,
     grad_table: Tensor | None,
 ) -> Tensor:
@@ -118,6 +139,7 @@ def _seed_after_seed(
             table[s],
             targets[s],
             weights[s],
+            None if left_out is None else left_out[s],
             None if grad_states is None else grad_states[s],
             None if grad_table is None else grad_table[s],
         )
@@ -129,6 +151,7 @@ def _one_seed(
     table: Tensor,
     targets: Tensor,
     weights: Tensor,
+    left_out: Tensor | None,
     grad_states: Tensor | None,
     grad_table: Tensor | None,
 ) -> Tensor:
@@ -140,6 +163,8 @@ def _one_seed(
     for start in range(0, states.shape[0], rows):
         chunk = slice(start, start + rows)
         logits = torch.mm(states[chunk], table.T, out=buffer[: states[chunk].shape[0]])
+        if left_out is not None:
+            _leave_out(logits, targets[chunk], left_out[chunk])
         losses[chunk] = _softmax_compiled(
             logits, targets[chunk], weights[chunk], grad_states is not None
         )
@@ -154,6 +179,7 @@ def _seeds_at_once(
     table: Tensor,
     targets: Tensor,
     weights: Tensor,
+    left_out: Tensor | None,
     grad_states: Tensor | None,
     grad_table: Tensor | None,
 ) -> Tensor:
@@ -171,6 +197,8 @@ def _seeds_at_once(
         own = states[:, chunk]
         logits = buffer[: seeds * own.shape[1] * items].view(seeds, own.shape[1], items)
         torch.bmm(own, table.mT, out=logits)
+        if left_out is not None:
+            _leave_out(logits, targets[:, chunk], left_out[:, chunk])
         losses[:, chunk] = _softmax_torch(
             logits, targets[:, chunk], weights[:, chunk], grad_states is not None
         )
@@ -178,6 +206,13 @@ def _seeds_at_once(
             torch.bmm(logits, table, out=grad_states[:, chunk])
             grad_table.baddbmm_(logits.mT, own)
     return losses.sum(-1, dtype=torch.float64).to(states.dtype)
+
+
+def _leave_out(logits: Tensor, targets: Tensor, left_out: Tensor) -> None:
+    """Set the logits [..., M, N] of the items left out, [..., M, K], to -inf; not the targets'."""
+    targets = targets.unsqueeze(-1)
+    chosen = logits.gather(-1, targets)
+    logits.scatter_(-1, left_out, float("-inf")).scatter_(-1, targets, chosen)
 
 
 def _softmax_compiled(
@@ -215,5 +250,7 @@ def _softmax_torch(logits: Tensor, targets: Tensor, weights: Tensor, differentia
 
 
 _cross_entropy = define(
-    "cross_entropy(Tensor states, Tensor table, Tensor targets, Tensor weights) -> Tensor", _kernel
+    "cross_entropy(Tensor states, Tensor table, Tensor targets, Tensor weights, Tensor? left_out) "
+    "-> Tensor",
+    _kernel,
 )

@@ -7,7 +7,7 @@ import torch
 
 from baselines.sasrec import SASRec, SASRecConfig
 from findrec.recommender import Batch
-from tests.catalogues import ITEMS, catalogue
+from tests.catalogues import ITEMS, catalogue, sequences
 from tests.contract import RecommenderContract
 
 TINY = SASRecConfig(dim=8, max_length=7, heads=2, dropout=0.2)
@@ -25,6 +25,32 @@ class TestSASRecAsPublished(RecommenderContract):
 
     def config(self) -> SASRecConfig:
         return dataclasses.replace(TINY, norm="pre", activation="relu", heads=1, inner=1)
+
+
+class TestSASRecWithFusion(RecommenderContract):
+    model = SASRec
+
+    def config(self) -> SASRecConfig:
+        return dataclasses.replace(TINY, fusion=True)
+
+
+def test_fusion_is_findrec_s_ffn_of_the_states() -> None:
+    """LayerNorm(W2 relu(W1 s + b1) + b2) without a residual, in float64: 1e-12 for the order of
+    sums. The encoder starts from the same draws with it and without."""
+    data = catalogue(modalities=())
+    models = []
+    for fusion in (False, True):
+        torch.manual_seed(0)
+        models.append(SASRec(dataclasses.replace(TINY, fusion=fusion), data).double())
+    batch = Batch(sequences(4, 7), torch.arange(4), torch.tensor([0, 0]))
+    plain, fused = (model(batch).states for model in models)
+    w = {k: v for k, v in models[1].state_dict().items() if k.startswith("fusion.")}
+    assert models[0].state_dict().keys() == models[1].state_dict().keys() - w.keys()
+    hidden = (plain @ w["fusion.inner.weight"].T + w["fusion.inner.bias"]).relu()
+    out = hidden @ w["fusion.outer.weight"].T + w["fusion.outer.bias"]
+    centred = out - out.mean(-1, keepdim=True)
+    expected = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(fused, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_without_features_it_is_the_id_model() -> None:

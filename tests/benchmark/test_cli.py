@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.cli import app, main, options, results, tables
 from benchmark.cli.options import only_profile, parse_seeds
 from benchmark.errors import InputError
@@ -366,10 +367,16 @@ def test_an_unknown_command_or_option_is_refused(tmp_path):
     ("text", "seeds"), [("3", [0, 1, 2]), ("0-2", [0, 1, 2]), ("0,4,7", [0, 4, 7])]
 )
 def test_seeds_are_read(text, seeds):
-    assert parse_seeds(text) == seeds
+    assert parse_seeds(text, get_profile("quick")) == seeds
+
+
+def test_a_number_of_seeds_means_the_profiles_own():
+    plan = analysis_plan()
+    assert parse_seeds("3", get_profile("rolling")) == plan.seeds(3)
+    assert parse_seeds("0-2", get_profile("rolling")) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("text", ["", "x", "0,0", "-1", "3-1", "0"])
 def test_seeds_that_make_no_sense_are_refused(text):
     with pytest.raises(InputError, match="--seeds"):
-        parse_seeds(text)
+        parse_seeds(text, get_profile("quick"))

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.plan import experiments, plan, spec_of, specs
+from benchmark.plan import Experiment, experiments, plan, spec_of, specs
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -26,10 +26,23 @@ def test_a_swept_value_that_the_base_has_is_the_base():
     assert variants == ["base", "align_dim=128", "align_dim=256"]
 
 
-def test_table_2_has_every_row_but_the_readings():
+BY_NAME_ALONE = {"FindRec (released)", "Late fusion"}
+"""A reading and an arm."""
+
+
+def test_table_2_has_every_row_but_the_readings_and_the_arms():
     names = {spec.model for spec in specs(["table2"], QUICK, datasets=["beauty"])}
     assert {"FindRec", "SASRec", "MMMLP", "Popularity"} <= names
-    assert "FindRec (released)" not in names
+    assert not names & BY_NAME_ALONE
+    asked = specs(["table2"], QUICK, datasets=["beauty"], models=sorted(BY_NAME_ALONE))
+    assert {spec.model for spec in asked} == BY_NAME_ALONE
+
+
+def test_an_experiment_that_names_an_arm_shows_it(monkeypatch):
+    named = Experiment(title="", models=("FindRec", "Late fusion"))
+    monkeypatch.setitem(experiments(), "trial", named)
+    found = [spec.model for spec in specs(["trial"], QUICK, datasets=["beauty"])]
+    assert found == ["FindRec", "Late fusion"]
 
 
 def test_multimodal_rows_bring_their_feature_controls():

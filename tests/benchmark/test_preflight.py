@@ -209,8 +209,9 @@ def test_every_row_passes_at_quick_widths_within_a_second(name):
     """Both shipped datasets have text, one has images; the time leaves out the loading."""
     bundle = load_bundle("ml-100k", root=None)
     spec = spec_of(name, "ml-100k", get_profile("quick"))
-    windows = split(bundle, spec.protocol).train
-    build = builder(spec, apply_feature_control(bundle.catalogue(), spec))
+    sequences = split(bundle, spec.protocol)
+    windows = sequences.train
+    build = builder(spec, apply_feature_control(bundle.catalogue(), spec, sequences.histories, 0))
     check_contract(name, build, windows, n_items=bundle.n_items)  # compiles kernels once
     started = time.process_time()
     check_contract(name, build, windows, n_items=bundle.n_items)

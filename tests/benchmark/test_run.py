@@ -23,7 +23,7 @@ from benchmark.analyse.statistics import RULES_HASH
 from benchmark.core import apply_feature_control
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
-from benchmark.data.sequences import hold_out
+from benchmark.data.sequences import Histories, hold_out
 from benchmark.errors import InputError
 from benchmark.plan import plan, spec_of
 from benchmark.run import run_seeds
@@ -193,12 +193,25 @@ def numbered(items: int = 24) -> Catalogue:
     )
 
 
-def fed(features: str, *modalities: str, catalogue: Catalogue | None = None) -> Catalogue:
+def fed(
+    features: str,
+    *modalities: str,
+    catalogue: Catalogue | None = None,
+    often: Histories | None = None,
+    seed: int = 0,
+    permuted_share: float = 1.0,
+) -> Catalogue:
+    """often: what is trained on; each item once if not given."""
+    catalogue = catalogue or numbered()
+    n = catalogue.items
+    often = often or Histories(np.arange(1, n + 1), np.array([0, n]))
     spec = RunSpec(
         dataset="toy", model="Toy", profile="smoke", implementation="baselines.sasrec:SASRec",
-        modalities=modalities, protocol={"max_length": 50, "stride": 25, "features": features},
+        modalities=modalities, protocol={
+            "max_length": 50, "stride": 25, "features": features, "permuted_share": permuted_share,
+        },
     )  # fmt: skip
-    return apply_feature_control(catalogue or numbered(), spec)
+    return apply_feature_control(catalogue, spec, often, seed)
 
 
 def test_a_row_is_fed_its_own_modalities():
@@ -243,49 +256,113 @@ def test_without_features_nothing_is_left():
     assert fed("none", "text", "image") == Catalogue(24)
 
 
-def test_permuted_features_are_one_fixed_permutation_of_the_items():
-    """The same items' texts, layers, images, presence and attributes, under other ids."""
-    whole, catalogue = numbered(), fed("permuted", "text", "image")
-    order = catalogue.text.values[:, 0].long()
+def test_permuted_features_are_a_permutation_of_the_items():
+    """The same items' texts, layers, images, presence and attributes, under other ids; of every
+    seed another one."""
+    whole, permuted = numbered(240), fed("permuted", "text", "image", catalogue=numbered(240))
+    order = permuted.text.values[:, 0].long()
     assert order[0] == 0
-    assert sorted(order.tolist()) == list(range(25))
-    assert (order[1:] != torch.arange(1, 25)).sum() > 12
+    assert sorted(order.tolist()) == list(range(241))
+    assert (order[1:] != torch.arange(1, 241)).sum() > 120
     for name in ("text", "image"):
-        left, right = catalogue.features(name), whole.features(name)
+        left, right = permuted.features(name), whole.features(name)
         assert torch.equal(left.values, right.values[order])
         assert torch.equal(left.present, right.present[order])
-    assert torch.equal(catalogue.text.layers, whole.text.layers[order])
-    assert catalogue.image.layers is None
-    for name, attribute in catalogue.attributes.items():
+    assert torch.equal(permuted.text.layers, whole.text.layers[order])
+    assert permuted.image.layers is None
+    for name, attribute in permuted.attributes.items():
         assert torch.equal(attribute.values, whole.attributes[name].values[order])
         assert attribute.size == whole.attributes[name].size
-    torch.manual_seed(1)  # neither the global generator nor what else is fed plays a part
-    assert torch.equal(fed("permuted", "text").text.values[:, 0].long(), order)
+    torch.manual_seed(1)  # the global generator plays no part
+    again = fed("permuted", "text", "image", catalogue=numbered(240))
+    assert torch.equal(again.text.values[:, 0].long(), order)
+    other = fed("permuted", "text", "image", catalogue=numbered(240), seed=1)
+    assert not torch.equal(other.text.values[:, 0].long(), order)
     assert fed("permuted", "text").image is None
 
 
-def test_all_seeds_are_fed_the_same_permutation(tmp_path, monkeypatch):
-    """The features that the models of two calls, with other seeds, were built from."""
+def test_permuted_images_leave_the_rest_where_it_is():
+    whole, permuted = (
+        numbered(240),
+        fed("permuted-images", "text", "image", catalogue=numbered(240)),
+    )
+    assert torch.equal(permuted.text.values, whole.text.values)
+    assert torch.equal(permuted.text.layers, whole.text.layers)
+    for name, attribute in permuted.attributes.items():
+        assert torch.equal(attribute.values, whole.attributes[name].values)
+    order = (permuted.image.values[:, 0] / 10).long()
+    assert sorted(order.tolist()) == list(range(241))
+    assert (order[1:] != torch.arange(1, 241)).sum() > 120
+    assert torch.equal(permuted.image.present, whole.image.present[order])
+
+
+@pytest.mark.parametrize("features", ["permuted", "permuted-images"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_features_move_among_items_of_like_frequency_that_lack_the_same(features, seed):
+    """By their definition: deciles of the rank by frequency, and what of text and image is there.
+    The frequencies are skewed, with ties."""
+    whole = numbered(240)
+    drawn = np.random.default_rng(3).zipf(1.5, size=3000) % 240 + 1
+    often = Histories(drawn, np.array([0, 3000]))
+    permuted = fed(features, "text", "image", catalogue=whole, often=often, seed=seed)
+    source = (permuted.image.values[1:, 0] / 10).long().numpy()
+    count = np.bincount(drawn, minlength=241)[1:]
+    rank = np.empty(240, np.int64)
+    rank[np.argsort(count, kind="stable")] = np.arange(240)
+    assert np.array_equal(rank * 10 // 240, (rank * 10 // 240)[source - 1])
+    for name in ("text", "image"):
+        present = whole.features(name).present[1:].numpy()
+        assert np.array_equal(present, present[source - 1])
+    assert (source != np.arange(1, 241)).mean() > 0.5
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_share_of_the_items_has_other_features(share):
+    """No more than the share is moved, all within their stratum; of the others nothing changes."""
+    whole = numbered(400)
+    noisy = fed("permuted", "text", "image", catalogue=whole, permuted_share=share)
+    source = (noisy.image.values[1:, 0] / 10).long()
+    moved = source != torch.arange(1, 401)
+    assert 0.6 * share < moved.double().mean() <= share
+    assert sorted(source.tolist()) == list(range(1, 401))
+    for name in ("text", "image"):
+        present = whole.features(name).present[1:]
+        assert torch.equal(present, present[source - 1])
+
+
+def test_constant_features_tell_nothing_of_an_item():
+    constant, whole = fed("constant", "text", "image"), numbered()
+    for name in ("text", "image"):
+        features = constant.features(name)
+        assert features.values.shape == whole.features(name).values.shape
+        assert not features.values[0].any()
+        assert (features.values[1:] == 1).all()
+        assert features.present.tolist() == [False] + [True] * whole.items
+    assert (constant.text.layers[1:] == 1).all()
+    assert not constant.attributes
+
+
+def test_every_seed_is_fed_its_own_permutation(tmp_path, monkeypatch):
+    """The features that the models of one call were built from."""
     seen = []
 
     train_as_it_is = benchmark.core.train
 
     @functools.wraps(train_as_it_is)
     def train(make: Any, *args: Any, **options: Any) -> Trained:
-        seen.extend(dict(make().named_buffers()) for _ in range(2))
+        seen.append(dict(make().named_buffers()))
         return train_as_it_is(make, *args, **options)
 
     monkeypatch.setattr(benchmark.core, "train", train)
     spec = smoke("SASRec (MM)", "ml-100k", "permuted-features", steps=1)
-    for seed in (0, 5):
-        (result,) = run(spec, [seed], tmp_path)
+    for result in run(spec, [0, 5], tmp_path):
         assert result.record.status == "ok"
     real = load_bundle("ml-100k", root=None).text.values
-    tables = [next(b for b in buffers.values() if b.shape == real.shape) for buffers in seen]
-    assert len(tables) == 4
-    assert all(torch.equal(table, tables[0]) for table in tables)
-    assert not torch.equal(tables[0], real)
-    assert torch.equal(tables[0].sort(0).values, real.sort(0).values)
+    first, second = (next(b for b in buffers.values() if b.shape == real.shape) for buffers in seen)
+    assert not torch.equal(first, real)
+    assert not torch.equal(first, second)
+    for table in (first, second):
+        assert torch.equal(table.sort(0).values, real.sort(0).values)
 
 
 # ---- how it fails -------------------------------------------------------------------------------

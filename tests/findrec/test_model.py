@@ -69,6 +69,7 @@ SWITCHES: list[dict[str, object]] = [
     {"attention": "none"},
     {"experts": 1},
     {"router_temperature": 0.1},
+    {"fusion": "sum"},
 ]
 
 
@@ -182,6 +183,30 @@ class TestAblations:
         assert left == right
         experts = {n: p.shape for n, p in model.named_parameters() if "routing" in n}
         assert experts == {"routing.experts.weight": (12, 12), "routing.experts.bias": (12,)}
+
+
+class TestSumFusion:
+    """S = z_id + Linear(O_exp), in place of the FFN."""
+
+    def test_adds_the_experts_to_the_id_stream(self) -> None:
+        """Float64, so that 1e-12 leaves room for the order of sums alone."""
+        model = build(catalogue(missing=0.25), fusion="sum").double()
+        seen: list[Tensor] = []
+        for module in (model.streams["id"], model.routing):
+            module.register_forward_hook(lambda _, __, output: seen.append(output))
+        found = states(model)
+        z_id, (o_exp, _) = seen
+        weights = model.state_dict()
+        added = torch.einsum("blm,dm->bld", o_exp, weights["fusion.weight"])
+        expected = z_id + added + weights["fusion.bias"]
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+    def test_without_modalities_the_state_is_the_stream(self) -> None:
+        model = build(catalogue(modalities=()), fusion="sum")
+        assert not [name for name in model.state_dict() if name.startswith("fusion")]
+        seen: list[Tensor] = []
+        model.streams["id"].register_forward_hook(lambda _, __, output: seen.append(output))
+        assert torch.equal(states(model), seen[0])
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.plan import OWN_MODEL, Planned, experiments, shown_datasets
-from benchmark.render.figures import alignment, curves, per_user
+from benchmark.render.figures import alignment, curves, forest, per_user
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables.build import build_table
+from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
 from benchmark.render.tables.definitions import SWEEPS
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
 
-FIGURES = ("fig1", "fig2", "fig3", "curves")
+FIGURES = ("fig1", "fig2", "fig3", "curves", *PLAN_TABLES)
 
 
 def draw(
@@ -52,6 +53,13 @@ def draw(
             return save(alignment.draw_alignment(snapshot, note.title), folder, name)
         names = dict.fromkeys(p.key.dataset for p in planned)
         notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
+        if name in PLAN_TABLES:
+            reuse = selection.reuse_stale
+            judged = judged_of(planned, notes, best_row=name == "primary", reuse_stale=reuse)
+            if name == "primary":
+                return save(forest.draw_best(judged, notes), folder, name)
+            paths = save(forest.draw_contrasts(judged, notes), folder, name)
+            return paths + save(forest.draw_pooled(judged, notes), folder, f"{name}-pooled")
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
             return save(curves.draw_sweep(name, cells, notes), folder, name)

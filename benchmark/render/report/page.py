@@ -4,7 +4,7 @@ report/index.html     the answer, then any row against any other
 report/tables.html    every table; a click on a number shows where it comes from
 report/figures.html   every figure
 report/audit.html     findings of the audit, where there is one
-report/claims.html    the paper's statements
+report/claims.html    the paper's statements, with their verdicts once `claims` has run
 """
 
 import json
@@ -20,12 +20,13 @@ from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.files import atomic_folder
 from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
-from benchmark.plan import OWN_MODEL, experiments
+from benchmark.plan import OWN_MODEL, shown_in
 from benchmark.render.document import ValueKey, number
 from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, dataset_note
 from benchmark.render.power import printed_improvements
 from benchmark.render.report.answer import Answer, answer
+from benchmark.render.report.ledger import read_ledger
 from benchmark.render.report.pairs import FIELDS, METRICS, pairs_of_dataset
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.selection import Selection, read_selection
@@ -42,6 +43,9 @@ ASSETS = Path(__file__).parent / "assets"
 CAPTIONS = {
     "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
+    "primary": "FindRec against every other row: 95 % intervals, and simultaneous upper bounds.",
+    "machinery": "Every contrast of the analysis plan with its 95 % interval, domain by domain.",
+    "machinery-pooled": "The contrasts pooled over domains: descriptive, no interval.",
     "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
     "curves": "Every hyperparameter; bands are 95 % intervals, open points the paper's numbers.",
     "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
@@ -98,11 +102,13 @@ def write_report(
     in all where `reuse_stale` asks for it.
     Raises InputError where `out` cannot be written.
     """
-    whole = Selection(seeds=tuple(range(profile.seeds)), data=data, reuse_stale=reuse_stale)
+    whole = Selection(seeds=tuple(profile.first_seeds()), data=data, reuse_stale=reuse_stale)
     provenance = Provenance(tuning)
     tables = []
     for name in TABLES:
         rendered = out / "tables" / f"{name}.json"
+        if name not in shown_in(profile) and not rendered.is_file():
+            continue
         selection = read_selection(rendered) if rendered.is_file() else whole
         selection = selection.model_copy(
             update={
@@ -136,6 +142,7 @@ def write_report(
         "audit_page": "" if findings is None else page_body(findings, TITLES),
         "audit_script": SCRIPT,
         "claims": load_claims().claims,
+        "ledger": read_ledger(out / "claims.json"),
         "answers": answers,
         "bars": {a.note.name: _bars(performance, a.note.name) for a in answers},
         "grades": GRADES,
@@ -159,7 +166,7 @@ def write_report(
                 pairs_json=_json(pairs),
             )
             (folder / f"{page}.html").write_text(html, encoding="utf-8")
-        for asset in ("report.css", "report.js", "picker.js"):
+        for asset in ("report.css", "report.js", "picker.js", "ledger.js"):
             shutil.copyfile(ASSETS / asset, folder / asset)
         for name in figures:
             for suffix in ("svg", "pdf"):
@@ -189,7 +196,7 @@ def _count_runs(
     whole: Selection, profile: Profile, runs: RunSet, as_stored: bool
 ) -> tuple[int, int]:
     """(finished, planned) over all tables and figures; stale runs are not finished ones."""
-    planned = whole.planned(list(experiments()), profile, runs, as_stored=as_stored)
+    planned = whole.planned(shown_in(profile), profile, runs, as_stored=as_stored)
     states = [state for p in planned for state in p.states.values()]
     return states.count("complete"), len(states)
 

@@ -9,12 +9,20 @@ from typing import Literal
 import pandas as pd
 
 from benchmark.analyse.cells import CellSpec, Table, derive_cells
+from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.verify import to_csv
 from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
 from benchmark.render.notes import dataset_note, facts, runs_block
+from benchmark.render.tables.contrasts import (
+    NOTES,
+    PLAN_TABLES,
+    frame_of,
+    judged_of,
+    plan_blocks,
+)
 from benchmark.render.tables.counts import table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
@@ -23,10 +31,10 @@ from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
-TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls")
-"""Experiments that have a table; Figure 3 has one beside its picture."""
+TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls", *PLAN_TABLES)
+"""Experiments that have a table; Figure 3 has one beside its picture, and so have the plan's."""
 
-Suffix = Literal["md", "csv", "tex"]
+Suffix = Literal["md", "csv", "tex", "contrasts.csv"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,19 @@ class BuiltTable:
     """Which runs stand behind which cells; empty for tables of counts."""
     shown: Mapping[RunKey, tuple[RunResult, ...]] = field(default_factory=dict)
     """The runs that are in the numbers."""
+    judged: Judged | None = None
+    """What the analysis plan asks, in the tables that carry it out."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
-        return {
+        texts: dict[Suffix, str] = {
             "md": to_markdown(self.document),
             "csv": to_csv(self.cells),
             "tex": to_latex(self.document),
         }
+        if self.judged is not None:
+            texts["contrasts.csv"] = to_csv(frame_of(self.judged))
+        return texts
 
 
 def build_table(
@@ -94,11 +107,16 @@ def build_table(
     shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
     records = {key: [run.record for run in runs] for key, runs in shown.items()}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
-    blocks.append(runs_block(planned, records, notes))
     lines = facts(planned, records, profile, notes)
+    judged = None
+    if name in PLAN_TABLES:
+        judged = judged_of(planned, notes, best_row=name == "primary", reuse_stale=reuse_stale)
+        answers = [block for note in notes.values() for block in plan_blocks(judged, note)]
+        blocks, lines = [*answers, *blocks], [*NOTES, *lines]
+    blocks.append(runs_block(planned, records, notes))
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
-    return BuiltTable(cells, document, table, tuple(cell_specs), shown)
+    return BuiltTable(cells, document, table, tuple(cell_specs), shown, judged)
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:

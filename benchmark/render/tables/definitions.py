@@ -60,6 +60,8 @@ FEATURE_CONTROLS = {
     "permuted-features": "features permuted",
     "no-features": "without features",
     "raw-features": "raw features",
+    "permuted-images": "images permuted",
+    "constant-features": "one constant vector",
 }
 """Variant -> our label"""
 
@@ -94,7 +96,11 @@ def distinct(name: str, planned: Sequence[Planned]) -> list[Planned]:
 def specs_of_cells(
     name: str, planned: Sequence[Planned], grades: dict[str, Grade]
 ) -> list[CellSpec]:
-    """The places of a table (test split), in the order of the plan. grades: dataset -> grade."""
+    """The places of a table (test split), in the order of the plan. grades: dataset -> grade.
+
+    A reading or an arm that was asked for by name is no row of a table of rows, and none of those
+    that FindRec is compared with there.
+    """
     found = []
     for p in planned:
         key = p.key
@@ -113,13 +119,15 @@ def specs_of_cells(
             found.append(
                 replace(cell_spec, family=f"{name} {key.model}", subject=real, paper_row="none")
             )
+        elif name == "machinery":  # its contrasts are judged by themselves
+            found.append(replace(cell_spec, compared=False, subject=False, paper_row="none"))
         elif name == "table5":
             found.append(replace(cell_spec, paper_row=ABLATIONS[key.variant][0]))
         elif name in SWEEPS:
             value = SWEEPS[name].value(p)
             paper_row = SWEEPS[name].paper_row(value)
             found.append(replace(cell_spec, column=f"{value:g}", paper_row=paper_row))
-        else:
+        elif category(key) in CATEGORIES:
             if category(key) == "control":  # beside it the paper prints nothing
                 cell_spec = replace(
                     cell_spec, compared=False, paper_row=cell_spec.key.label + ", control"

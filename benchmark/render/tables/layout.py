@@ -26,6 +26,7 @@ from benchmark.render.document import (
     percent,
 )
 from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.contrasts import PLAN_TABLES
 from benchmark.render.tables.definitions import (
     ABLATIONS,
     CATEGORIES,
@@ -87,7 +88,9 @@ class Layout:
     def blocks(self, note: DatasetNote) -> list[Block]:
         """The dataset's grids, and what stands behind their marks."""
         own = [c for c in self.cell_specs if c.run_key.dataset == note.name]
-        behind = [*verdicts(self.table, note)] if self.name != "controls" else []
+        behind: list[Block] = []
+        if self.name not in ("controls", *PLAN_TABLES):
+            behind = verdicts(self.table, note)
         if self.name == "controls":
             compared = [c for c in own if c.run_key.variant in FEATURE_CONTROLS]
             labels = [f"{c.row}, {FEATURES[c.run_key.variant]}" for c in compared]
@@ -142,7 +145,7 @@ class Layout:
             rows = self._by_bucket(cell_specs, columns)
         elif self.name == "table5":
             rows = [TableRow(self._short(c), self._entries(c, columns)) for c in cell_specs]
-        elif self.name == "controls":
+        elif self.name in ("controls", "machinery"):
             rows = self._by_method(cell_specs, columns)
         else:
             rows = self._by_category(cell_specs, columns, note)
@@ -297,7 +300,7 @@ class Layout:
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
             return ABLATIONS[cell_spec.run_key.variant][1]
-        if self.name == "controls":
+        if self.name in ("controls", "machinery"):
             return f"{cell_spec.row}, {FEATURES[cell_spec.run_key.variant]}"
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"

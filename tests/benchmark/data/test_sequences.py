@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,14 @@ class Lengths:
     def sequences(self) -> tuple[np.ndarray, np.ndarray]:
         offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         return np.arange(1, offsets[-1] + 1), offsets
+
+    @property
+    def interactions(self) -> pd.DataFrame:
+        """Every interaction's time, drawn from few values so that there are ties; ascending within
+        a user."""
+        rng = np.random.default_rng(self.lengths.sum())
+        times = [np.sort(rng.integers(0, 40, size=n)) for n in self.lengths]
+        return pd.DataFrame({"timestamp": np.concatenate(times)})
 
 
 def split(*lengths: int, L: int, stride: int | None = None, prefixes: bool = False) -> Sequences:
@@ -187,3 +196,104 @@ def test_sequences_of_a_bundle_are_its_interactions(beauty: Bundle) -> None:
     user = beauty.interactions[beauty.interactions["user"] == 7]
     assert items[offsets[7] : offsets[8]].tolist() == user["item"].tolist()
     assert user["position"].tolist() == list(range(len(user)))
+
+
+def of_user(sequences: Sequences, part: str, user: int) -> list[int]:
+    queries = getattr(sequences, part)
+    return queries.target[queries.user == user].tolist()
+
+
+def asked_after(sequences: Sequences, query: int) -> list[int]:
+    test = sequences.test
+    return test.seen_items[slice(*test.seen_offsets[query : query + 2])].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=many, L=st.integers(1, 12), one_list=st.booleans())
+def test_eight_one_one(lengths: list[int], L: int, one_list: bool) -> None:
+    """A tenth of each user's items is tested and as many validate; no target is trained on."""
+    bundle = Lengths(*lengths)
+    sequences = hold_out(bundle, L, split="ratio", one_list=one_list)  # type: ignore[arg-type]
+    items, offsets = bundle.sequences()
+    for user, n in enumerate(lengths):
+        tenth = max(n // 10, 1)
+        whole = items[offsets[user] : offsets[user + 1]].tolist()
+        assert of_user(sequences, "test", user) == whole[n - tenth :]
+        assert of_user(sequences, "validation", user) == whole[n - 2 * tenth : n - tenth]
+        trained = sequences.histories.items[slice(*sequences.histories.offsets[user : user + 2])]
+        assert trained.tolist() == whole[: n - 2 * tenth]
+    for query, user in enumerate(sequences.test.user):
+        whole = items[offsets[user] : offsets[user + 1]].tolist()
+        tenth = max(lengths[user] // 10, 1)
+        place = whole.index(sequences.test.target[query])
+        assert asked_after(sequences, query) == whole[: len(whole) - tenth if one_list else place]
+    held_out = {*sequences.test.target.tolist(), *sequences.validation.target.tolist()}
+    assert not held_out & set(sequences.train.items.ravel().tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=8, max_size=20),
+    L=st.integers(1, 12),
+    kept=st.integers(1, 3),
+    asked=st.integers(1, 6),
+)
+def test_one_moment_for_all(lengths: list[int], L: int, kept: int, asked: int) -> None:
+    """Nothing from the first moment on is trained on; every target lies in its span of time, and
+    its history before it."""
+    bundle = Lengths(*lengths)
+    times = bundle.interactions["timestamp"].to_numpy()
+    ordered = sorted(times.tolist())
+    first, second = ordered[len(ordered) * 8 // 10], ordered[len(ordered) * 9 // 10]
+    if not ordered[0] < first < second:
+        with pytest.raises(InputError, match="different times"):
+            hold_out(bundle, L, split="global-time")  # type: ignore[arg-type]
+        return
+    sequences = hold_out(
+        bundle,
+        L,
+        split="global-time",
+        validation_targets=kept,
+        test_targets=asked,  # type: ignore[arg-type]
+    )
+    items, offsets = bundle.sequences()
+    for user in range(len(lengths)):
+        span = slice(*offsets[user : user + 2])
+        own, at = items[span].tolist(), times[span].tolist()
+        before = [item for item, t in zip(own, at, strict=True) if t < first]
+        between = [i for i, t in zip(own, at, strict=True) if first <= t < second and i != own[0]]
+        after = [i for i, t in zip(own, at, strict=True) if t >= second and i != own[0]]
+        trained = sequences.histories.items[slice(*sequences.histories.offsets[user : user + 2])]
+        assert trained.tolist() == before
+        assert of_user(sequences, "validation", user) == between[:kept]
+        assert of_user(sequences, "test", user) == after[:asked]
+    for query, user in enumerate(sequences.test.user):
+        own = items[slice(*offsets[user : user + 2])].tolist()
+        assert asked_after(sequences, query) == own[: own.index(sequences.test.target[query])]
+    held_out = {*sequences.test.target.tolist(), *sequences.validation.target.tolist()}
+    assert not held_out & set(sequences.train.items.ravel().tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=many, L=st.integers(1, 12), asked=st.integers(1, 4))
+def test_shuffled_sequences_hold_the_same_items(lengths: list[int], L: int, asked: int) -> None:
+    bundle = Lengths(*lengths)
+    plain = hold_out(bundle, L, test_targets=asked)  # type: ignore[arg-type]
+    mixed = hold_out(bundle, L, test_targets=asked, shuffled=True)  # type: ignore[arg-type]
+    assert np.array_equal(plain.histories.offsets, mixed.histories.offsets)
+    for user in range(len(lengths)):
+        span = slice(*plain.histories.offsets[user : user + 2])
+        assert sorted(mixed.histories.items[span]) == plain.histories.items[span].tolist()
+    assert np.array_equal(plain.train.counts, mixed.train.counts)
+    for left, right in ((plain.validation, mixed.validation), (plain.test, mixed.test)):
+        assert np.array_equal(left.target, right.target)
+        assert np.array_equal(left.seen_items, right.seen_items)
+        assert np.array_equal(left.history > 0, right.history > 0)
+        assert np.array_equal(np.sort(left.history, 1), np.sort(right.history, 1))
+
+
+def test_shuffling_moves_something() -> None:
+    mixed = hold_out(Lengths(40, 40), 30, shuffled=True)  # type: ignore[arg-type]
+    plain = hold_out(Lengths(40, 40), 30)  # type: ignore[arg-type]
+    assert (mixed.train.items != plain.train.items).mean() > 0.5
+    assert (mixed.test.history != plain.test.history).mean() > 0.5

@@ -8,6 +8,7 @@ import torch
 
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
+from benchmark.runs.ranks import PENALTIES
 from tests.benchmark.evaluate.queries import draw_queries, make_queries, scorer
 
 
@@ -38,6 +39,25 @@ def test_counts_follow_their_definition(batch_size):
             ranks.equal_masked[user],
             ranks.n_candidates_masked[user],
         ) == masked
+
+
+def test_what_a_penalty_leaves_above_the_target_by_definition():
+    """Standard deviations of the whole row, in float64; without a penalty the count would be that
+    of the history above, with a large one none is left. Scores are far from ties."""
+    rng = np.random.default_rng(2)
+    queries = draw_queries(rng, users=23, items=40)
+    scores = rng.normal(size=(23, 40)).astype(np.float32)
+    ranks = rank_targets(scorer(torch.from_numpy(scores), queries), queries, batch_size=7)
+    for user, target in enumerate(queries.target):
+        part = slice(*queries.seen_offsets[user : user + 2])
+        history = set(queries.seen_items[part].tolist()) - {target}
+        row = scores[user].astype(np.float64)
+        for c, penalty in enumerate(PENALTIES):
+            left = [i for i in history if row[i - 1] - penalty * row.std() > row[target - 1]]
+            assert ranks.lowered[user, c] == len(left)
+    assert (np.diff(ranks.lowered, axis=1) <= 0).all()
+    assert (ranks.lowered[:, 0] <= ranks.above - ranks.above_masked).all()
+    assert ranks.lowered[:, 0].sum() > ranks.lowered[:, 2].sum() > 0
 
 
 @pytest.mark.parametrize("values", [3, 10_000])

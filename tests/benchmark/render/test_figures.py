@@ -53,7 +53,8 @@ def test_architecture_shows_every_parameter(modalities):
 
 
 @pytest.mark.parametrize(
-    "change", [{"feed_forward": True}, {"id_input": "fused"}, {"iicm_align": "id"}]
+    "change",
+    [{"feed_forward": True}, {"id_input": "fused"}, {"iicm_align": "id"}, {"fusion": "sum"}],
 )
 def test_architecture_of_readings(change):
     config = FindRecConfig(dim=8, align_dim=8, heads=2, experts=3, **change)

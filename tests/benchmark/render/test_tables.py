@@ -31,7 +31,7 @@ from benchmark.runs.identity import hashes
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile, methods
-from tests.benchmark.render.synthetic import fill, synthetic_run
+from tests.benchmark.render.synthetic import QUALITY, fill, synthetic_run
 from tests.benchmark.results import failed_result
 
 MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
@@ -39,6 +39,26 @@ MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 
 def planned(store, profile, name="table2", seeds=3, models=MODELS):
     return plan(specs([name], profile, models=models), range(seeds), RunSet(store), as_stored=True)
+
+
+def test_a_reading_or_an_arm_is_no_row_even_if_it_is_named(tmp_path, profile, monkeypatch):
+    """However good: neither shown nor compared in Table 2. Among the feature controls it stands by
+    itself."""
+    others = ("FindRec (released)", "Late fusion")
+    for name in others:
+        monkeypatch.setitem(QUALITY, name, 3.0)
+    store = Store(tmp_path)
+    named = fill(store, ["table2"], profile, users=60, models=(*MODELS, *others))
+    assert {p.key.model for p in named} == {*MODELS, *others}
+    table, plain = (
+        build_table("table2", rows, profile, root=store.root)
+        for rows in (named, planned(store, profile))
+    )
+    assert table.document.blocks[:-1] == plain.document.blocks[:-1]  # the last lists runs
+    assert table.cells.equals(plain.cells)
+    alone = planned(store, profile, "controls", models=("Late fusion",))
+    rows = build_table("controls", alone, profile, root=store.root).document.blocks[0].rows
+    assert rows[0].heading == "Late fusion"
 
 
 def entries(table, label, block=0):

@@ -1,5 +1,6 @@
 """The store under damage, kills, crowds and full disks."""
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -44,13 +45,22 @@ def test_round_trip(store):
     rng = np.random.default_rng(1)
     written = make_result(spec, 7, draw_above(rng, 300), top=50)
     written.test.above_masked[:] -= np.minimum(written.test.above, 2)
+    optional = {
+        "top_masked": written.test.top[:, ::-1].copy(),
+        "user": np.sort(rng.integers(0, 250, 300)).astype(np.int32),
+        "lowered": rng.integers(0, 4, (300, 7)).astype(np.int32),
+    }
+    written = dataclasses.replace(written, test=dataclasses.replace(written.test, **optional))
     path = store.write(written)
     assert path.relative_to(store.root).as_posix() == "quick/toy/sasrec-mm/lambda=0.01/seed-7.json"
     read = store.read(spec.key, 7)
     for split in ("validation", "test"):
         before, after = getattr(written, split), getattr(read, split)
         assert before.n_items == after.n_items
-        for field in (*RANK_FIELDS, "top"):
+        for field in (*RANK_FIELDS, "top", *optional):
+            if getattr(before, field) is None:
+                assert getattr(after, field) is None, field
+                continue
             assert np.array_equal(getattr(before, field), getattr(after, field)), field
             assert getattr(after, field).dtype == np.int32
     assert np.array_equal(read.length, written.length)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.errors import InputError
 from benchmark.plan import experiments, spec_of
 from benchmark.settings import registry
@@ -60,6 +61,55 @@ def test_later_layers_override_earlier_ones(method):
     assert resolve("R", "beauty", PROFILE).training.lr == 0.1
 
 
+def test_what_a_profile_extends_comes_before_it(method, monkeypatch):
+    """Profile over what it extends; what the method says for either over both profiles."""
+    wide = Profile(name="wide", title="", extends="tiny", seeds=1, run_on=("beauty",))
+    known = {"tiny": PROFILE, "wide": wide}
+    monkeypatch.setattr(registry, "get_profile", known.__getitem__)
+    method()
+    assert resolve("R", "beauty", wide).config.dropout == 0.2
+    assert resolve("R", "beauty", wide).training.lr == 0.1
+    own = wide.model_copy(update={"model": {"dropout": 0.7}})
+    # layer by layer: all of what is extended stands before all of what extends it
+    assert resolve("R", "beauty", own).config.dropout == 0.7
+    method(profiles={"tiny": {"model": {"dropout": 0.3}}})
+    assert resolve("R", "beauty", own).config.dropout == 0.3
+    method(
+        profiles={
+            "wide": {"model": {"dropout": 0.4}},
+            "tiny": {"model": {"dropout": 0.3}, "training": {"lr": 0.9}},
+        }
+    )
+    assert resolve("R", "beauty", own).config.dropout == 0.4
+    assert resolve("R", "beauty", own).training.lr == 0.9
+
+
+def test_a_dataset_shares_the_settings_of_another_but_not_its_convergence(method):
+    """ml-1m has ml-100k's (configs/datasets/ml-1m.yaml) unless it has its own."""
+    of_100k = {"training": {"lr": 0.3, "steps": 40}, "convergence": "shown"}
+    method(datasets={"ml-100k": of_100k})
+    shared = resolve("R", "ml-1m", PROFILE)
+    assert (shared.training.lr, shared.training.steps) == (0.3, 40)
+    assert shared.convergence == "not established"
+    assert resolve("R", "ml-100k", PROFILE).convergence == "shown"
+    own = {"training": {"steps": 80}, "convergence": "gaining"}
+    method(datasets={"ml-100k": of_100k, "ml-1m": own})
+    both = resolve("R", "ml-1m", PROFILE)
+    assert (both.training.lr, both.training.steps, both.convergence) == (0.3, 80, "gaining")
+    assert resolve("R", "beauty", PROFILE).training.lr == 0.1
+
+
+def test_runs_of_the_analysis_plan_hold_its_hash():
+    plan = analysis_plan()
+    profile = get_profile("rolling")
+    assert spec_of("SASRec", "ml-1m", profile).protocol.analysis_plan == plan.hash
+    assert spec_of("SASRec", "ml-1m", get_profile("quick")).protocol.analysis_plan is None
+    assert profile.first_seeds() == plan.seeds(6)
+    assert get_profile("quick").first_seeds() == [0, 1, 2, 3, 4, 5]
+    targets = {d: spec_of("SASRec", d, profile).protocol.test_targets for d in profile.run_on}
+    assert targets == {"ml-1m": 10, "ml-100k": 10, "beauty": 2}
+
+
 def test_a_setting_that_the_model_lacks_is_named_with_the_nearest(method):
     method(model={"droput": 0.1})
     with pytest.raises(InputError, match=r"'droput'.*did you mean 'dropout'"):
@@ -109,6 +159,23 @@ def test_every_experiment_names_rows_and_variants_that_exist():
         for variant in experiment.variants:
             if variant != "base":
                 assert variant in get_method("FindRec").variants, (name, variant)
+
+
+@pytest.mark.parametrize(
+    ("path", "objective"),
+    [("baselines.bert4rec:BERT4Rec", "cloze"), ("baselines.mmmlp:MMMLP", "last")],
+)
+def test_the_history_leaves_the_softmax_of_causal_rows_alone(from_file, path, objective):
+    text = (
+        f"name: R\nclass: {path}\ncategory: id\nvariants:\n  v:\n"
+        "    training: {history_in_softmax: false}\n"
+    )
+    file = from_file(text)
+    with pytest.raises(InputError, match=f"'R' is trained by the objective '{objective}'") as error:
+        resolve("R", "beauty", PROFILE, "v")
+    assert f"{Location.of(file, 6)}" in str(error.value)
+    from_file(text.replace(path, "baselines.sasrec:SASRec"))
+    assert not resolve("R", "beauty", PROFILE, "v").training.history_in_softmax
 
 
 # ---------------------------------------------------------------- where each value comes from

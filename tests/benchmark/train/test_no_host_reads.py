@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.core import apply_feature_control, builder
-from benchmark.data.sequences import Windows
+from benchmark.data.sequences import Histories, Windows
 from benchmark.plan import spec_of
 from benchmark.runs.spec import Training
 from benchmark.settings.registry import get_profile, methods
@@ -160,7 +160,9 @@ def step_of(
     if "layers" in config:
         config["layers"] = min(config["layers"], LAYERS)
     spec = spec.model_copy(update={"config": config})
-    fed = apply_feature_control(catalogue(missing=0.25), spec)
+    whole = catalogue(missing=0.25)
+    everyone = Histories(np.arange(1, whole.items + 1), np.array([0, whole.items]))
+    fed = apply_feature_control(whole, spec, everyone, 0)
     stack = Stack(builder(spec, fed), range(SEEDS), META)
     assert stack.vectorised
     items = np.zeros((WINDOWS, LENGTH + 1), dtype=np.int64)

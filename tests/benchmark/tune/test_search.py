@@ -20,14 +20,14 @@ def users(mean, rng):
     return mean * draw / draw.mean()
 
 
-def run(quality, *, fails=lambda trial: False, tuning=RULES):
+def run(quality, *, fails=lambda trial: False, tuning=RULES, fixed=None):
     """Give the search what it wants until it wants nothing: the search then, and the order."""
     tried, order = {}, []
     rng = np.random.default_rng(0)
     base = rng.exponential(1.0, USERS)
     floor = {"kept": 0.02 * base, "left out": 0.02 * base}
     for _ in range(200):
-        search = Search(tuning, RUNGS, tried, floor)
+        search = Search(tuning, RUNGS, tried, floor, fixed)
         wanted = search.wanted()
         if not wanted:
             return search, order
@@ -70,6 +70,19 @@ def test_the_top_of_a_hill_is_found_within_the_trials(lr, dropout):
     if near:
         assert search.point() == top
     assert search.choice().point.lr <= max(p.lr for p in searched)
+
+
+def test_a_fixed_point_is_not_searched_for():
+    """The ladder alone: all rungs at the point and the next lower rate, then the other seeds."""
+    fixed = Point(0.001, 0.3)
+    search, order = run(hill(Point(0.005, 0.0)), fixed=fixed)
+    assert search.point() == fixed
+    rates = [t for t in order if t.seed == RULES.seeds[0]]
+    lower = fixed._replace(lr=0.0005)
+    assert {(t.point, t.steps) for t in rates} == {(p, r) for p in (fixed, lower) for r in RUNGS}
+    more = [t for t in order if t.seed != RULES.seeds[0]]
+    assert {(t.point, t.steps) for t in more} == {(fixed, r) for r in RUNGS}
+    assert search.choice().point == fixed
 
 
 def test_no_choice_lies_at_an_edge_that_the_search_made():

@@ -43,6 +43,7 @@ class Sealed:
     def __init__(self, sequences):
         self._sequences = sequences
         self.train, self.validation = sequences.train, sequences.validation
+        self.histories = sequences.histories
 
     @property
     def test(self):
@@ -86,6 +87,12 @@ def test_every_trained_row_is_tuned_and_no_control():
     names, left_out = tuned()
     assert {"FindRec", "SASRec", "MMMLP", "UniSRec"} <= set(names)
     assert set(left_out) == {n for n, m in methods().items() if m.category == "control"}
+
+
+def test_an_arm_is_tuned_where_it_is_named():
+    assert "Late fusion" not in tuned()[0]
+    assert tuned(["Late fusion", "EASE"]) == (["Late fusion"], ["EASE"])
+    assert rungs("Late fusion", "beauty", RULES) == rungs("FindRec", "beauty", RULES)
 
 
 @pytest.mark.parametrize(

@@ -338,6 +338,106 @@ def test_no_positions() -> None:
     assert (table.grad == 0).all()
 
 
+# ---- rows of the table that are left out --------------------------------------------------------
+
+
+def left_out_of(targets: Tensor, items: int, most: int = 6) -> Tensor:
+    """[..., M, 6]: items of every position, some twice and some of them the target itself."""
+    drawn = torch.randint(
+        0, items, (*targets.shape, most), generator=torch.Generator().manual_seed(1)
+    )
+    drawn[..., 1] = drawn[..., 0]
+    drawn[..., ::2, 2] = targets[..., ::2]
+    return drawn
+
+
+def slow_loss(
+    states: Tensor, table: Tensor, targets: Tensor, weights: Tensor, left_out: Tensor
+) -> Tensor:
+    """Position by position, the logsumexp over a list of the items that compete."""
+    total = states.new_zeros(())
+    for m, target in enumerate(targets.tolist()):
+        out = set(left_out[m].tolist()) - {target}
+        competing = [n for n in range(len(table)) if n not in out]
+        logits = torch.stack([states[m] @ table[n] for n in competing])
+        total = total + weights[m] * (logits.logsumexp(0) - states[m] @ table[target])
+    return total
+
+
+def run_left_out(function, states, table, targets, weights):
+    left_out = left_out_of(targets, table.shape[-2])
+    return run(lambda *tensors: function(*tensors, left_out), states, table, targets, weights)
+
+
+@pytest.mark.parametrize("softmax", ["_softmax_compiled", "_softmax_torch"])
+@pytest.mark.parametrize("positions", [1, 16, 37])
+def test_left_out_equals_a_slow_loop(
+    small_chunks: None, positions: int, softmax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss and both gradients in float64. 1e-12: the same sums in another order."""
+    monkeypatch.setattr(loss, "_softmax_compiled", getattr(loss, softmax))
+    own = problem(positions, 23)
+    for a, b in zip(run_left_out(cross_entropy, *own), run_left_out(slow_loss, *own), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("softmax", ["_softmax_compiled", "_softmax_torch"])
+def test_left_out_in_float32(
+    small_chunks: None, softmax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound of the whole softmax (above): nothing that is left out adds to a sum or a gradient,
+    though the compiled exponential ends at 2^-126 and not at 0."""
+    monkeypatch.setattr(loss, "_softmax_compiled", getattr(loss, softmax))
+    single = run_left_out(cross_entropy, *problem(37, 23, dtype=torch.float32))
+    for a, b in zip(single, run_left_out(slow_loss, *problem(37, 23)), strict=True):
+        assert (a - b).abs().max() < 3e-6 * b.abs().max()
+
+
+def test_left_out_gradcheck(small_chunks: None) -> None:
+    states, table, targets, weights = problem(20, 13, 3)
+    left_out = left_out_of(targets, 13)
+    assert torch.autograd.gradcheck(
+        lambda s, t: cross_entropy(s, t, targets, weights, left_out),
+        (states.requires_grad_(), table.requires_grad_()),
+    )
+
+
+def test_the_target_is_never_left_out() -> None:
+    """Listing the target alone changes nothing, to the bit; leaving out all else leaves no loss."""
+    states, table, targets, weights = problem(items=5)
+    alone = targets.unsqueeze(1).expand(-1, 3)
+    for a, b in zip(
+        run(lambda *x: cross_entropy(*x, alone), states, table, targets, weights),
+        run(cross_entropy, states, table, targets, weights),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+    everything = torch.arange(5).expand(len(targets), -1)
+    assert cross_entropy(states, table, targets, weights, everything).item() == 0
+
+
+@pytest.mark.parametrize("path", ["_seed_after_seed", "_seeds_at_once"])
+def test_left_out_under_vmap(
+    small_chunks: None, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds at once, as a GPU and as a CPU computes them, against each alone; float64."""
+    monkeypatch.setattr(loss, "_seed_after_seed", getattr(loss, path))
+    states, table, targets, weights = problem(37, 23, groups=(2,))
+    left_out = left_out_of(targets, 23)
+    stacked = run(
+        lambda s, t, *rest: torch.vmap(cross_entropy)(s, t, *rest, left_out).sum(),
+        states, table, targets, weights,
+    )  # fmt: skip
+    losses = torch.vmap(cross_entropy)(states, table, targets, weights, left_out)
+    for s in range(2):
+        alone = run(
+            lambda *x, s=s: slow_loss(*x, left_out[s]),
+            states[s], table[s], targets[s], weights[s],
+        )  # fmt: skip
+        for a, b in zip((losses[s], stacked[1][s], stacked[2][s]), alone, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
 def test_errors() -> None:
     states, table, targets, weights = problem()
     with pytest.raises(ValueError, match=r"takes states \[M, D\] and table \[N, D\]"):
@@ -350,6 +450,9 @@ def test_errors() -> None:
         cross_entropy(states, table, targets, weights[:-1])
     with pytest.raises(ValueError, match="must be int64"):
         cross_entropy(states, table, targets.int(), weights)
+    for rows in (targets, targets[:-1].unsqueeze(1), targets.unsqueeze(1).int()):
+        with pytest.raises(ValueError, match=r"left_out is .* one row for each of 150 states"):
+            cross_entropy(states, table, targets, weights, rows)
     with pytest.raises(ValueError, match="weights are constants"):
         cross_entropy(states, table, targets, weights.requires_grad_())
     for bad in (-1, len(table)):

@@ -1,0 +1,416 @@
+"""Sentences of the paper -> tests on stored runs, one answer a dataset and protocol.
+
+What tests a claim follows from its kind: an order is every row above every other one, a best value
+of a sweep is alone in the confidence set of the best, a change is one contrast, a shape is a chain
+of contrasts, a gap is how a contrast differs between length buckets. A claim whose kind does not
+say it has an entry `test` in claims.yaml. Orders are judged in NDCG@10; a change in the metric that
+the sentence states.
+
+Users of different buckets are different samples: a difference of contrasts between two buckets adds
+their variances. The seeds are the same, and what they share cancels, so that its interval is, if
+anything, too wide.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise, product
+
+import numpy as np
+
+from benchmark.analyse.above_all import AllAbove, all_above
+from benchmark.analyse.best import p_best
+from benchmark.analyse.bootstrap import Contrast, Score, degrees_of_freedom
+from benchmark.analyse.claim_data import LONG_TAIL, TAIL, Finding, Here
+from benchmark.analyse.effects import Effect, Word, effect_of, word_of
+from benchmark.analyse.statistics import RULES, Rules, paired_t
+from benchmark.evaluate.metrics import History
+from benchmark.paper import (
+    ChangeClaim,
+    Claim,
+    ClaimTest,
+    GapClaim,
+    MixedClaim,
+    OrderClaim,
+    ShapeClaim,
+)
+
+SWEPT = ("table 6", "table 7", "table 8", "table 9", "figure 3")
+"""Display items of one hyperparameter, whose claims say which value is best."""
+
+
+def answer(claim: Claim, here: Here, protocol: History) -> Finding | None:
+    """The answer of the runs; None where trained runs have no say in the claim."""
+    if claim.test is not None:
+        return _TESTS[claim.test.by](claim.test, here, protocol)
+    match claim:
+        case OrderClaim():
+            return _order(claim, here, protocol)
+        case ChangeClaim():
+            return _change(claim, here, protocol)
+        case ShapeClaim():
+            return _shape(claim, here, protocol)
+        case MixedClaim():
+            return _mixed(claim, here, protocol)
+        case GapClaim():
+            return _gap(
+                claim.row,
+                claim.baseline,
+                claim.metric,
+                claim.groups,
+                claim.direction,
+                here,
+                protocol,
+            )
+        case _:
+            return None
+
+
+# ---------------------------------------------------------------- kinds
+
+
+def _order(claim: OrderClaim, here: Here, protocol: History) -> Finding:
+    rows = [(claim.display_item, row) for row in (*claim.above, *claim.below)]
+    arms, problem = _arms(here, rows)
+    if problem is not None:
+        return problem
+    above, below = arms[: len(claim.above)], arms[len(claim.above) :]
+    if claim.display_item in SWEPT:
+        return _best_value(above[0], below, here, protocol)
+    parts = [
+        all_above(
+            here.scores(group),
+            [here.signs([a], [b], RULES.metric, protocol) for a, b in product(above, below)],
+            alpha=here.rules.alpha / len(claim.groups),
+        )
+        for group in claim.groups
+    ]
+    names = [
+        f"{a} over {b}{f', length {group}' if group else ''}"
+        for group in claim.groups
+        for a, b in product(above, below)
+    ]
+    return _all_of(_joined(parts), names, arms, here)
+
+
+def _best_value(best: str, others: Sequence[str], here: Here, protocol: History) -> Finding:
+    """By the confidence set of the best, all pairs at once."""
+    scores, rules = here.scores(), here.rules
+    names = [Score(here.arms[arm].name, RULES.metric, protocol) for arm in (best, *others)]
+    found = p_best(scores, names)
+    second = max(names[1:], key=scores.mean)
+    effect = effect_of(scores.contrast({names[0]: 1, second: -1}), scores.n_users, rules)
+    word: Word = "undecided"
+    rest = max(found[name] for name in names[1:])
+    if min(here.arms[arm].asked for arm in (best, *others)) < rules.minimum_seeds:
+        word = "not reached"
+    elif rest < rules.alpha:
+        word = "supported"
+    elif found[names[0]] < rules.alpha:
+        word = "opposite"
+    inside = [a for a, n in zip((best, *others), names, strict=True) if found[n] >= rules.alpha]
+    said = f"confidence set of the best: {', '.join(inside) or 'none'}"
+    return Finding(
+        word, said, p=float(np.fmin(rest, found[names[0]])), effect=effect, arms=(best, *others)
+    )
+
+
+def _change(claim: ChangeClaim, here: Here, protocol: History) -> Finding | None:
+    item = f"table {claim.start.table}"
+    if (item, claim.start.row) not in here.places:
+        return None  # of data, not of runs
+    arms, problem = _arms(here, [(item, claim.start.row), (item, claim.end.row)])
+    if problem is not None:
+        return problem
+    first, second = arms if claim.direction == "decrease" else arms[::-1]
+    scores = here.scores(claim.start.group)
+    signs = here.signs([first], [second], claim.start.metric, protocol)
+    effect = effect_of(scores.contrast(signs), scores.n_users, here.rules)
+    printed = float(claim.stated.rstrip("%")) / 100
+    size = -np.log1p(-printed) if claim.direction == "decrease" else np.log1p(printed)
+    within = effect.low <= size <= effect.high
+    said = f"{first} over {second}"
+    if not np.isnan(effect.low):
+        said += f"; the stated {claim.stated} is {'inside' if within else 'outside'} the interval"
+    return _of_effect(effect, said, arms, here, claim.start.metric)
+
+
+def _shape(claim: ShapeClaim, here: Here, protocol: History) -> Finding:
+    """A chain of steps: rising throughout, or not (a turn)."""
+    arms, problem = _arms(here, [(claim.display_item, row) for row in claim.rows])
+    if problem is not None:
+        return problem
+    steps = [here.signs([b], [a], RULES.metric, protocol) for a, b in pairwise(arms)]
+    names = [f"{b} over {a}" for a, b in pairwise(arms)]
+    result = all_above(here.scores(), steps)
+    rises = _all_of(result, names, arms, here)
+    if claim.shape == "rises":
+        return rises
+    lowest = int(np.argmin([effect.value for effect in result.effects]))
+    turned = here.scores().contrast({name: -sign for name, sign in steps[lowest].items()})
+    effect = effect_of(turned, here.scores().n_users, here.rules)
+    words: dict[Word, Word] = {
+        "supported": "opposite",
+        "opposite": "supported",
+        "smaller than 1 %": "undecided",
+    }
+    said = f"the step that falls most: {arms[lowest]} over {arms[lowest + 1]}"
+    word = words.get(rises.word, rises.word)
+    return Finding(word, said, p=rises.p, effect=effect, arms=tuple(arms))
+
+
+def _mixed(claim: MixedClaim, here: Here, protocol: History) -> Finding:
+    """Supported if one difference is above 0 and another below, each at the level shared by all;
+    opposite if all are on one side."""
+    places = [(claim.display_item, row) for pair in claim.pairs for row in pair]
+    arms, problem = _arms(here, places)
+    if problem is not None:
+        return problem
+    pairs = list(zip(arms[::2], arms[1::2], strict=True))
+    scores = here.scores()
+    effects = [
+        effect_of(
+            scores.contrast(here.signs([a], [b], RULES.metric, protocol)),
+            scores.n_users,
+            here.rules,
+        )
+        for a, b in pairs
+    ]
+    up = [e.p for e in effects if e.value > 0]
+    down = [e.p for e in effects if e.value < 0]
+    word: Word = "undecided"
+    p = float("nan")
+    if min(min(e.n_seeds) for e in effects) < here.rules.minimum_seeds:
+        word = "not reached"
+    elif up and down:
+        p = min(len(effects) * max(min(up), min(down)), 1.0)
+        word = "supported" if p < here.rules.alpha else "undecided"
+    else:
+        p = max(up or down)
+        word = "opposite" if p < here.rules.alpha else "undecided"
+    said = "; ".join(
+        f"{a} over {b}: {100 * effect.relative[0]:+.1f} %"
+        for (a, b), effect in zip(pairs, effects, strict=True)
+    )
+    return Finding(word, said, p=p, arms=tuple(arms))
+
+
+def _gap(
+    row: str,
+    baseline: str,
+    metric: str,
+    groups: Sequence[str],
+    direction: str,
+    here: Here,
+    protocol: History,
+) -> Finding:
+    """How the relative difference of two rows changes from bucket to bucket."""
+    arms, problem = _arms(here, [("table 3", row), ("table 3", baseline)])
+    if problem is not None:
+        return problem
+    signs = here.signs([arms[0]], [arms[1]], metric, protocol)
+    scores = [here.scores(group) for group in groups]
+    found = [one.contrast(signs) for one in scores]
+    if direction == "widens":
+        found = found[::-1]
+    users = min(one.n_users for one in scores)
+    steps = [_less(a, b) for a, b in pairwise(found)]
+    effects = tuple(effect_of(step, users, here.rules) for step in steps)
+    shared = here.rules.alpha / len(steps)
+    upper = tuple(float("nan") if s.note else s.interval(shared)[1] for s in steps)
+    below = [e.p for e in effects if e.value < 0]
+    p_below = min(len(steps) * min(below), 1.0) if below else 1.0
+    names = [f"gap at {a} over gap at {b}" for a, b in pairwise(_turned(groups, direction))]
+    sizes = ", ".join(
+        f"{100 * np.expm1(c.value):+.1f} % at {group}"
+        for group, c in zip(_turned(groups, direction), found, strict=True)
+    )
+    finding = _all_of(AllAbove(effects, upper, p_below), names, arms, here, metric)
+    return Finding(
+        finding.word,
+        f"{row} over {baseline}: {sizes}; {finding.said}",
+        metric,
+        finding.p,
+        finding.effect,
+        finding.arms,
+    )
+
+
+def _less(a: Contrast, b: Contrast) -> Contrast:
+    """The difference of two contrasts of different users."""
+    variances = np.array([a.error**2, b.error**2])
+    note = a.note or b.note
+    df = float("nan") if note else degrees_of_freedom(variances, np.array([a.df, b.df]))
+    return Contrast(
+        a.value - b.value, float(np.sqrt(variances.sum())), df, (*a.n_seeds, *b.n_seeds), note
+    )
+
+
+def _turned(groups: Sequence[str], direction: str) -> Sequence[str]:
+    return groups[::-1] if direction == "widens" else groups
+
+
+# ---------------------------------------------------------------- entries `test` of claims.yaml
+
+
+def _gap_test(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    groups = [bucket.label for bucket in here.rules.buckets]
+    return _gap(test.row, test.against[0], RULES.metric, groups, test.direction, here, protocol)
+
+
+def _noise(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """Who keeps more of its score when every feature is another item's?"""
+    permuted = {row: f"{row} permuted-features" for row in (test.row, *test.against)}
+    arms = [arm for row, noisy in permuted.items() for arm in (row, noisy)]
+    problem = _problem(here, arms)
+    if problem is not None:
+        return problem
+    own = test.row
+    signs = [
+        here.signs([permuted[own], other], [own, permuted[other]], RULES.metric, protocol)
+        for other in test.against
+    ]
+    names = [f"what {own} keeps over what {other} keeps" for other in test.against]
+    finding = _all_of(all_above(here.scores(), signs), names, arms, here)
+    said = (
+        f"{finding.said}; all features are replaced by other items' (100 %), shares of 25 and 50 % "
+        "have no variant"
+    )
+    return Finding(finding.word, said, p=finding.p, effect=finding.effect, arms=tuple(arms))
+
+
+def _long_tail(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    arms = [test.row, *test.against]
+    problem = _problem(here, arms)
+    if problem is not None:
+        return problem
+    if not here.frequency:
+        return Finding(
+            "not reached",
+            "needs the dataset's bundle, which counts how often targets are trained on",
+            arms=tuple(arms),
+        )
+    if not here.in_tail().any():
+        return Finding("not reached", "no test target is in the long tail", arms=tuple(arms))
+    signs = [here.signs([test.row], [o], RULES.metric, protocol) for o in test.against]
+    names = [f"{test.row} over {other}" for other in test.against]
+    finding = _all_of(all_above(here.scores(LONG_TAIL), signs), names, arms, here)
+    share = f"targets among the {TAIL:.0%} of items that are trained on least"
+    return Finding(
+        finding.word, f"{share}: {finding.said}", p=finding.p, effect=finding.effect,
+        arms=tuple(arms),
+    )  # fmt: skip
+
+
+def _significance(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """By users and seeds; the paper's own rule, a paired t-test over seeds, is told beside it."""
+    arms = [test.row, *test.against]
+    problem = _problem(here, arms)
+    if problem is not None:
+        return problem
+    scores = here.scores()
+    signs = [here.signs([test.row], [o], RULES.metric, protocol) for o in test.against]
+    names = [f"{test.row} over {other}" for other in test.against]
+    finding = _all_of(all_above(scores, signs), names, arms, here)
+    own, *others = (
+        scores.over_seeds(Score(here.arms[arm].name, RULES.metric, protocol)) for arm in arms
+    )
+    won = [o for o in others if len(o) == len(own) and own.mean() > o.mean()]
+    passed = sum(paired_t(own, other).p < 0.05 for other in won)
+    said = f"{finding.said}; by the paper's own rule better than {passed} of {len(others)} rows"
+    return Finding(finding.word, said, p=finding.p, effect=finding.effect, arms=tuple(arms))
+
+
+def _gates(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """The last logged use of the experts; it describes."""
+    problem = _problem(here, [test.row])
+    if problem is not None:
+        return problem
+    losses = [run.record.curves.losses for run in here.arms[test.row].runs]
+    entropy = [own["gate_entropy"][-1] for own in losses if own.get("gate_entropy")]
+    names = sorted({name for own in losses for name in own if name.startswith("expert_")})
+    shares = [np.mean([own[name][-1] for own in losses if own.get(name)]) for name in names]
+    if not shares:
+        return Finding("not reached", "no curve of the gates is stored", arms=(test.row,))
+    said = f"mean gates at the end: {', '.join(f'{share:.2f}' for share in sorted(shares)[::-1])}"
+    if entropy:
+        said += f"; entropy of the gates over log K: {np.mean(entropy):.2f} (1: all alike)"
+    return Finding("described", said, metric="", arms=(test.row,))
+
+
+def _command(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    return Finding("not reached", f"run `{test.needs}`, which measures it", metric="")
+
+
+def _nothing(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    return Finding("not testable here", f"it would take {test.needs}", metric="")
+
+
+_TESTS: Mapping[str, Callable[[ClaimTest, Here, History], Finding]] = {
+    "gap": _gap_test,
+    "noise": _noise,
+    "long-tail": _long_tail,
+    "significance": _significance,
+    "gates": _gates,
+    "command": _command,
+    "nothing": _nothing,
+}
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _arms(here: Here, rows: Sequence[tuple[str, str]]) -> tuple[list[str], Finding | None]:
+    """The arms of the paper's rows, or why they cannot be compared."""
+    reason = next((here.barred[row] for row in rows if row in here.barred), "")
+    if reason:
+        return [], Finding("not testable here", reason)
+    unknown = [f"{row} of {item}" for item, row in rows if (item, row) not in here.places]
+    if unknown:
+        return [], Finding("not reached", f"no runs of {', '.join(unknown)}")
+    names = [here.places[row] for row in rows]
+    return names, _problem(here, names)
+
+
+def _problem(here: Here, names: Sequence[str]) -> Finding | None:
+    lacking = list(dict.fromkeys(here.lacking(names)))
+    if not lacking:
+        return None
+    shown = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if lacking[4:] else "")
+    return Finding("not reached", f"runs are missing of {shown}", arms=tuple(names))
+
+
+def _joined(parts: Sequence[AllAbove]) -> AllAbove:
+    """Of several populations, whose bounds hold at a level shared by all."""
+    return AllAbove(
+        tuple(effect for part in parts for effect in part.effects),
+        tuple(upper for part in parts for upper in part.upper),
+        min(1.0, len(parts) * float(np.nanmin([part.p_below for part in parts]))),
+    )
+
+
+def _all_of(
+    result: AllAbove,
+    names: Sequence[str],
+    arms: Sequence[str],
+    here: Here,
+    metric: str = RULES.metric,
+) -> Finding:
+    rules = here.rules
+    word = result.word_of_order(rules.smallest_effect, rules.minimum_seeds)
+    weakest = result.weakest
+    said = f"{len(names)} differences, the weakest: {names[weakest]}" if names[1:] else names[0]
+    if word == "not reached":
+        said = _few(result.effects[weakest], rules)
+    return Finding(
+        word, said, metric, result.p_either, result.effects[weakest], tuple(dict.fromkeys(arms))
+    )
+
+
+def _of_effect(effect: Effect, said: str, arms: Sequence[str], here: Here, metric: str) -> Finding:
+    word = word_of(effect, here.rules)
+    if word == "not reached":
+        said = _few(effect, here.rules)
+    return Finding(word, said, metric, effect.p, effect, tuple(arms))
+
+
+def _few(effect: Effect, rules: Rules) -> str:
+    return f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"

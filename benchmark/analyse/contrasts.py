@@ -1,0 +1,335 @@
+"""The analysis plan carried out on stored runs: its contrasts, and its claims about the best row.
+
+An arm is a row in a variant, "FindRec permuted-features". Every contrast is a sum of log means of
+NDCG@10 over users and seeds, with the interval of the crossed bootstrap
+(`benchmark/analyse/bootstrap.py`); beside it stands the same sum of mean log ranks, a measure that
+no cut-off limits, which decides nothing. For a user it is the expectation of log(rank) over ties,
+
+    (1 / (e + 1)) sum over r = a + 1 .. a + e + 1 of log r  =  log((a + e + 1)! / a!) / (e + 1)
+
+with a items above the target and e equal to it, averaged over the user's targets; exp of a
+difference of two means is the ratio of geometric mean ranks, and lower is better.
+
+Primary claims are corrected by Holm over all of them (P1, P2, M1), one that was not tested counting
+as p = 1; secondary contrasts by Benjamini and Hochberg, one family a protocol over all datasets.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import gammaln
+
+from benchmark.analyse.above_all import AllAbove, all_above
+from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast
+from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.effects import (
+    DISCOVERY_RATE,
+    Effect,
+    Word,
+    corrected,
+    discoveries,
+    effect_of,
+    word_of,
+)
+from benchmark.analyse.statistics import RULES, FloatArray, Rules, holm
+from benchmark.analyse.verdict import best_on_validation
+from benchmark.errors import InputError
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
+from benchmark.runs.ranks import Ranks
+from benchmark.runs.schema import RunResult
+
+LOG_RANK = "mean log rank"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The finished runs of one row in one variant on one dataset."""
+
+    runs: tuple[RunResult, ...]
+    asked: int
+    """How many seeds were asked for."""
+
+    @property
+    def complete(self) -> bool:
+        return 0 < self.asked == len(self.runs)
+
+    @property
+    def name(self) -> str:
+        """As its draws of seeds are named in every table."""
+        return str(self.runs[0].record.spec.key)
+
+
+@dataclass(frozen=True)
+class JudgedContrast:
+    """One contrast of the plan on one dataset under one protocol."""
+
+    contrast: Contrast
+    dataset: str
+    protocol: History
+    effect: Effect | None
+    """None where an arm has no run."""
+    log_rank: Effect | None
+    """The same sum of mean log ranks: below 0 is in favour."""
+    word: Word
+    adjusted: float = float("nan")
+    """p after the correction of its family."""
+    note: str = ""
+
+    @property
+    def claim(self) -> str:
+        return self.contrast.id
+
+
+@dataclass(frozen=True)
+class JudgedBest:
+    """A claim that one row is above every other, on one dataset."""
+
+    claim: str
+    """P1 or P2."""
+    dataset: str
+    protocol: History
+    subject: str
+    others: tuple[str, ...]
+    """The other rows, in the order of `result`."""
+    result: AllAbove | None
+    """None where the subject or every other row has no run."""
+    log_ranks: tuple[Effect, ...]
+    strongest: str | None
+    """The other row that is best on validation: the margin is quoted against it."""
+    word: Word
+    adjusted: float = float("nan")
+    note: str = ""
+
+    @property
+    def margin(self) -> Effect | None:
+        """Against the row that is best on validation."""
+        if self.result is None or self.strongest is None:
+            return None
+        return self.result.effects[self.others.index(self.strongest)]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything that the plan asks, in its order."""
+
+    best: tuple[JudgedBest, ...]
+    contrasts: tuple[JudgedContrast, ...]
+
+
+def mean_log_rank(ranks: Ranks, *, masked: bool) -> FloatArray:
+    """[U]: expectation of log(rank) over ties, the mean over a user's targets."""
+    above, equal = (
+        (ranks.above_masked, ranks.equal_masked) if masked else (ranks.above, ranks.equal)
+    )
+    values = (gammaln(above + equal + 2.0) - gammaln(above + 1.0)) / (equal + 1.0)
+    if ranks.user is None:
+        return np.asarray(values)
+    first = np.flatnonzero(np.diff(ranks.user, prepend=-1))
+    return np.asarray(np.add.reduceat(values, first) / np.diff(first, append=len(values)))
+
+
+def arm_scores(arms: Mapping[str, Arm], rules: Rules = RULES) -> CrossedBootstrap:
+    """NDCG@10 and mean log rank of every arm that has runs, under both protocols.
+
+    Raises InputError where arms were ranked on different users.
+    """
+    values: dict[Score, FloatArray] = {}
+    for arm in arms.values():
+        if not arm.runs:
+            continue
+        tests = [run.test for run in arm.runs if run.test is not None]
+        for protocol in PROTOCOLS:
+            masked = protocol == "left out"
+            ndcg = [per_user(test, rules.metric, masked=masked) for test in tests]
+            log_rank = [mean_log_rank(test, masked=masked) for test in tests]
+            values[Score(arm.name, rules.metric, protocol)] = np.stack(ndcg, axis=1)
+            values[Score(arm.name, LOG_RANK, protocol)] = np.stack(log_rank, axis=1)
+    try:
+        return CrossedBootstrap(values, rules)
+    except ValueError as error:
+        raise InputError(
+            f"runs of {', '.join(arms)} cannot be compared: {error}; they come from different "
+            "versions of the data"
+        ) from error
+
+
+def judge_plan(
+    plan: AnalysisPlan,
+    arms: Mapping[str, Mapping[str, Arm]],
+    *,
+    rows: Sequence[str] = (),
+    untestable: Mapping[str, Mapping[str, str]] | None = None,
+    rules: Rules = RULES,
+) -> Judged:
+    """Every claim and contrast of the plan on the datasets of `arms`.
+
+    arms: dataset -> name of an arm -> its runs; an arm that is not there counts as one without
+    runs. rows: the rows that the subject of the plan's claims about the best row is compared with;
+    none leaves these claims out. untestable: dataset -> arm -> why a contrast with it says nothing
+    there. Raises InputError where arms of one dataset were ranked on different users.
+    """
+    best: list[JudgedBest] = []
+    contrasts: list[JudgedContrast] = []
+    for dataset, own in arms.items():
+        scores = arm_scores(own, rules)
+        if rows:
+            best += [
+                _best(plan.best_row.subject, claim, dataset, protocol, rows, own, scores)
+                for claim, protocol in plan.best_row.claims.items()
+            ]
+        barred = (untestable or {}).get(dataset, {})
+        contrasts += [
+            _contrast(contrast, dataset, protocol, own, barred, scores)
+            for contrast in plan.contrasts
+            for protocol in contrast.protocols
+        ]
+    return _after_correction(plan, best, contrasts, rules)
+
+
+def _contrast(
+    contrast: Contrast,
+    dataset: str,
+    protocol: History,
+    arms: Mapping[str, Arm],
+    untestable: Mapping[str, str],
+    scores: CrossedBootstrap,
+) -> JudgedContrast:
+    names = (*contrast.plus, *contrast.minus)
+    reason = next((untestable[name] for name in names if name in untestable), "")
+    if reason:
+        return JudgedContrast(
+            contrast, dataset, protocol, None, None, "not testable here", note=reason
+        )
+    lacking = [n for n in names if n not in arms or not arms[n].complete]
+    if any(name not in arms or not arms[name].runs for name in names):
+        note = f"no runs of {', '.join(n for n in names if n not in arms or not arms[n].runs)}"
+        return JudgedContrast(contrast, dataset, protocol, None, None, "not reached", note=note)
+    rules = scores.rules
+    signs = dict.fromkeys(contrast.plus, 1) | dict.fromkeys(contrast.minus, -1)
+
+    def measured(metric: str) -> Effect:
+        own = {Score(arms[name].name, metric, protocol): sign for name, sign in signs.items()}
+        return effect_of(scores.contrast(own, log=metric != LOG_RANK), scores.n_users, scores.rules)
+
+    effect = measured(rules.metric)
+    word, note = word_of(effect, rules), effect.note
+    if lacking:
+        word, note = "not reached", f"seeds are missing of {', '.join(lacking)}"
+    elif word == "not reached":
+        note = f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"
+    return JudgedContrast(contrast, dataset, protocol, effect, measured(LOG_RANK), word, note=note)
+
+
+def _best(
+    subject: str,
+    claim: str,
+    dataset: str,
+    protocol: History,
+    rows: Sequence[str],
+    arms: Mapping[str, Arm],
+    scores: CrossedBootstrap,
+) -> JudgedBest:
+    rules = scores.rules
+    there = {name: arms[name] for name in rows if name in arms and arms[name].runs}
+    lacking = [name for name in (subject, *rows) if name not in arms or not arms[name].complete]
+    if subject not in arms or not arms[subject].runs or not there:
+        note = f"no runs of {subject if there else 'any row to compare it with'}"
+        return JudgedBest(
+            claim, dataset, protocol, subject, (), None, (), None, "not reached", note=note
+        )
+
+    def signs(other: str, metric: str) -> dict[Score, int]:
+        return {
+            Score(arms[subject].name, metric, protocol): 1,
+            Score(arms[other].name, metric, protocol): -1,
+        }
+
+    result = all_above(scores, [signs(other, rules.metric) for other in there])
+    log_ranks = tuple(
+        effect_of(scores.contrast(signs(other, LOG_RANK), log=False), scores.n_users, rules)
+        for other in there
+    )
+    strongest = best_on_validation({n: arm.runs for n, arm in there.items()}, protocol, rules)
+    word = result.word(rules.smallest_effect, rules.minimum_seeds)
+    note = ""
+    if lacking:
+        word, note = "not reached", f"runs are missing of {', '.join(lacking)}"
+    elif word == "not reached":
+        fewest = min(min(e.n_seeds) for e in result.effects)
+        note = f"no verdict on {fewest} seeds, it needs {rules.minimum_seeds}"
+    elif word == "refuted":
+        by = [tuple(there)[at] for at in result.refuted_by(rules.smallest_effect)]
+        note = f"a gain of 1 % is excluded over {', '.join(by)}"
+    return JudgedBest(
+        claim,
+        dataset,
+        protocol,
+        subject,
+        tuple(there),
+        result,
+        log_ranks,
+        strongest,
+        word,
+        note=note,
+    )
+
+
+def _after_correction(
+    plan: AnalysisPlan,
+    best: Sequence[JudgedBest],
+    contrasts: Sequence[JudgedContrast],
+    rules: Rules,
+) -> Judged:
+    primary = {dataset for dataset, role in plan.datasets.items() if role == "primary"}
+    claims = len(plan.best_row.claims) + sum(c.claim == "primary" for c in plan.contrasts)
+    judged: list[JudgedBest | JudgedContrast] = [*best]
+    judged += [one for one in contrasts if one.contrast.claim == "primary"]
+    p = {id(one): _p(one) for one in judged if one.dataset in primary}
+    # a claim that was not tested counts as one with p = 1, so that its runs can only help others
+    values = [1.0 if np.isnan(value) else value for value in p.values()]
+    adjusted: dict[int, float] = dict(
+        zip(p, holm([*values, *[1.0] * (claims - len(values))]), strict=False)
+    )
+    families: dict[History, list[JudgedContrast]] = {}
+    for contrast in contrasts:
+        if contrast.contrast.claim == "secondary":
+            families.setdefault(contrast.protocol, []).append(contrast)
+    for family in families.values():
+        adjusted |= dict(zip(map(id, family), discoveries(list(map(_p, family))), strict=True))
+    return Judged(
+        tuple(_corrected_best(one, adjusted, rules) for one in best),
+        tuple(_corrected_contrast(one, adjusted, rules) for one in contrasts),
+    )
+
+
+def _p(one: JudgedBest | JudgedContrast) -> float:
+    """Of what has a verdict; NaN of what has none."""
+    if one.word in ("not reached", "not testable here"):
+        return float("nan")
+    if isinstance(one, JudgedBest):
+        return one.result.p if one.result is not None else float("nan")
+    return one.effect.p if one.effect is not None else float("nan")
+
+
+def _corrected_best(one: JudgedBest, adjusted: Mapping[int, float], rules: Rules) -> JudgedBest:
+    if id(one) not in adjusted or np.isnan(_p(one)):
+        return one
+    word = corrected(one.word, adjusted[id(one)], rules.alpha)
+    note = one.note if word == one.word else _WEAKER.format("the primary claims")
+    return replace(one, word=word, adjusted=float(adjusted[id(one)]), note=note)
+
+
+def _corrected_contrast(
+    one: JudgedContrast, adjusted: Mapping[int, float], rules: Rules
+) -> JudgedContrast:
+    if id(one) not in adjusted or np.isnan(_p(one)):
+        return one
+    secondary = one.contrast.claim == "secondary"
+    word = corrected(one.word, adjusted[id(one)], DISCOVERY_RATE if secondary else rules.alpha)
+    family = "its family" if secondary else "the primary claims"
+    note = one.note if word == one.word else _WEAKER.format(family)
+    return replace(one, word=word, adjusted=float(adjusted[id(one)]), note=note)
+
+
+_WEAKER = "its interval excludes 0, and it does not stand after the correction for {}"

@@ -1,0 +1,60 @@
+"""How far a constant alone would suppress the items of a user's history.
+
+With the history kept, a row is paid for ranking history items low, which takes no knowledge of what
+comes next. Here every history item's score is lowered by one and the same c, in standard deviations
+of the scores of the query: no new model, one number a row, chosen by NDCG@10 on validation with the
+history kept. What two rows differ by after that, the history cannot explain.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmark.analyse.statistics import RULES, FloatArray
+from benchmark.evaluate.metrics import per_user
+from benchmark.runs.ranks import PENALTIES, Ranks
+from benchmark.runs.schema import RunResult
+
+CHOICES = (0.0, *PENALTIES, np.inf)
+"""No constant, those that were counted, and one that leaves the history out."""
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """One row with the constant that suits it best on validation."""
+
+    penalty: float
+    """Standard deviations of a query's scores; infinite where leaving the history out is best."""
+    values: FloatArray
+    """[U, S] of the test targets, the history kept and its scores lowered."""
+
+
+def with_penalty(ranks: Ranks, penalty: float) -> Ranks:
+    """The ranks with the history kept, its scores lowered by one of `CHOICES`. Raises ValueError
+    for another penalty, and for ranks of which lowered scores were not counted."""
+    if penalty == 0:
+        return ranks
+    if np.isinf(penalty):
+        return replace(ranks, above=ranks.above_masked, equal=ranks.equal_masked)
+    if ranks.lowered is None or penalty not in PENALTIES:
+        raise ValueError(f"history scores lowered by {penalty} were not counted for these ranks")
+    left = ranks.lowered[:, PENALTIES.index(penalty)]
+    return replace(ranks, above=ranks.above_masked + left, equal=ranks.equal_masked)
+
+
+def suppress(runs: Sequence[RunResult], metric: str = RULES.metric) -> Suppressed:
+    """A row's finished runs, one at least, under the penalty that is best on their validation; the
+    smaller one where several are equal. Raises ValueError as `with_penalty` does."""
+    ranked = [(run.validation, run.test) for run in runs]
+    means: Mapping[float, float] = {
+        penalty: float(
+            np.mean([per_user(with_penalty(v, penalty), metric).mean() for v, _ in ranked if v])
+        )
+        for penalty in CHOICES
+    }
+    best = max(CHOICES, key=lambda penalty: means[penalty])
+    tests = [per_user(with_penalty(t, best), metric) for _, t in ranked if t is not None]
+    if len(tests) < len(runs):
+        raise ValueError("a run without ranks was taken for a finished one")
+    return Suppressed(best, np.stack(tests, axis=1))

@@ -1,0 +1,200 @@
+"""Forest plots of the analysis plan: every difference with its interval, domain by domain."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from benchmark.analyse.contrasts import Judged, JudgedContrast
+from benchmark.analyse.effects import Effect, Word
+from benchmark.analyse.statistics import RULES
+from benchmark.data.config import dataset_lineage
+from benchmark.evaluate.metrics import PROTOCOLS, History
+from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure
+from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.inference import HEADINGS
+
+_COLOURS: dict[Word, str] = {"supported": "#0072B2", "opposite": "#D55E00", "refuted": "#D55E00"}
+_MARKERS = ("o", "s", "D", "^")
+"""Of the datasets of one domain."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One interval of a panel; relative differences."""
+
+    label: str
+    effect: Effect
+    word: Word
+    marker: str
+
+
+def draw_contrasts(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
+    """The contrasts of `machinery`: a row of panels a domain (datasets that share their settings,
+    such as the two MovieLens), a column a protocol."""
+    panels = [
+        (domain, [note for name, note in notes.items() if _domain(name) == domain])
+        for domain in dict.fromkeys(_domain(name) for name in notes)
+    ]
+    names = list(dict.fromkeys(one.claim for one in judged.contrasts))
+    heights = [len(names) * len(datasets) * 0.13 + 0.75 for _, datasets in panels]
+    drawn = figure(TWO_COLUMNS, sum(heights) + 0.35)
+    axes = drawn.subplots(
+        len(panels), len(PROTOCOLS), squeeze=False, sharey="row", height_ratios=heights
+    )
+    for row, (_, datasets) in zip(axes, panels, strict=True):
+        for panel, protocol in zip(row, PROTOCOLS, strict=True):
+            _contrast_panel(panel, judged.contrasts, names, datasets, protocol)
+    said = _legend("supported", "opposite", "neither, or not after correction")
+    drawn.legend(handles=said, loc="outside lower left", ncols=4)
+    return drawn
+
+
+def draw_pooled(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
+    """Every contrast pooled over domains, which describes and decides nothing: within a domain an
+    average weighted by the inverse of the squared standard error, then the plain mean of the
+    domains, since a random effect of two or three domains cannot be estimated. The bars span the
+    domains; they are no interval."""
+    names = list(dict.fromkeys(one.claim for one in judged.contrasts))
+    drawn = figure(TWO_COLUMNS, len(names) * 0.2 + 0.95)
+    axes = drawn.subplots(1, len(PROTOCOLS), squeeze=False, sharey=True)[0]
+    for panel, protocol in zip(axes, PROTOCOLS, strict=True):
+        for at, name in enumerate(names):
+            by_domain: dict[str, list[Effect]] = {}
+            for one in judged.contrasts:
+                if one.claim == name and one.protocol == protocol and _has_interval(one.effect):
+                    assert one.effect is not None
+                    by_domain.setdefault(_domain(one.dataset), []).append(one.effect)
+            means = [_weighted(effects) for effects in by_domain.values()]
+            if not means:
+                continue
+            ends = np.expm1([min(means), max(means)])
+            panel.plot(ends, [at, at], color=QUIET, lw=1)
+            panel.plot(np.expm1(means), [at] * len(means), "|", color=QUIET, ms=6)
+            panel.plot(np.expm1(np.mean(means)), at, "D", color=INK, ms=4)
+        _finish(panel, names, f"Pooled over domains, {HEADINGS[protocol]}")
+    drawn.supxlabel(
+        f"mean of the domains of {', '.join(n.title for n in notes.values())}; bars span the "
+        "domains. Descriptive.",
+        fontsize=7,
+        color=QUIET,
+    )
+    return drawn
+
+
+def draw_best(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
+    """FindRec against every other row (`primary`): a row of panels a dataset, a column a claim.
+    Thin lines reach the simultaneous upper bounds."""
+    claims = list(dict.fromkeys(one.claim for one in judged.best))
+    most = max((len(one.others) for one in judged.best), default=1)
+    drawn = figure(TWO_COLUMNS, len(notes) * (most * 0.17 + 0.8) + 0.35)
+    axes = drawn.subplots(len(notes), max(len(claims), 1), squeeze=False, sharey="row")
+    for row, note in zip(axes, notes.values(), strict=True):
+        for panel, claim in zip(row, claims, strict=True):
+            one = next(b for b in judged.best if (b.claim, b.dataset) == (claim, note.name))
+            for at, other in enumerate(one.others):
+                assert one.result is not None
+                effect = one.result.effects[at]
+                upper = float(np.expm1(one.result.upper[at]))
+                if _has_interval(effect):
+                    _, low, high = effect.relative
+                    panel.plot([high, upper], [at, at], color=QUIET, lw=0.6)
+                    word: Word = "supported" if low > 0 else "opposite" if high < 0 else "undecided"
+                    _bar(panel, at, _Line(other, effect, word, "o"))
+            _finish(
+                panel, one.others, f"{note.title}, {HEADINGS[one.protocol]}: {claim} {one.word}"
+            )
+    said = _legend("interval above 0", "interval below 0", "neither")
+    drawn.legend(handles=said, loc="outside lower left", ncols=4)
+    return drawn
+
+
+def _contrast_panel(
+    panel: Axes,
+    contrasts: Sequence[JudgedContrast],
+    names: Sequence[str],
+    datasets: Sequence[DatasetNote],
+    protocol: History,
+) -> None:
+    by_place = {(one.claim, one.dataset): one for one in contrasts if one.protocol == protocol}
+    step = 0.7 / len(datasets)
+    for at, name in enumerate(names):
+        for place, (note, marker) in enumerate(zip(datasets, _MARKERS, strict=False)):
+            one = by_place.get((name, note.name))
+            y = at + (place - (len(datasets) - 1) / 2) * step
+            if one is None:
+                continue
+            if _has_interval(one.effect):
+                assert one.effect is not None
+                _bar(panel, y, _Line(name, one.effect, one.word, marker))
+            elif one.word in ("not reached", "not testable here"):
+                panel.text(
+                    0.5, y, one.word, transform=panel.get_yaxis_transform(), fontsize=5.5,
+                    color=QUIET, ha="center", va="center",
+                )  # fmt: skip
+    titles = " and ".join(note.title for note in datasets)
+    named = f"{titles}, " if protocol == PROTOCOLS[0] else ""  # two such titles would overlap
+    _finish(panel, names, f"{named}{HEADINGS[protocol]}")
+    if len(datasets) > 1:
+        handles = [
+            Line2D([], [], color=INK, marker=marker, ls="none", ms=3.5, label=note.title)
+            for note, marker in zip(datasets, _MARKERS, strict=False)
+        ]
+        panel.legend(handles=handles, fontsize=6, loc="lower right")
+
+
+def _bar(panel: Axes, y: float, line: _Line) -> None:
+    value, low, high = line.effect.relative
+    colour = _COLOURS.get(line.word, "#4d4d4d")
+    filled = line.word in _COLOURS
+    panel.plot([low, high], [y, y], color=colour, lw=1.2)
+    panel.plot(value, y, line.marker, color=colour, ms=4, mfc=colour if filled else "white")
+
+
+def _finish(panel: Axes, names: Sequence[str], title: str) -> None:
+    panel.axvline(0, color=INK, lw=0.7)
+    panel.axvline(RULES.smallest_effect, color=QUIET, lw=0.6, ls=(0, (3, 2)))
+    panel.set_yticks(range(len(names)), list(names))
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.grid(True, axis="x")
+    panel.grid(False, axis="y")
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    panel.set(xlabel=f"difference in {RULES.metric}")
+    panel.set_title(title, fontsize=7.5)
+    if not panel.lines[2:]:
+        panel.set_xlim(-0.1, 0.1)
+
+
+def _legend(above: str, below: str, neither: str) -> list[Line2D]:
+    said: list[tuple[Word, str]] = [
+        ("supported", above),
+        ("opposite", below),
+        ("undecided", neither),
+    ]
+    handles = [
+        Line2D(
+            [], [], color=_COLOURS.get(word, "#4d4d4d"), marker="o", ms=4, label=label,
+            mfc=_COLOURS.get(word, "white"),
+        )
+        for word, label in said
+    ]  # fmt: skip
+    dashed = Line2D([], [], color=QUIET, lw=0.6, ls=(0, (3, 2)), label="1 %, the smallest effect")
+    return [*handles, dashed]
+
+
+def _has_interval(effect: Effect | None) -> bool:
+    return effect is not None and not np.isnan(effect.low)
+
+
+def _weighted(effects: Sequence[Effect]) -> float:
+    """Mean weighted by the inverse of the squared width of the intervals."""
+    weights = [1 / max(effect.high - effect.low, 1e-12) ** 2 for effect in effects]
+    return float(np.average([effect.value for effect in effects], weights=weights))
+
+
+def _domain(dataset: str) -> str:
+    return dataset_lineage(dataset)[0]
