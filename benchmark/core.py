@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from benchmark.data.content import Bundle
-from benchmark.data.sequences import Histories, Queries, Sequences, hold_out
+from benchmark.data.sequences import Histories, Ints, Queries, Sequences, hold_out
 from benchmark.errors import InputError
 from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
 from benchmark.runs.ranks import IntArray, Ranks
@@ -108,7 +108,7 @@ def compute(
         checkpoint=checkpoint,
         trunk=trunk,
     )
-    outcomes = _rank(trained, spec, sequences, device)
+    outcomes = _rank(trained, spec, sequences, catalogue, device)
     for at, model in enumerate(models):
         with torch.no_grad():
             for name, parameter in model.named_parameters():
@@ -151,9 +151,17 @@ def split(bundle: Bundle, protocol: Protocol) -> Sequences:
         test_targets=protocol.test_targets,
         one_list=protocol.one_list,
         shuffled=protocol.order == "shuffled",
+        leak=protocol.leak,
     )
     if protocol.max_users is not None:
         sequences = sequences.first_users(protocol.max_users)
+    for name, queries in (("validation", sequences.validation), ("test", sequences.test)):
+        if not len(queries.target):
+            raise InputError(
+                f"{bundle.path}: the split {protocol.split!r} leaves no {name} target to its "
+                f"{len(sequences.histories.offsets) - 1} users; keep more users, or use another "
+                "split"
+            )
     return sequences
 
 
@@ -275,16 +283,23 @@ def _permutation(
 
 
 def _rank(
-    trained: Trained, spec: RunSpec, sequences: Sequences, device: torch.device
+    trained: Trained,
+    spec: RunSpec,
+    sequences: Sequences,
+    catalogue: Catalogue,
+    device: torch.device,
 ) -> list[Outcome]:
     started = time.perf_counter()
+    popularity = _popularity(sequences, spec, catalogue)
     score = trained.scorer()
     seeds = len(trained.curves)
     validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
     test: list[Ranks | NanScores] | list[None] = (
         [None] * seeds
         if spec.protocol.trial
-        else rank_targets_stacked(score, sequences.test, top=_top(spec), device=device)
+        else rank_targets_stacked(
+            score, sequences.test, top=_top(spec), popularity=popularity, device=device
+        )
     )
     ranking_seconds = time.perf_counter() - started
     return [
@@ -303,6 +318,11 @@ def _rank(
         )
         for at, curve in enumerate(trained.curves)
     ]
+
+
+def _popularity(sequences: Sequences, spec: RunSpec, catalogue: Catalogue) -> Ints | None:
+    """[N + 1]: how often each item is trained on; None unless the protocol asks for it."""
+    return sequences.histories.frequency(catalogue.items) if spec.protocol.popularity else None
 
 
 def _ranks_or_failure(
@@ -335,7 +355,8 @@ def _fit_control(
     validation = rank_targets(score, sequences.validation, top=0)
     test = None
     if not spec.protocol.trial:
-        test = rank_targets(score, sequences.test, top=_top(spec))
+        popularity = _popularity(sequences, spec, catalogue)
+        test = rank_targets(score, sequences.test, top=_top(spec), popularity=popularity)
     length = _length_per_user(_last_ranked(sequences, spec))
     ranking = time.perf_counter() - started - fitting
     return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.analyse.analysis_plan import analysis_plan, split_arm
-from benchmark.data.config import Counts, dataset_names
+from benchmark.data.config import Counts, dataset_names, has_times
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
 from benchmark.runs.identity import config_hash, hashes
@@ -39,6 +39,10 @@ class Experiment(BaseModel):
     models: tuple[str, ...] | Literal["all"] = "all"
     variants: tuple[str, ...] = ("base",)
     """Variants of FindRec, in the order of the table's rows."""
+    row_variants: tuple[str, ...] = ()
+    """Variants of every row that has them, in place of `variants`."""
+    times: bool = False
+    """Whether it shows datasets with times alone."""
     both_modalities: bool = False
     """Whether it shows the first dataset with text and image features, and no other."""
     modality_controls: bool = False
@@ -140,6 +144,8 @@ def shown_datasets(
     experiment: Experiment, datasets: Sequence[str], data: Path | None
 ) -> Sequence[str]:
     """Those of the datasets that the experiment shows. Raises InputError for an unknown one."""
+    if experiment.times:
+        datasets = [dataset for dataset in datasets if has_times(dataset)]
     if not experiment.both_modalities:
         return datasets
     with_both = [
@@ -170,6 +176,13 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         wanted = shown
     if experiment.modality_controls:
         wanted = [name for name in wanted if methods()[name].modalities]
+    if experiment.row_variants:
+        return [
+            (name, variant)
+            for name in wanted
+            for variant in experiment.row_variants
+            if variant == "base" or variant in methods()[name].variants
+        ]
     members = []
     for name in wanted:
         for variant in experiment.variants if name == OWN_MODEL else ("base",):
@@ -210,7 +223,7 @@ def plan(
         own = _seeds(seeds, spec.protocol)
         stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
         records = [s.record for s in stored.values() if s.record is not None]
-        seconds = _estimate(spec, meta.counts, records) if meta is not None else 0.0
+        seconds = estimate(spec, meta.counts, records) if meta is not None else 0.0
         problem = problems.get(spec.dataset, "")
         planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
@@ -295,7 +308,7 @@ def _metas(
     return metas, problems
 
 
-def _estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
+def estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
     """Seconds of one seed on one core: from its own earlier runs, else from the budget.
 
     Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is

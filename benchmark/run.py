@@ -23,6 +23,7 @@ from benchmark.core import (
     split,
 )
 from benchmark.data.bundle import load_bundle
+from benchmark.data.config import has_times
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
 from benchmark.preflight import check_contract
@@ -54,20 +55,27 @@ def run_seeds(
     device: torch.device | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = _log,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[RunRecord]:
     """Train, rank and store the given seeds of a spec; one record a seed, failed ones included.
 
     A trial is ranked on validation alone; its test queries are not looked at.
     data: folder of bundles. note: is given a line on whatever is worth one, such as a checkpoint
-    that could not be used. Raises InputError for settings or data that cannot work; whatever else
-    goes wrong in training is stored as a failed run with its message and traceback. A finished run
-    is never replaced by a failed one.
+    that could not be used. stop: asked after every step whether training is to end; then its state
+    is saved and Stopped (benchmark/runs/checkpoint.py) raised. Raises InputError for settings or
+    data that cannot work; whatever else goes wrong in training is stored as a failed run with its
+    message and traceback. A finished run is never replaced by a failed one.
     """
     device = device or torch.device("cpu")
+    if spec.protocol.split == "global-time" and not has_times(spec.dataset):
+        raise InputError(
+            f"{spec.key}: no moment divides the users of {spec.dataset!r}, whose timestamps only "
+            "number each user's interactions; choose a dataset with times"
+        )
     bundle = load_bundle(spec.dataset, root=data)
     parts = hashes(spec, bundle.meta.data_hash)
     started = datetime.now(UTC)
-    checkpoints = _Checkpoints(spec, parts, store, note)
+    checkpoints = _Checkpoints(spec, parts, store, note, stop)
     checkpoints.sweep(seeds)
     try:
         outcomes = _watched(spec, bundle, seeds, checkpoints, parts, device, watch)
@@ -110,16 +118,21 @@ class _Checkpoints:
     """Where a spec's runs keep their states while they are trained."""
 
     def __init__(
-        self, spec: RunSpec, parts: Hashes, store: Store, note: Callable[[str], None]
+        self,
+        spec: RunSpec,
+        parts: Hashes,
+        store: Store,
+        note: Callable[[str], None],
+        stop: Callable[[], bool],
     ) -> None:
-        self.spec, self.parts, self.store, self.note = spec, parts, store, note
+        self.spec, self.parts, self.store, self.note, self.stop = spec, parts, store, note, stop
         self.folder = store.root / ".checkpoints"
 
     def of(self, seeds: Sequence[int]) -> CheckpointFile:
         """Of seeds that are trained together."""
         owner = self._owner(seeds)
         name = digest(owner.identities.values())[:16]
-        return CheckpointFile(self.folder / f"{name}.pt", owner, note=self.note)
+        return CheckpointFile(self.folder / f"{name}.pt", owner, note=self.note, stop=self.stop)
 
     def trunk(self, seeds: Sequence[int]) -> CheckpointFile | None:
         """What a trial's seeds share with trials of other budgets, if they share anything."""
@@ -211,6 +224,7 @@ def _in_memory(
         if len(seeds) == 1:
             raise
         checkpoint.remove()
+    checkpoints.note(f"{len(seeds)} seeds at once do not fit the memory; half of them at a time")
     # outside of the handler, whose traceback keeps the tensors alive
     torch.cuda.empty_cache()
     half = len(seeds) // 2

@@ -69,12 +69,7 @@ class FindRec(Recommender):
 
     def forward(self, batch: Batch) -> Output:
         """States after every position, [B, L, D], and what `aux_losses` compares across users."""
-        # 2.1 Feature extraction and ID modelling
-        e = {"id": self.items(batch.items)}
-        e |= {name: project(batch.items) for name, project in self.features.items()}
-        if self.config.id_input == "fused":
-            e["id"] = self.fuse(torch.cat(list(e.values()), -1))  # e_fused
-        z = {name: stream(e[name], batch) for name, stream in self.streams.items()}
+        z = self._streams(batch)  # 2.1 Feature extraction and ID modelling
         if not self.features:
             return Output(z["id"] if self.config.fusion == "sum" else self.fusion(z["id"], batch))
 
@@ -92,6 +87,14 @@ class FindRec(Recommender):
             z_final = torch.cat([z["id"], o_exp], -1)  # eq. 3
             states = self.fusion(z_final, batch)  # eq. 4
         return Output(states, self._aux(z, gates, batch) if batch.training else {})
+
+    def _streams(self, batch: Batch) -> dict[str, Tensor]:
+        """z of every stream: "id" [B, L, D], "text" and "image" [B, L, M]."""
+        e = {"id": self.items(batch.items)}
+        e |= {name: project(batch.items) for name, project in self.features.items()}
+        if self.config.id_input == "fused":
+            e["id"] = self.fuse(torch.cat(list(e.values()), -1))  # e_fused
+        return {name: stream(e[name], batch) for name, stream in self.streams.items()}
 
     def _aux(
         self, z: Mapping[str, Tensor], gates: Tensor | None, batch: Batch
@@ -127,22 +130,28 @@ class FindRec(Recommender):
 
     @torch.no_grad()
     def snapshot(self, batch: Batch) -> dict[str, Tensor]:
-        """What figure 2 shows: states of both modalities at the same positions, and gate use.
+        """States of the streams at the same positions, as figure 2 shows them, and gate use.
 
         "text", "image": [n, M], the streams at the last position of each user whose item there has
         both modalities, after a LayerNorm without affine, as IICM compares them (section 2.2).
-        "gates": [H, K], mean gate of every expert in every head over all valid positions; each row
-        sums to 1. Raises ValueError for a model without both modalities.
+        "id": [n, D], the ID stream there, likewise; where IICM aligns with it, its projection
+        [n, M]. "gates": [H, K], mean gate of every expert in every head over all valid positions;
+        each row sums to 1. Raises ValueError for a model without both modalities.
         """
         if len(self.features) < 2:
             raise ValueError("a snapshot shows text and image states, and the model lacks one")
         user = torch.arange(len(batch.items))
         last = (batch.items > 0).sum(1) - 1
-        z, present = {}, torch.ones(len(user), dtype=torch.bool)
-        for name, project in self.features.items():
-            z[name] = self.streams[name](project(batch.items), batch)
+        z = self._streams(batch)
+        present = torch.ones(len(user), dtype=torch.bool)
+        for name in self.features:
             present &= self._projection(name).has(batch.items)[user, last]
-        states = {name: layer_norm(x[user, last], x.shape[-1:])[present] for name, x in z.items()}
+        compared = dict(z)
+        if self.coordinated and self.config.iicm_align == "id":
+            compared["id"] = self.id_to_align(z["id"])
+        states = {
+            name: layer_norm(x[user, last], x.shape[-1:])[present] for name, x in compared.items()
+        }
         _, gates = self.routing(self.attention(z["image"], z["text"], batch), batch)
         if gates is None:  # one expert
             return states | {"gates": torch.ones(self.config.heads, 1)}

@@ -168,7 +168,7 @@ class CrossedBootstrap:
             if name in self.fixed:
                 self._means[name] = means
                 continue
-            weights = _seed_weights(
+            weights = seed_weights(
                 len(by_seed), rules.resamples, rules.bootstrap_seed, _method(name)
             )
             self._means[name] = means + weights @ (by_seed - by_seed.mean())
@@ -298,7 +298,7 @@ def _method(name: Hashable) -> str:
 
 
 @lru_cache(maxsize=256)
-def _seed_weights(seeds: int, resamples: int, seed: int, method: str) -> FloatArray:
+def seed_weights(seeds: int, resamples: int, seed: int, method: str) -> FloatArray:
     """[R, S] weights of the drawn seeds; each row sums to 1, deviations stretched as said above.
     Kept, since all scores of a method share them; not to be written to."""
     rng = np.random.default_rng([seed, *method.encode()])

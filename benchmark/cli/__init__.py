@@ -13,8 +13,11 @@ from benchmark.cli import (
     claims,
     datasets,
     doctor,
+    exchange,
     explain,
     gpu,
+    output,
+    planted,
     power,
     results,
     tables,
@@ -31,7 +34,22 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (tables, claims, tuning, power, results, checking, datasets, explain, doctor, gpu):
+PARTS = (
+    tables,
+    claims,
+    tuning,
+    power,
+    results,
+    output,
+    exchange,
+    checking,
+    datasets,
+    planted,
+    explain,
+    doctor,
+    gpu,
+)
+for part in PARTS:
     app.registered_commands += part.app.registered_commands
 
 

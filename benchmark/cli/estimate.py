@@ -20,7 +20,7 @@ step that it reports.
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,7 +114,8 @@ class Estimator:
         course.since, course.step = now, step
 
     def end(self, job: Hashable, *, failed: bool = False) -> None:
-        """The job has ended; of a failed one the steps are evidence, the end is not."""
+        """The job has ended; of one that failed, or that another command has made, the steps are
+        evidence, the end is not."""
         course = self.course[job]
         if not failed:
             self._note(self._after, job, self.clock() - course.since)
@@ -147,6 +148,11 @@ class Estimator:
     def left_of(self, job: Hashable) -> float:
         """Seconds that the job still takes on its worker; all of them for one that waits."""
         return self._left(job, self._evidence())
+
+    def left_of_each(self, jobs: Sequence[Hashable]) -> list[float]:
+        """The same of each of some jobs."""
+        evidence = self._evidence()
+        return [self._left(job, evidence) for job in jobs]
 
     def seconds_left(self) -> float:
         """Seconds until the last job ends, when every worker takes the next job as it gets free."""

@@ -8,18 +8,16 @@ SASRec          .0528 ±.0031 .0976 ±.0040 4/6  .0955 ±.0022 .1212 ±.0019 3/6
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from rich.text import Text
 
 from benchmark.evaluate.metrics import PROTOCOLS, per_user
+from benchmark.launch.jobs import Job
 from benchmark.plan import Planned
 from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import RunKey
-
-if TYPE_CHECKING:  # it starts workers, and needs torch
-    from benchmark.launch.local import Job
 
 METRIC = "NDCG@10"
 
@@ -88,7 +86,7 @@ class FillingTable:
         self,
         split: Literal["validation", "test"],
         planned: Sequence[Planned],
-        jobs: "Sequence[Job]",
+        jobs: Sequence[Job],
         runs: RunSet,
         sign: str = "±",
     ) -> None:

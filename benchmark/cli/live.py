@@ -10,7 +10,6 @@ The status lines come first when rows are scarce: the table shows what else fits
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -18,12 +17,10 @@ from benchmark.cli.estimate import Estimator, Work
 from benchmark.cli.filling import FillingTable, cut
 from benchmark.cli.footer import Footer
 from benchmark.cli.terminal import FALLBACK, Terminal
+from benchmark.launch.jobs import Event, Job
 from benchmark.plan import Planned
 from benchmark.render.document import duration
 from benchmark.runs.runset import RunSet
-
-if TYPE_CHECKING:  # it starts workers, and needs torch
-    from benchmark.launch.local import Event, Job
 
 NARROW = 79
 """No status line is wider, so that most terminals that get narrower keep it whole."""
@@ -42,7 +39,7 @@ class LiveTable:
     def __init__(
         self,
         planned: Sequence[Planned],
-        jobs: "Sequence[Job]",
+        jobs: Sequence[Job],
         runs: RunSet,
         workers: int,
         console: Terminal,
@@ -83,7 +80,7 @@ class LiveTable:
             self._drawn = self.clock()
             self.footer.draw()
 
-    def watch(self, event: "Event") -> None:
+    def watch(self, event: Event) -> None:
         """Take note of one event."""
         job = event.job
         if event.kind == "step":
@@ -103,10 +100,10 @@ class LiveTable:
             self._finish(event)
         self.footer.draw()
 
-    def _finish(self, event: "Event") -> None:
+    def _finish(self, event: Event) -> None:
         job, spec = event.job, event.job.spec
         self.at_work.pop(event.worker, None)
-        self.estimator.end(job, failed=event.kind == "failed")
+        self.estimator.end(job, failed=event.kind != "done")
         for seed in job.seeds:  # what the job has left is new to the run set
             self.runs.forget(spec.key, seed)
         if event.kind == "failed":
@@ -160,7 +157,7 @@ class LiveTable:
         text.truncate(columns)
         return text
 
-    def _worker(self, job: "Job", columns: int) -> Text:
+    def _worker(self, job: Job, columns: int) -> Text:
         """One worker's job in one line; its name takes what the rest leaves."""
         course, work = self.estimator.course[job], self.estimator.work[job]
         rate = self.estimator.rate(job)
@@ -191,7 +188,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seeds"
 
 
-def _work(job: "Job") -> Work:
+def _work(job: Job) -> Work:
     spec = job.spec
     steps = spec.training.steps if spec.training is not None else 0
     return Work(FillingTable.name(spec.key), spec.dataset, steps, job.seconds)

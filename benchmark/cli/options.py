@@ -1,5 +1,8 @@
 """Options that the commands share, and what they resolve to."""
 
+import os
+import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,9 @@ REFERENCE, AUDIT = RESULTS / "reference", RESULTS / "audit"
 console = Terminal()
 
 
+LAUNCHERS = ("local", "ray")
+
+
 def shown_path(path: Path) -> Path:
     """A path as it is printed: from the working folder where it lies in it."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
@@ -35,7 +41,19 @@ SeedsOption = Annotated[
     str | None, typer.Option(help="A number of seeds (3), a range (0-9) or a list (0,4,7).")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the best if none.")]
-LauncherOption = Annotated[str, typer.Option(help="Where specs run: local.")]
+LauncherOption = Annotated[str, typer.Option(help="Where runs are made: local, or ray.")]
+AddressOption = Annotated[str, typer.Option(help="Of the Ray cluster; auto: this machine's.")]
+GpusOption = Annotated[
+    float, typer.Option("--gpus-per-job", help="On a Ray cluster: share of a GPU for a job.")
+]
+ForOption = Annotated[
+    str | None,
+    typer.Option("--for", help="End after so long (90s, 7m, 1h30m); unfinished runs are kept."),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(help="Train a part and render nothing: 2/8, or any for what no other has taken."),
+]
 FromOption = Annotated[
     Path | None,
     typer.Option("--from", help="Render this folder's runs into results/; nothing is trained."),
@@ -46,6 +64,19 @@ StaleOption = Annotated[
     bool,
     typer.Option("--reuse-stale", help="Use runs of other code, settings or data as they are."),
 ]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of the units; "any" is all that no other command has taken."""
+
+    number: int = 1
+    """From 1."""
+    of: int = 1
+    any: bool = False
+
+    def __str__(self) -> str:
+        return "any" if self.any else f"{self.number}/{self.of}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +93,11 @@ class Request:
     dry_run: bool
     reuse_stale: bool
     data: Path | None
+    until: float | None = None
+    """When workers are told to stop, by `time.monotonic`."""
+    shard: Shard | None = None
+    gpus: float | None = None
+    """Share of a GPU for a job on a Ray cluster; None where jobs run on this machine."""
 
     @property
     def out(self) -> Path:
@@ -79,13 +115,26 @@ def resolve_request(
     dry_run: bool,
     data: Path | None,
     reuse_stale: bool,
+    duration: str | None = None,
+    shard: str | None = None,
+    address: str = "auto",
+    gpus: float = 1.0,
 ) -> Request:
-    if launcher != "local":
-        raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, ['local'])}")
+    if launcher not in LAUNCHERS:
+        raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, LAUNCHERS)}")
     if source is not None and not source.is_dir():
         raise InputError(f"--from {source}: no such folder")
+    if source is not None and (duration or shard):
+        raise InputError("--from trains nothing: leave out --for and --shard")
     render_only = source is not None
-    workers = [] if render_only else available_devices(device)
+    if render_only:
+        workers = []
+    elif launcher == "ray":
+        from benchmark.launch.ray import connect  # it needs torch
+
+        workers = connect(address, device, gpus)
+    else:
+        workers = available_devices(device)
     if profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
@@ -102,6 +151,9 @@ def resolve_request(
         dry_run=dry_run,
         reuse_stale=reuse_stale,
         data=data,
+        until=None if duration is None else stop_at(parse_duration(duration)),
+        shard=None if shard is None else parse_shard(shard),
+        gpus=gpus if launcher == "ray" else None,
     )
 
 
@@ -130,6 +182,50 @@ def only_profile(source: Path) -> str:
         held = f"runs of several profiles ({', '.join(folders)})" if folders else "no runs"
         raise InputError(f"--from {source}: holds {held}; choose one with --profile")
     return next((name for name in profiles() if slug(name) == folders[0]), folders[0])
+
+
+STOPPING = 15.0
+"""Seconds before the end of the time at which workers are told to stop, so that they can save their
+states; a fifth of the time where that is less."""
+
+
+def stop_at(seconds: float) -> float:
+    """When workers are told to stop, by `time.monotonic`, so that the command ends so many seconds
+    after its process began: importing has taken some of them already."""
+    return time.monotonic() - _age() + seconds - min(STOPPING, seconds / 5)
+
+
+def _age() -> float:
+    """Seconds since this process began; 0 where the system does not say."""
+    try:
+        stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
+        began = int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - began, 0.0)
+    except (OSError, AttributeError, ValueError):
+        return 0.0
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def parse_duration(text: str) -> float:
+    """ "90s", "7m" and "1h30m" in seconds. InputError for anything else, and for none at all."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
+    numbers = parts.groups(default="0") if parts else ()
+    seconds = sum(int(n) * unit for n, unit in zip(numbers, _UNITS.values(), strict=False))
+    if not 0 < seconds <= 365 * 86_400:
+        raise InputError(f"--for {text}: write a time such as 90s, 7m or 1h30m, a year at most")
+    return seconds
+
+
+def parse_shard(text: str) -> Shard:
+    """ "2/8" is the second of eight parts. InputError for anything but that and "any"."""
+    if text.strip().lower() == "any":
+        return Shard(any=True)
+    parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise InputError(f"--shard {text}: write the number of a part and how many there are (2/8)")
+    return Shard(int(parts[1]), int(parts[2]))
 
 
 SEED_LIMIT = 2**63

@@ -11,16 +11,20 @@ from benchmark.cli.closing import verdict_lines, where_to_look
 from benchmark.cli.options import (
     AUDIT,
     RESULTS,
+    AddressOption,
     DataOption,
     DatasetsOption,
     DeviceOption,
     DryRunOption,
+    ForOption,
     FromOption,
+    GpusOption,
     LauncherOption,
     ModelsOption,
     ProfileOption,
     Request,
     SeedsOption,
+    ShardOption,
     StaleOption,
     console,
     resolve_request,
@@ -52,9 +56,26 @@ def _with_options(
         dry_run: DryRunOption = False,
         data: DataOption = None,
         reuse_stale: StaleOption = False,
+        duration: ForOption = None,
+        shard: ShardOption = None,
+        address: AddressOption = "auto",
+        gpus: GpusOption = 1.0,
     ) -> None:
         request = resolve_request(
-            profile, datasets, models, seeds, device, launcher, source, dry_run, data, reuse_stale
+            profile,
+            datasets,
+            models,
+            seeds,
+            device,
+            launcher,
+            source,
+            dry_run,
+            data,
+            reuse_stale,
+            duration,
+            shard,
+            address,
+            gpus,
         )
         action(request)
 
@@ -169,10 +190,28 @@ def run(
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
     data: DataOption = None,
+    duration: ForOption = None,
+    shard: ShardOption = None,
+    launcher: LauncherOption = "local",
+    address: AddressOption = "auto",
+    gpus: GpusOption = 1.0,
 ) -> None:
     """Train and store some rows, whatever table they belong to."""
     request = resolve_request(
-        profile, datasets, models, seeds, device, "local", None, dry_run, data, False
+        profile,
+        datasets,
+        models,
+        seeds,
+        device,
+        launcher,
+        None,
+        dry_run,
+        data,
+        False,
+        duration,
+        shard,
+        address,
+        gpus,
     )
     wanted = [
         planning.spec_of(name, dataset, request.profile, variant)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import typer
 
@@ -11,10 +11,11 @@ from benchmark.cli import options
 from benchmark.cli.console import plan_table
 from benchmark.cli.live import LiveTable
 from benchmark.cli.options import Request, console
+from benchmark.cli.parts import Begun, cell_by_cell, part_of, seed_by_seed
 from benchmark.runs.spec import RunSpec
 
-if TYPE_CHECKING:  # it starts workers, and needs torch
-    from benchmark.launch.local import Job
+TIME_OVER = 75
+"""Status of a command whose time is over with runs left: "try again" in sysexits.h."""
 
 
 def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:
@@ -44,16 +45,18 @@ def ensure(names: Sequence[str], request: Request) -> list[planning.Planned]:
 
 
 def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]:
-    """Train what the store lacks of these specs; with `--dry-run` print the plan and end."""
+    """Train what the store lacks of these specs; with `--dry-run` print the plan and end, and end
+    with `--shard`, or where the time of `--for` is over with runs left."""
 
     def plan() -> list[planning.Planned]:
-        return planning.plan(
+        whole = planning.plan(
             wanted,
             request.seeds,
             request.runs,
             data=request.data,
             as_stored=request.render_only,
         )
+        return whole if request.shard is None else part_of(whole, request.shard, request.data)
 
     planned = plan()
     if request.dry_run:
@@ -64,30 +67,78 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
         console.print(f"without {dataset}: {problem}", style="yellow")
     if any(p.to_run(reuse_stale=request.reuse_stale) for p in planned):
         _run(planned, request)
-        return plan()
+        planned = plan()
+    if request.shard is not None or request.until is not None:
+        _end_if_over(planned, request)
     return planned
+
+
+def _end_if_over(planned: Sequence[planning.Planned], request: Request) -> None:
+    """End a command that makes a part of the runs, or whose time is over, with a line on what is
+    left."""
+    runs = sum(len(p.runs) for p in planned)
+    to_run = [(p, seed) for p in planned for seed in p.to_run(reuse_stale=request.reuse_stale)]
+    failed = sum(p.states[seed] == "failed" for p, seed in to_run)
+    left = len(to_run) - failed
+    line = f"{runs - len(to_run)} of {runs} runs are there"
+    if failed:
+        line += f", {failed} failed"
+    if left:
+        begun = sum(
+            any(p.key == key and s in seeds for key, seeds in _begun(request)) for p, s in to_run
+        )
+        line += f", {left} are left" + (f" ({begun} of them begun)" if begun else "")
+    if request.until is not None and left:
+        console.print(f"the time is over: {line}; the same command goes on from here")
+        raise typer.Exit(TIME_OVER)
+    if request.shard is not None:
+        elsewhere = "; others have taken them" if left else ""
+        console.print(f"shard {request.shard}: {line}{elsewhere}; without --shard it is rendered")
+        raise typer.Exit
+
+
+def _begun(request: Request) -> Begun:
+    from benchmark.runs.checkpoint import begun
+
+    return begun(request.runs.root / ".checkpoints")
 
 
 def _run(planned: Sequence[planning.Planned], request: Request) -> None:
     """Train what the plan lacks. Ends the command where all jobs fail."""
     import torch
 
-    from benchmark.launch.local import run_jobs
+    from benchmark.launch import local, ray
     from benchmark.parity import parity
     from findrec.ops.scan_mamba_ssm import selective_scan_fn
 
     console.open_log(options.RUNS / "logs", sys.argv[1:])
-    jobs = seed_by_seed(planned, request.workers, reuse_stale=request.reuse_stale)
-    if request.workers[0].startswith("cuda") and (theirs := selective_scan_fn()) is not None:
+    stale, until = request.reuse_stale, request.until
+    if until is None:
+        jobs = seed_by_seed(planned, request.workers, reuse_stale=stale)
+    else:
+        jobs = cell_by_cell(planned, request.workers, _begun(request), reuse_stale=stale)
+    here = request.gpus is None
+    if (
+        here
+        and request.workers[0].startswith("cuda")
+        and (theirs := selective_scan_fn()) is not None
+    ):
         console.print(str(parity(theirs, torch.device(request.workers[0]))))
     with LiveTable(planned, jobs, request.runs, len(request.workers), console) as live_table:
+        run_jobs = (
+            partial(local.run_jobs, workers=request.workers)
+            if request.gpus is None
+            else partial(ray.run_jobs, device=request.workers[0], gpus=request.gpus)
+        )
         failed = run_jobs(
             jobs,
-            workers=request.workers,
             store=request.runs.root,
             data=request.data,
             watch=live_table.watch,
             tick=live_table.tick,
+            until=until,
+            expected=live_table.estimator.left_of_each,
+            wait_for_others=request.shard is None,
         )
     if failed:
         console.print(f"{failed} job(s) failed; their cells say so, and the next call tries again")
@@ -95,31 +146,8 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
         raise typer.Exit(1)
 
 
-def seed_by_seed(
-    planned: Sequence[planning.Planned], workers: list[str], *, reuse_stale: bool
-) -> "list[Job]":
-    """What the plan lacks as jobs: the first seed of every row before the second of any, so that a
-    first whole table stands early and sharpens."""
-    from benchmark.launch.local import Job
-
-    blocks = [
-        (list(p.runs).index(seeds[0]), Job(p.spec, seeds, p.seconds * len(seeds)))
-        for p in planned
-        if p.spec is not None
-        for seeds in _blocks(p.to_run(reuse_stale=reuse_stale), workers)
-    ]
-    return [job for _, job in sorted(blocks, key=lambda block: block[0])]
-
-
 def _print_plan(planned: Sequence[planning.Planned], request: Request) -> None:
     """Print the plan of `--dry-run` and end the command."""
     workers = max(len(request.workers), 1)
     console.print(plan_table(planned, workers, reuse_stale=request.reuse_stale))
     raise typer.Exit
-
-
-def _blocks(seeds: list[int], workers: list[str]) -> list[tuple[int, ...]]:
-    """Seeds that are trained as one stack: each alone on a CPU, all together on a GPU."""
-    if workers[0] == "cpu":
-        return [(seed,) for seed in seeds]
-    return [tuple(seeds)] if seeds else []

@@ -102,6 +102,9 @@ class DatasetConfig(_Strict):
     order: TieOrder = "exact"
     """How interactions are sorted; ties keep the source's row order. `exact`: by the timestamp;
     `recbole`: by the timestamp scaled to [0, 1] in float32, as RecBole does: more ties."""
+    times: bool = True
+    """Whether timestamps are moments, by which all users' interactions can be ordered; false where
+    they only number a user's interactions."""
     interactions: list[InteractionSource]
     """Tried in order, those at hand before those to download."""
     items: list[ItemSource] = []
@@ -147,6 +150,12 @@ def dataset_lineage(name: str) -> tuple[str, ...]:
     has no configuration has its own settings alone."""
     of = dataset_config(name).settings_of if name in dataset_names() else None
     return (name,) if of is None else (*dataset_lineage(of), name)
+
+
+def has_times(name: str) -> bool:
+    """Whether a dataset's timestamps are moments; one that no file names is the user's own, whose
+    times are taken at their word."""
+    return name not in dataset_names() or dataset_config(name).times
 
 
 def unknown_dataset(name: str, others: list[str] | None = None) -> InputError:

@@ -12,9 +12,13 @@ from benchmark.files import writing
 RESERVED = ("raw",)
 """Folders beside the datasets that are none: raw/ keeps downloads."""
 
+TRUTH = "truth.json"
+"""What is planted in a generated dataset."""
+
 FILES = frozenset(
     (
         "bundle.json",
+        TRUTH,
         "interactions.parquet",
         "items.parquet",
         "users.parquet",

@@ -133,13 +133,15 @@ def hold_out(
     test_targets: int = 1,
     one_list: bool = False,
     shuffled: bool = False,
+    leak: bool = False,
 ) -> Sequences:
     """Divide every user's sequence and cut what is trained on into windows of L + 1 items.
 
     split, validation_targets, test_targets: as in `benchmark/data/splits.py`. one_list: all test
     targets of a user are asked for after what stands before the first of them, as one list of
     recommendations would be; else each after the true history before it. shuffled: what users are
-    trained on, and the histories of queries within their window, stand in random order.
+    trained on, and the histories of queries within their window, stand in random order. leak: the
+    whole sequences are trained on, targets included; what is asked for stays the same.
 
     A user who fits has one window. A longer one has windows that start every `stride` items
     (default L // 2), the last one aligned with the end of the sequence; a window's targets count
@@ -164,11 +166,12 @@ def hold_out(
         )
     items, offsets = bundle.sequences()
     division = _divide(bundle, offsets, split, validation_targets, test_targets)
-    histories = _histories(items, offsets, division.train)
+    trained = np.diff(offsets) if leak else division.train
+    histories = _histories(items, offsets, trained)
     if shuffled:
         histories = _shuffled(histories)
     cut = _prefixes if prefixes else _windows
-    start, stop, first_target, user_of = cut(division.train, max_length, stride)
+    start, stop, first_target, user_of = cut(trained, max_length, stride)
     first = histories.offsets[user_of] + start
     train = Windows(
         _gather(histories.items, first, stop - start, max_length + 1),

@@ -6,6 +6,7 @@ Nothing here loads features.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,15 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.config import Counts
-from benchmark.data.meta import BundleMeta, check_file, default_root, read_frame
+from benchmark.data.meta import (
+    BundleMeta,
+    check_file,
+    default_root,
+    is_current,
+    read_frame,
+    read_meta,
+)
+from benchmark.data.splits import by_time
 from benchmark.paper import load_cells
 
 STATISTICS = ("users", "items", "interactions", "sparsity", "average_length")
@@ -107,6 +116,68 @@ def table4(
                 rows.append((meta.name, label, name, ours[name], paper, gap, verdict))
     columns = ["dataset", "length", "statistic", "ours", "printed", "gap", "verdict"]
     return pd.DataFrame(rows, columns=columns)
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Whom and what a split at one moment for all users leaves to learn from and to ask for."""
+
+    users: int
+    trained_users: int
+    """With an interaction before the first moment."""
+    test_users: int
+    """With a test target."""
+    unseen_users: int
+    """Of `test_users`, those of whom nothing is trained on."""
+    targets: int
+    unseen_targets: int
+    """Test targets whose item is never trained on."""
+    items: int
+    unseen_items: int
+    """Items of the catalogue that are never trained on."""
+
+
+def time_split(frame: pd.DataFrame, *, targets: int = 1, max_users: int | None = None) -> TimeSplit:
+    """Count what `benchmark.data.splits.by_time` makes of a dataset.
+
+    frame: its interactions, sorted by user and position. targets: the most test targets of a user.
+    max_users: keep so many first users alone, once the moments are found. Raises InputError as
+    `by_time` does.
+    """
+    length = np.bincount(frame["user"].to_numpy())
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    division = by_time(frame["timestamp"].to_numpy(), offsets, 1, targets)
+    kept = slice(max_users)
+    train, test, asked = division.train[kept], division.test[kept], division.n_test[kept]
+    items = frame["item"].to_numpy()
+    user = frame["user"].to_numpy()
+    place = np.arange(len(items)) - offsets[user]
+    own = user < len(train)
+    user, place, own_items = user[own], place[own], items[own]
+    seen = np.unique(own_items[place < train[user]])
+    is_target = (place >= test[user]) & (place < (test + asked)[user])
+    catalogue = len(np.unique(items))
+    return TimeSplit(
+        users=len(train),
+        trained_users=int((train > 0).sum()),
+        test_users=int((asked > 0).sum()),
+        unseen_users=int(((asked > 0) & (train == 0)).sum()),
+        targets=int(asked.sum()),
+        unseen_targets=int((~np.isin(own_items[is_target], seen)).sum()),
+        items=catalogue,
+        unseen_items=catalogue - len(seen),
+    )
+
+
+def stored_time_split(
+    name: str, root: Path | None, *, targets: int = 1, max_users: int | None = None
+) -> TimeSplit | None:
+    """`time_split` of a bundle; None where the bundle is not there. root: folder of the bundles.
+    Raises InputError where the bundle is damaged."""
+    path = (root or default_root()) / name
+    if not is_current(path, name):
+        return None
+    return time_split(_interactions(read_meta(path), root), targets=targets, max_users=max_users)
 
 
 def _printed(table: str, cells: pd.DataFrame | None) -> dict[tuple[str, str, str], float]:

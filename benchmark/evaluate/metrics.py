@@ -24,7 +24,8 @@ over the draws.)
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ _GAINS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 
 def gains(metric: str) -> FloatArray:
-    """[k] float64: what the target earns at positions 1..k.
+    """[k] float64: what the target earns at places 1..k.
 
     Raises InputError for a metric that is not NDCG@k, MRR@k or HR@k.
     """
@@ -80,31 +81,49 @@ def per_user(
     user has fewer). Raises InputError for an unknown metric or fewer than one negative.
     """
     gain = gains(metric)
-    if masked:
-        above, equal = ranks.above_masked, ranks.equal_masked
-        others = ranks.n_candidates_masked - 1
-    else:
-        above, equal = ranks.above, ranks.equal
-        others = np.full(len(ranks), ranks.n_items - 1)
     if negatives is None:
-        return _mean_per_user(_expected(np.cumsum(gain), above, equal), ranks)
+        above, equal, _ = competitors(ranks, masked=masked)
+        return mean_per_user(_expected(np.cumsum(gain), above, equal), ranks)
+    chance = places(ranks, len(gain), masked=masked, negatives=negatives)
+    return mean_per_user(np.asarray(chance @ gain), ranks)
+
+
+def places(
+    ranks: Ranks, depth: int, *, masked: bool = False, negatives: int | None = None
+) -> FloatArray:
+    """[Q, depth] float64: the chance that each query's target stands at places 1..depth, so that
+    times the gains it gives every metric. masked, negatives, errors: as in `per_user`."""
+    above, equal, others = competitors(ranks, masked=masked)
+    if negatives is None:
+        place = np.arange(1, depth + 1)
+        tied = (place > above[:, None]) & (place <= (above + equal + 1)[:, None])
+        return np.asarray(tied / (equal + 1)[:, None])
     if negatives < 1:
         raise InputError(f"{negatives} negatives: give at least one, or none for full ranking")
-    values = np.empty(len(ranks))
-    for competitors in np.unique(others):
-        queries = others == competitors
-        deepest = int((above[queries] + equal[queries]).max()) + 1
-        sampled = _sampled_gains(gain, int(competitors), min(negatives, int(competitors)), deepest)
-        values[queries] = _expected(np.cumsum(sampled), above[queries], equal[queries])
-    return _mean_per_user(values, ranks)
+    drawn = np.minimum(negatives, others)
+    chance = np.zeros((len(ranks), depth))
+    for tied_above in range(int(equal.max(initial=0)) + 1):
+        at = np.flatnonzero(equal >= tied_above)
+        chance[at] += _hypergeometric(above[at] + tied_above, others[at], drawn[at], depth)
+    return np.asarray(chance / (equal + 1)[:, None])
 
 
-def _mean_per_user(values: FloatArray, ranks: Ranks) -> FloatArray:
-    """[U] from [Q]."""
+def competitors(
+    ranks: Ranks, *, masked: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Items above each target, equal to it, and all that compete with it; each [Q]."""
+    if masked:
+        return ranks.above_masked, ranks.equal_masked, ranks.n_candidates_masked - 1
+    return ranks.above, ranks.equal, np.full(len(ranks), ranks.n_items - 1, np.int32)
+
+
+def mean_per_user(values: FloatArray, ranks: Ranks) -> FloatArray:
+    """[U, ...] from [Q, ...]: the mean over each user's queries."""
     if ranks.user is None:
         return values
     first = np.flatnonzero(np.diff(ranks.user, prepend=-1))
-    return np.asarray(np.add.reduceat(values, first) / np.diff(first, append=len(values)))
+    number = np.diff(first, append=len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(np.add.reduceat(values, first) / number)
 
 
 def _expected(
@@ -117,22 +136,35 @@ def _expected(
     return np.asarray(total / (equal + 1))
 
 
-def _sampled_gains(gain: FloatArray, others: int, drawn: int, deepest: int) -> FloatArray:
-    """[deepest] float64: expected gain from each position of the full ranking when `drawn` of the
-    `others` competitors are kept."""
-    better = np.arange(deepest)[:, None]
-    kept = np.arange(min(len(gain), drawn + 1))
+def _hypergeometric(
+    better: npt.NDArray[np.int32],
+    others: npt.NDArray[np.int32],
+    drawn: npt.NDArray[np.int32],
+    depth: int,
+) -> FloatArray:
+    """[Q, depth] float64: chances that 0..depth - 1 of the `better` items are among the `drawn`
+    ones of all `others`; each [Q]."""
+    better, others, drawn = better[:, None], others[:, None], drawn[:, None]
+    kept = np.arange(depth)
     log_chance = (
-        _log_choose(better, kept)
-        + _log_choose(others - better, drawn - kept)
-        - _log_choose(np.asarray(others), np.asarray(drawn))
+        log_choose(better, kept)
+        + log_choose(others - better, drawn - kept)
+        - log_choose(others, drawn)
     )
-    return np.asarray(np.exp(log_chance) @ gain[: len(kept)])
+    return np.asarray(np.exp(log_chance))
 
 
-def _log_choose(n: npt.NDArray[np.int64], k: npt.NDArray[np.int64]) -> FloatArray:
-    """log C(n, k); -inf where k > n, so that impossible draws have chance 0."""
-    possible = k <= n
-    inside = np.where(possible, n - k, 0)
-    value = gammaln(n + 1) - gammaln(k + 1) - gammaln(inside + 1)
+def log_choose(n: npt.NDArray[Any], k: npt.NDArray[Any]) -> FloatArray:
+    """log C(n, k), n at least 0; -inf where k > n or k < 0, so that impossible draws have chance
+    0."""
+    possible = (k >= 0) & (k <= n)
+    chosen, left = (np.where(possible, count, 0) for count in (k, n - k))
+    log_factorial = _log_factorials(int(n.max(initial=0)))
+    value = log_factorial[n] - log_factorial[chosen] - log_factorial[left]
     return np.asarray(np.where(possible, value, -np.inf))
+
+
+@cache
+def _log_factorials(largest: int) -> FloatArray:
+    """[largest + 1]: logs of 0!, 1! ..."""
+    return np.asarray(gammaln(np.arange(largest + 1) + 1.0))

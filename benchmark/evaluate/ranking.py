@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.sequences import Queries
+from benchmark.data.sequences import Ints, Queries
 from benchmark.runs.ranks import PENALTIES, Ranks
 
 __all__ = ["NanScores", "Ranks", "rank_targets", "rank_targets_stacked"]
@@ -35,6 +35,7 @@ def rank_targets(
     queries: Queries,
     *,
     top: int = 50,
+    popularity: Ints | None = None,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
 ) -> Ranks:
@@ -42,11 +43,17 @@ def rank_targets(
 
     score: histories [B, L] int64 -> scores [B, N], where column i - 1 belongs to item i.
     top: length of the stored top lists (less where N is smaller); 0 keeps none.
+    popularity: [N + 1], how often each item is trained on, for `Ranks.popularity`; None keeps none.
     Raises NanScores (a FloatingPointError) where any score is NaN, ValueError for scores of a wrong
     shape or a target outside 1..N.
     """
     (ranks,) = rank_targets_stacked(
-        lambda history: score(history)[None], queries, top=top, batch_size=batch_size, device=device
+        lambda history: score(history)[None],
+        queries,
+        top=top,
+        popularity=popularity,
+        batch_size=batch_size,
+        device=device,
     )
     if isinstance(ranks, NanScores):
         raise NanScores(ranks.users)
@@ -59,6 +66,7 @@ def rank_targets_stacked(
     queries: Queries,
     *,
     top: int = 50,
+    popularity: Ints | None = None,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
 ) -> list[Ranks | NanScores]:
@@ -73,14 +81,19 @@ def rank_targets_stacked(
     order, place_of = _by_length(queries)
     rows, items = _history(queries)
     number = np.bincount(rows, minlength=len(queries.target))
+    weight = None if popularity is None else torch.as_tensor(popularity[1:], device=device).double()
     parts = [
-        _count(score(batch.history), batch, top)
+        _count(score(batch.history), batch, top, weight)
         for batch in _batches(queries, order, rows, items, batch_size, device)
     ]
     counts = torch.cat([part.counts for part in parts], dim=-1).cpu().numpy()[..., place_of]
     lowered = torch.cat([part.lowered for part in parts], dim=-1).cpu().numpy()[..., place_of]
     nan = torch.cat([part.nan for part in parts], dim=-1).cpu().numpy()[..., place_of]
     best = torch.cat([part.top for part in parts], dim=2).cpu().numpy()[:, :, place_of]
+    trained_on = None
+    if weight is not None:
+        joined = torch.cat([part.popularity for part in parts if part.popularity is not None], -1)
+        trained_on = joined.cpu().numpy()[..., place_of].astype(np.int32)
     n_items = parts[0].n_items
     candidates = (n_items - number).astype(np.int32)
 
@@ -99,6 +112,7 @@ def rank_targets_stacked(
             n_items=n_items,
             top=best[0, place] if best.shape[-1] else None,
             top_masked=best[1, place] if best.shape[-1] else None,
+            popularity=None if trained_on is None else trained_on[:, place],
             user=user,
             lowered=np.ascontiguousarray(lowered[:, place].T),
         )
@@ -130,6 +144,8 @@ class _Counts:
     """[S, B] bool"""
     top: Tensor
     """[2, S, B, K] int32: the history kept, and left out."""
+    popularity: Tensor | None
+    """[6, S, B] float64: as in `Ranks`."""
     n_items: int
 
 
@@ -177,9 +193,9 @@ def _batches(
         )
 
 
-def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
-    """Counts of one batch, scores [S, B, N]. Waits for the device only to see if a tie crosses the
-    end of a top list."""
+def _count(scores: Tensor, batch: _Batch, top: int, weight: Tensor | None) -> _Counts:
+    """Counts of one batch, scores [S, B, N]; weight: [N], items' popularity, None to keep none of
+    it. Waits for the device only to see if a tie crosses the end of a top list."""
     if scores.ndim != 3 or scores.shape[1] != len(batch.target):
         raise ValueError(
             f"scores have shape {list(scores.shape)}, expected [models, {len(batch.target)}, items]"
@@ -208,8 +224,27 @@ def _count(scores: Tensor, batch: _Batch, top: int) -> _Counts:
         lowered=torch.stack(lowered).int(),
         nan=torch.isnan(scores).any(dim=2),
         top=torch.stack([_top(scores, k), _top_masked(scores, batch, k)]),
+        popularity=None if weight is None else _popularity(scores, target, batch, weight),
         n_items=n_items,
     )
+
+
+def _popularity(scores: Tensor, target: Tensor, batch: _Batch, weight: Tensor) -> Tensor:
+    """[6, S, B] float64, in which sums of counts are exact; target: [S, B, 1], the targets' scores,
+    weight: [N]."""
+    own = weight[batch.target]
+    above = (scores > target).double() @ weight
+    equal = (scores == target).double() @ weight - own
+    others = (weight.sum() - own).expand_as(above)
+    seen, reference = scores[:, batch.seen_rows, batch.seen_items], target[:, batch.seen_rows, 0]
+    lost = weight[batch.seen_items].expand_as(seen)
+    zeros = torch.zeros_like(above)
+    of_history = [
+        zeros.index_add(1, batch.seen_rows, lost * which)
+        for which in (seen > reference, seen == reference, torch.ones_like(seen, dtype=torch.bool))
+    ]
+    kept = torch.stack([above, equal, others])
+    return torch.cat([kept, kept - torch.stack(of_history)])
 
 
 def _top_masked(scores: Tensor, batch: _Batch, k: int) -> Tensor:

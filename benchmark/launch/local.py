@@ -11,9 +11,9 @@ import multiprocessing as mp
 import os
 import signal
 import threading
+import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -22,46 +22,19 @@ from pathlib import Path
 import torch
 
 from benchmark.errors import InputError
+from benchmark.launch.jobs import Event, Job
+from benchmark.launch.queue import Queue, planned_seconds
 from benchmark.run import run_seeds, store_failure
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.checkpoint import Stopped
+from benchmark.runs.leases import Leases
 from benchmark.runs.store import Store
 from benchmark.train.engine import Progress
 
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Seeds of one spec that are trained together; compared by identity."""
-
-    spec: RunSpec
-    seeds: tuple[int, ...]
-    seconds: float
-    """Estimated."""
-
-    def __str__(self) -> str:
-        seeds = ", ".join(map(str, self.seeds))
-        return f"{self.spec.key}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}"
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to a job: "start", "step", "done" or "failed"; "note" has a line worth saying,
-    "again" comes before a second start."""
-
-    job: Job
-    kind: str
-    worker: int
-    step: int = 0
-    """Done so far, of the steps that the spec's budget has."""
-    message: str = ""
-    """One line."""
-    traceback: str = ""
-    """Of the exception that made the job fail, if one did."""
-    finished: tuple[int, ...] = ()
-    """Seeds whose runs are finished and stored, when the job has ended."""
-
-
 _TICK = 0.5
 """Seconds without an event after which `tick` is called."""
+
+_GRACE = 20.0
+"""Seconds that a worker has to finish its step and save its state."""
 
 
 @dataclass
@@ -81,13 +54,18 @@ def devices(name: str | None) -> list[str]:
     if name is None:
         name = "cuda" if gpus else "cpu"
     if name == "cpu":
-        counted = hasattr(os, "sched_getaffinity")  # on Linux, where a process may have fewer
-        return ["cpu"] * (len(os.sched_getaffinity(0)) if counted else os.cpu_count() or 1)
+        return ["cpu"] * _cores()
     if name == "cuda" and gpus:
         return [f"cuda:{i}" for i in range(gpus)]
     if name in [f"cuda:{i}" for i in range(gpus)]:
         return [name]
     raise InputError(f"--device {name}: not here; choose cpu{', cuda' if gpus else ''}")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # on Linux, where a process may have fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def run_jobs(
@@ -98,24 +76,39 @@ def run_jobs(
     data: Path | None,
     watch: Callable[[Event], None],
     tick: Callable[[], None] = lambda: None,
+    until: float | None = None,
+    expected: Callable[[Sequence[Job]], Sequence[float]] = planned_seconds,
+    wait_for_others: bool = True,
 ) -> int:
     """Run all jobs, started in the order given; returns the number that failed.
 
     workers: a device for each. tick: called every now and then, also while nothing happens, so that
-    a clock on the screen goes on. An interrupt stops the workers; finished runs are stored, and
-    those in flight go on from their checkpoints the next time.
+    a clock on the screen goes on. until: when workers are told to stop, by `time.monotonic`; jobs
+    that cannot make use of the time left are not started (benchmark/launch/queue.py, which has
+    `expected` too). wait_for_others: whether to wait for jobs that other commands have claimed in
+    the same store.
+
+    An interrupt or the end of the time stops the workers: finished runs are stored, and those in
+    flight save their state and go on from it the next time. Raises InputError where the store
+    cannot be written.
     """
-    waiting = deque(jobs)
     tries: dict[Job, int] = {}
     failed = 0
-    pool = {
-        at: _spawn(device, store, data) for at, device in enumerate(workers[: max(len(waiting), 1)])
-    }
-    try:
-        for at, worker in pool.items():
-            _assign(at, worker, waiting, watch)
-        while any(worker.job for worker in pool.values()):
-            ready = wait([w.connection for w in pool.values() if w.job], timeout=_TICK)
+    with Leases(Path(store) / ".leases") as leases, contextlib.ExitStack() as closing:
+        queue = Queue(
+            jobs, store, leases, watch, until=until, expected=expected, wait=wait_for_others
+        )
+        spawn = partial(_spawn, store=store, data=data, workers=len(workers))
+        pool = {at: spawn(device) for at, device in enumerate(workers[: max(len(jobs), 1)])}
+        closing.callback(_stop, pool)
+        while True:
+            for at, worker in pool.items():
+                if worker.job is None and queue.left > 0:
+                    _assign(at, worker, queue, watch)
+            busy = [worker for worker in pool.values() if worker.job]
+            if (not busy and not queue.is_open) or queue.left <= 0:
+                return failed
+            ready = wait([w.connection for w in busy], timeout=min(_TICK, max(queue.left, 0.0)))
             tick()
             for at, worker in list(pool.items()):
                 if worker.job is None or worker.connection not in ready:
@@ -128,30 +121,38 @@ def run_jobs(
                     tries[job] = tries.get(job, 0) + 1
                     message = f"its process died ({_cause(worker.process.exitcode)})"
                     if tries[job] < 2:
-                        waiting.appendleft(job)
+                        queue.again(job)
                         watch(Event(job, "again", at, message=f"{message}; it is tried again"))
                     else:
                         failed += 1
                         message = message.replace("died", "died twice", 1)
                         say = partial(_say, watch, job, at)
                         with contextlib.suppress(InputError):
+                            seeds = queue.given(job).seeds
                             store_failure(
-                                job.spec, job.seeds, Store(store), message, data=data, note=say
+                                job.spec, seeds, Store(store), message, data=data, note=say
                             )
+                        queue.end(job)
                         watch(Event(job, "failed", at, message=message))
-                    pool[at] = _spawn(workers[at], store, data)
-                    _assign(at, pool[at], waiting, watch)
+                    pool[at] = spawn(workers[at])
                     continue
-                watch(Event(job, kind, at, **fields))
                 if kind in ("done", "failed"):
                     failed += kind == "failed"
-                    _assign(at, worker, waiting, watch)
-    finally:
-        for worker in pool.values():
-            worker.process.terminate()
-        for worker in pool.values():
-            worker.process.join()
-    return failed
+                    worker.job = None
+                    queue.end(job)
+                watch(Event(job, kind, at, **fields))
+
+
+def _stop(pool: Mapping[int, _Worker]) -> None:
+    """Tell the workers to save their states and end, and end those that do not within `_GRACE`
+    seconds."""
+    for worker in pool.values():
+        worker.process.terminate()
+    until = time.monotonic() + _GRACE
+    for worker in pool.values():
+        worker.process.join(max(until - time.monotonic(), 0.0))
+        worker.process.kill()
+        worker.process.join()
 
 
 def _say(watch: Callable[[Event], None], job: Job, at: int, line: str) -> None:
@@ -165,10 +166,13 @@ def _cause(exitcode: int | None) -> str:
     return f"exit code {exitcode}"
 
 
-def _spawn(device: str, store: Path, data: Path | None) -> _Worker:
+def _spawn(device: str, *, store: Path, data: Path | None, workers: int) -> _Worker:
     context = mp.get_context("spawn")
+    # on a CPU the cores are all taken by workers; those of GPUs share them
+    threads = 1 if device == "cpu" else max(_cores() // max(workers, 1), 1)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, device, store, data), daemon=True)
+    arguments = (theirs, device, store, data, threads)
+    process = context.Process(target=_work, args=arguments, daemon=True)
     # inherited: an interrupt is for the parent to answer, from a worker's first moment on
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -179,20 +183,36 @@ def _spawn(device: str, store: Path, data: Path | None) -> _Worker:
     return _Worker(process, ours)
 
 
-def _assign(at: int, worker: _Worker, waiting: deque[Job], watch: Callable[[Event], None]) -> None:
-    worker.job = waiting.popleft() if waiting else None
+def _assign(at: int, worker: _Worker, queue: Queue, watch: Callable[[Event], None]) -> None:
+    worker.job = queue.take()
     if worker.job is not None:
         watch(Event(worker.job, "start", at))
         # a worker that has just died is noticed when its pipe is read
         with contextlib.suppress(ConnectionError):
-            worker.connection.send(worker.job)
+            worker.connection.send(queue.given(worker.job))
 
 
-def _work(connection: Connection, device: str, store: Path, data: Path | None) -> None:
-    """A worker's life: one thread on a CPU, where the cores are all taken by workers."""
+class _Stopping:
+    """Whether the worker was told to end. Between jobs it does so at once, in a job where the state
+    has been saved."""
+
+    def __init__(self) -> None:
+        self.asked = self.at_work = False
+        signal.signal(signal.SIGTERM, self._answer)
+
+    def _answer(self, *_: object) -> None:
+        self.asked = True
+        if not self.at_work:
+            raise SystemExit(0)
+
+
+def _work(
+    connection: Connection, device: str, store: Path, data: Path | None, threads: int
+) -> None:
+    """A worker's life."""
     _end_with_parent()
-    if device == "cpu":
-        torch.set_num_threads(1)
+    stopping = _Stopping()
+    torch.set_num_threads(threads)
 
     def send(kind: str, **fields: object) -> None:
         try:
@@ -208,11 +228,12 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
     def note(line: str) -> None:
         send("note", message=line)
 
-    while True:
+    while not stopping.asked:
         try:
             job: Job = connection.recv()
         except (EOFError, ConnectionError):
             return
+        stopping.at_work = True
         failure: dict[str, str] | None = None
         finished: tuple[int, ...] = ()
         try:
@@ -224,16 +245,20 @@ def _work(connection: Connection, device: str, store: Path, data: Path | None) -
                 device=torch.device(device),
                 watch=tell,
                 note=note,
+                stop=lambda: stopping.asked,
             )
             finished = tuple(record.seed for record in records if record.status == "ok")
             for record in records:
                 if record.status == "failed" and failure is None:
                     failure = {"message": record.message, "traceback": record.traceback}
+        except Stopped:
+            return
         except InputError as error:
             failure = {"message": str(error)}
         except Exception as error:
             message = " ".join(f"{type(error).__name__}: {error}".split())
             failure = {"message": message, "traceback": traceback.format_exc()}
+        stopping.at_work = False
         if failure is not None:
             send("failed", finished=finished, **failure)
         else:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
+from benchmark.data.config import has_times
 from benchmark.errors import InputError, nearest
 from benchmark.files import atomic_file
 from benchmark.plan import Planned, experiments
@@ -52,6 +53,11 @@ def render(
     if experiment.models and not planned:
         if experiment.both_modalities:
             dataset_with_both(name, profile, selection)  # says so where there is none
+        if experiment.times and not any(map(has_times, selection.datasets or profile.run_on)):
+            raise NotDrawn(
+                f"{name} needs datasets with times, by which all users' interactions can be "
+                "ordered; ml-100k is one"
+            )
         raise NotDrawn(f"none of the rows asked for stands in {name}")
     paths: list[Path] = []
     terminal, note = None, ""

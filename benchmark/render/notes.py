@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmark.analyse.statistics import RULES
 from benchmark.data.meta import DatasetFacts, dataset_facts
+from benchmark.data.statistics import stored_time_split
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, count, duration, size
 from benchmark.render.tables.definitions import FEATURE_CONTROLS
@@ -61,10 +62,10 @@ def facts(
     found = [r for own in runs.values() for r in own]
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
-        f"Protocol: {_held_out(specs, datasets)}; targets are ranked among all items, once with "
-        "the user's history kept among them, as the paper's code family does and beside the "
-        "printed numbers, and once with it left out, as is usual elsewhere; ties in expectation; "
-        "windows of "
+        f"Protocol: {_split(specs, datasets)}; targets are ranked among all items, once with the "
+        "user's history kept among them, as the paper's code family does and beside the printed "
+        "numbers, and once with it left out, as is usual elsewhere; ties in expectation; windows "
+        "of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )
@@ -152,16 +153,47 @@ def runs_block(
     return Block("Runs behind the table", "method", headings, tuple(rows), (note,), detail=True)
 
 
-def _held_out(specs: Sequence[RunSpec], datasets: Mapping[str, DatasetNote]) -> str:
-    """What of each user is tested: "leave-one-out", or the last items of a rolling split."""
+SPLITS = {
+    "leave-one-out": "leave-one-out",
+    "ratio": "8:1:1 within each user",
+    "global-time": "one moment for all users, before which everything is trained on",
+}
+
+
+def _split(specs: Sequence[RunSpec], datasets: Mapping[str, DatasetNote]) -> str:
+    """How sequences are divided, and how many test targets a user has at most."""
+    names = dict.fromkeys(SPLITS[spec.protocol.split] for spec in specs)
+    said = " and ".join(names) or SPLITS["leave-one-out"]
     numbers = {
         name: max((s.protocol.test_targets for s in specs if s.dataset == name), default=1)
         for name in datasets
     }
     if set(numbers.values()) <= {1}:
-        return "leave-one-out"
+        return said
     shown = ", ".join(f"{number} ({datasets[name].title})" for name, number in numbers.items())
-    return f"the last items of each user are tested, {shown}, each given the true history before it"
+    if list(names) == [SPLITS["leave-one-out"]]:
+        said = "the last items of each user are tested"
+    else:
+        said += "; test targets of a user"
+    return f"{said}, {shown}, each given the true history before it"
+
+
+def time_split_note(specs: Sequence[RunSpec], dataset: str, data: Path | None) -> str:
+    """Whom a split at one moment leaves to ask for; "" where the bundle is not there to count."""
+    own = next((spec.protocol for spec in specs if spec.dataset == dataset), None)
+    if own is None or own.split != "global-time":
+        return ""
+    found = stored_time_split(dataset, data, targets=own.test_targets, max_users=own.max_users)
+    if found is None:
+        return ""
+    return (
+        f"Of {count(found.users)} users {count(found.trained_users)} have interactions before the "
+        f"first moment, on which is trained, and {count(found.test_users)} have a test target: "
+        f"{count(found.test_users - found.unseen_users)} seen in training and "
+        f"{count(found.unseen_users)} unseen. Never trained on are {count(found.unseen_items)} of "
+        f"{count(found.items)} items and the targets of {count(found.unseen_targets)} of "
+        f"{count(found.targets)} test queries."
+    )
 
 
 def _span(seeds: Sequence[int]) -> str:

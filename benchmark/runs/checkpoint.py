@@ -22,7 +22,7 @@ from benchmark.files import atomic_file, sweep, writing
 from benchmark.runs.spec import RunKey
 
 SECONDS_BETWEEN = 30.0
-"""A checkpoint is written at an evaluation when the last one is at least this old."""
+"""A checkpoint is written after a step when the last one is at least this old."""
 
 SET_ASIDE = ".unusable"
 """What is added to the name of a checkpoint that could not be used."""
@@ -35,7 +35,12 @@ _FIRST_LINE = len(_FORMAT) + 1 + 64 + 1
 _LONGEST_LINE = 1 << 20
 
 
-class _Unusable(Exception):
+class Stopped(BaseException):
+    """Training ended because it was asked to, its state saved. Not an Exception, which would be
+    stored as a failed run."""
+
+
+class Unusable(Exception):
     """Why a checkpoint cannot be used."""
 
 
@@ -75,19 +80,30 @@ class CheckpointFile:
         *,
         every: float = SECONDS_BETWEEN,
         note: Callable[[str], None] = _log,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """owner: the run that it is of. note: is given a line on a file that cannot be used."""
+        """owner: the run that it is of. note: is given a line on a file that cannot be used. stop:
+        whether training is to end now, with its state saved."""
         self.path, self.owner, self.every, self.note = path, owner or Owner(), every, note
+        self.stop = stop
+        self._begun = time.monotonic()
         self._last: float | None = None
 
-    def is_due(self) -> bool:
+    def is_due(self, *, evaluated: bool = True) -> bool:
         """Whether nothing was saved or loaded in the last `every` seconds, by a clock that nobody
-        sets."""
-        return self._last is None or time.monotonic() - self._last >= self.every
+        sets, or whether training is to end. The first is due at the first evaluation, or `every`
+        seconds after the beginning.
+
+        evaluated: whether the step that has just been made was followed by an evaluation.
+        """
+        if self._last is None and evaluated:
+            return True
+        since = self._begun if self._last is None else self._last
+        return self.stop() or time.monotonic() - since >= self.every
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state atomically and wait until it is on the disk. Raises InputError where the
-        folder is read-only or full."""
+        folder is read-only or full; Stopped, once the state is safe, where training is to end."""
         # a file of our own: torch's writer answers a full disk with an error of its own kind
         with atomic_file(self.path) as temporary, temporary.open("wb") as file:
             file.write(_first_line("0" * 64))
@@ -97,6 +113,8 @@ class CheckpointFile:
             file.seek(0)
             file.write(_first_line(hashing.sha256.hexdigest()))
         self._last = time.monotonic()
+        if self.stop():
+            raise Stopped(f"{self.path}: the state is saved")
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The state that was saved; None where there is none. A file that cannot be used is set
@@ -106,7 +124,7 @@ class CheckpointFile:
             state = _state(self.path, self.owner, device)
         except FileNotFoundError:
             return None
-        except _Unusable as reason:
+        except Unusable as reason:
             aside = self.path.with_name(self.path.name + SET_ASIDE)
             with writing(self.path.parent):
                 self.path.replace(aside)
@@ -114,6 +132,11 @@ class CheckpointFile:
             return None
         self._last = time.monotonic()
         return state
+
+    def peek(self, device: torch.device) -> dict[str, Any]:
+        """The state, for a look at it. Raises Unusable where the file cannot be used, and
+        FileNotFoundError."""
+        return _state(self.path, self.owner, device)
 
     def remove(self) -> None:
         """Delete the file, if there is one."""
@@ -139,19 +162,19 @@ def _first_line(digest: str) -> bytes:
 
 
 def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
-    """The state in a file. Raises FileNotFoundError, _Unusable, torch.OutOfMemoryError."""
+    """The state in a file. Raises FileNotFoundError, Unusable, torch.OutOfMemoryError."""
     try:
         with path.open("rb") as file:
             first, rest = file.read(_FIRST_LINE), file.read()
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _Unusable(f"cannot be read ({error.strerror})") from error
+        raise Unusable(f"cannot be read ({error.strerror})") from error
     if first != _first_line(hashlib.sha256(rest).hexdigest()):
-        raise _Unusable("is damaged or of another version (its SHA-256 differs)")
+        raise Unusable("is damaged or of another version (its SHA-256 differs)")
     body = io.BytesIO(rest)
     if body.readline() != owner.line():
-        raise _Unusable("is of another run")
+        raise Unusable("is of another run")
     try:
         # torch reads a zip archive from the beginning of its file
         state: dict[str, Any] = torch.load(
@@ -160,7 +183,7 @@ def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the reader raises whatever another version's file leads it to
-        raise _Unusable(f"this version of torch cannot read ({type(error).__name__})") from error
+        raise Unusable(f"this version of torch cannot read ({type(error).__name__})") from error
     return state
 
 
@@ -181,7 +204,7 @@ def sweep_checkpoints(
         if path.name.endswith(SET_ASIDE) or path.name.startswith("trunk-"):
             if time.time() - _modified(path) > DAYS_KEPT * 86_400:
                 path.unlink(missing_ok=True)
-        elif (owner := _owner(path)) is not None and owner.key is not None and owner.identities:
+        elif (owner := read_owner(path)) is not None and owner.key is not None and owner.identities:
             done = all(finished(owner.key, s) == i for s, i in owner.identities.items())
             stale = owner.key == ours.key and any(
                 ours.identities.get(s, i) != i for s, i in owner.identities.items()
@@ -190,7 +213,19 @@ def sweep_checkpoints(
                 path.unlink(missing_ok=True)
 
 
-def _owner(path: Path) -> Owner | None:
+def begun_files(folder: Path, key: RunKey) -> list[Path]:
+    """The checkpoints of a row, unverified."""
+    owners = {path: read_owner(path) for path in folder.glob("*.pt")}
+    return [path for path, owner in owners.items() if owner is not None and owner.key == key]
+
+
+def begun(folder: Path) -> list[tuple[RunKey, frozenset[int]]]:
+    """Row and seeds of every checkpoint in a folder, unverified: it may be stale."""
+    owners = [read_owner(path) for path in folder.glob("*.pt")]
+    return [(o.key, frozenset(o.identities)) for o in owners if o is not None and o.key is not None]
+
+
+def read_owner(path: Path) -> Owner | None:
     """Which run a file is of, unverified; None where it does not say."""
     try:
         with path.open("rb") as file:

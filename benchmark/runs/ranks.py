@@ -45,6 +45,10 @@ class Ranks:
     kept."""
     top_masked: IntArray | None = None
     """As `top`, the user's history removed. Where fewer than K items are left, 0 fills up."""
+    popularity: IntArray | None = None
+    """[6, Q] int32: how often the items are trained on, all together, that `above` counts, that
+    `equal` counts, and that compete with the target at all; then the same three with the user's
+    history removed from the competitors. None where it was not kept."""
     lowered: IntArray | None = None
     """[Q, C] int32: history items that still score above the target once `PENALTIES[c]` standard
     deviations of the query's scores are taken from theirs; None where it was not counted."""

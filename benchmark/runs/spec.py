@@ -86,6 +86,12 @@ class Protocol(Frozen):
     one_list: bool = False
     """Rank all test targets of a user given the history before the first of them, not each given
     its own."""
+    leak: bool = False
+    """Train on the held-out items too: what a leak of the targets into training would do. For the
+    diagnosis of printed levels alone."""
+    popularity: bool = False
+    """Whether it is kept with the ranks how often the items above each test target are trained on:
+    what ranking among popularity-weighted negatives needs."""
     features: FeatureUse = "real"
     permuted_share: float = Field(1.0, gt=0, le=1)
     """Share of the items whose features are permuted, where they are; drawn for each seed."""

@@ -92,34 +92,17 @@ class Store:
         """
         record = result.record
         path = self.path(record.spec.key, record.seed)
-        arrays = _pack(result) if record.status == "ok" else None
-        digest = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
-        artefacts = {name: _npz(held) for name, held in result.artefacts.items()}
-        digests = {name: hashlib.sha256(data).hexdigest() for name, data in artefacts.items()}
-        text = _text(
-            record.model_copy(
-                update={
-                    "schema_version": SCHEMA_VERSION,
-                    "arrays_sha256": digest,
-                    "artefacts_sha256": digests,
-                }
-            )
-        )
+        files = packed(result)
         with writing(path.parent), locked(self._lock):
             self._refuse_clash(path, record.spec.key)
             if record.status == "failed":
                 self._keep_finished(path)
             for leftover in path.parent.glob(".seed-*"):
                 leftover.unlink()
-            if arrays is not None:
-                write_bytes(path.with_suffix(".npz"), arrays)
-            for name, data in artefacts.items():
-                write_bytes(_artefact(path, name), data)
-            write_bytes(path, text)
-            if arrays is None:
-                path.with_suffix(".npz").unlink(missing_ok=True)
-            for older in path.parent.glob(f"{path.stem}.*.npz"):
-                if older not in {_artefact(path, name) for name in artefacts}:
+            for name, data in files.items():
+                write_bytes(path.with_name(name), data)
+            for older in path.parent.glob(f"{path.stem}.*npz"):
+                if older.name not in files:
                     older.unlink()
         return path
 
@@ -263,6 +246,25 @@ def _stored(path: Path, result: RunResult) -> Stored:
 # ---------------------------------------------------------------- arrays <-> bytes
 
 
+def packed(result: RunResult) -> dict[str, bytes]:
+    """The files of a run by name, in the order in which they are written: the record comes last."""
+    record = result.record
+    name = f"seed-{record.seed}"
+    arrays = {f"{name}.npz": _pack(result)} if record.status == "ok" else {}
+    artefacts = {held: _npz(values) for held, values in result.artefacts.items()}
+    digests = {held: hashlib.sha256(data).hexdigest() for held, data in artefacts.items()}
+    own = {
+        "schema_version": SCHEMA_VERSION,
+        "arrays_sha256": next((hashlib.sha256(a).hexdigest() for a in arrays.values()), None),
+        "artefacts_sha256": digests,
+    }
+    return {
+        **arrays,
+        **{f"{name}.{held}.npz": data for held, data in artefacts.items()},
+        f"{name}.json": _text(record.model_copy(update=own)),
+    }
+
+
 def _pack(result: RunResult) -> bytes:
     """The npz's bytes: each array in the smallest unsigned type that holds it. Masked counts are
     kept as what the history takes away, small numbers that compress well."""
@@ -280,7 +282,7 @@ def _pack(result: RunResult) -> bytes:
             f"{split}_history_equal": ranks.equal - ranks.equal_masked,
             f"{split}_history": ranks.n_items - ranks.n_candidates_masked,
         }
-        for name in ("top", "top_masked", "user", "lowered"):
+        for name in ("top", "top_masked", "popularity", "user", "lowered"):
             if (optional := getattr(ranks, name)) is not None:
                 arrays[f"{split}_{name}"] = optional
     return _npz(
@@ -322,6 +324,7 @@ def _unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
             n_items=n_items,
             top=arrays.get(f"{split}_top"),
             top_masked=arrays.get(f"{split}_top_masked"),
+            popularity=arrays.get(f"{split}_popularity"),
             user=arrays.get(f"{split}_user"),
             lowered=arrays.get(f"{split}_lowered"),
         )
@@ -388,7 +391,7 @@ def _record(path: Path, data: bytes) -> RunRecord:
         fields = json.loads(data)
         own_hash = fields.pop("sha256")
         version = fields["schema_version"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedRun(f"{path}: not a run's record; {again}") from error
     if _own_hash(fields) != own_hash:
         raise DamagedRun(f"{path}: changed since it was written (its SHA-256 differs); {again}")

@@ -52,7 +52,7 @@ class Progress:
 class Checkpoint(Protocol):
     """Where a run keeps its state, so that it can be interrupted; storing is not the engine's."""
 
-    def is_due(self) -> bool: ...
+    def is_due(self, *, evaluated: bool) -> bool: ...
     def save(self, state: dict[str, Any]) -> None: ...
     def load(self, device: torch.device) -> dict[str, Any] | None: ...
     def remove(self) -> None: ...
@@ -176,16 +176,16 @@ class TrainingRun:
         while self.step < steps and not all(curve.failure for curve in self.curves):
             started = time.perf_counter()
             self.train_step()
-            at_point = self.step % self.training.eval_every == 0 or self.step == steps
-            if at_point and self.device.type == "cuda":
+            evaluated = self.step % self.training.eval_every == 0 or self.step == steps
+            if evaluated and self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)  # the steps so far are training's time
             self.seconds["training"] += time.perf_counter() - started
-            if at_point:
+            if evaluated:
                 started = time.perf_counter()
                 self._evaluate()
                 self.seconds["evaluation"] += time.perf_counter() - started
-                if self.checkpoint is not None and self.checkpoint.is_due():
-                    self.checkpoint.save(self.state())
+            if self.checkpoint is not None and self.checkpoint.is_due(evaluated=evaluated):
+                self.checkpoint.save(self.state())
             if self.trunk is not None and self.step == decay_start(self.training):
                 self.trunk.save(self.state())
             last = [curve.validation[-1] for curve in self.curves if curve.steps]

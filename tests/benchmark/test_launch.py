@@ -1,5 +1,6 @@
 """The local launcher with real processes: results arrive, a killed worker is survived."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -7,12 +8,15 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.launch.local import Job, devices, run_jobs
+from benchmark.launch.jobs import Job
+from benchmark.launch.local import devices, run_jobs
+from benchmark.launch.queue import Queue
 from benchmark.plan import plan, spec_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -76,10 +80,55 @@ def test_a_unit_that_cannot_work_is_reported_and_the_rest_goes_on(tmp_path, smok
     assert Store(tmp_path).status(good.spec.key, 0).status == "complete"
 
 
+@pytest.mark.parametrize("end", ["the time", "an interrupt"])
+def test_workers_are_stopped_at_a_checkpoint(tmp_path, smoke_job, monkeypatch, end):
+    """A training of hours, in its first steps when the time is over (by a clock that is put
+    forward) or an interrupt comes: its state is saved at once, though the next evaluation is far,
+    no lease is left, and a second call goes on from there."""
+
+    class Interrupt(BaseException):
+        pass
+
+    ahead, steps = [0.0], []
+    clock = lambda: time.monotonic() + ahead[0]  # noqa: E731
+    monkeypatch.setattr("benchmark.launch.local.Queue", partial(Queue, clock=clock))
+
+    def watch(event):
+        if event.kind == "step":
+            steps.append(event.step)
+            if len(steps) == 3 and end == "the time":
+                ahead[0] = 1e9
+            elif len(steps) == 3:
+                raise Interrupt
+
+    spec = smoke_job(0).spec.with_training(steps=100_000, eval_every=100_000)
+    for _ in range(2):
+        ahead[0], begun = 0.0, len(steps)
+        with contextlib.ExitStack() as stack:
+            if end == "an interrupt":
+                stack.enter_context(pytest.raises(Interrupt))
+            until = time.monotonic() + 1e6
+            run_jobs(
+                [Job(spec, (0,), 1.0)],
+                workers=["cpu"],
+                store=tmp_path,
+                data=None,
+                watch=watch,
+                until=until,
+            )
+        assert steps[begun:] == list(range(steps[begun], steps[begun] + 3))
+        assert len(list((tmp_path / ".checkpoints").glob("*.pt"))) == 1
+        assert not (tmp_path / ".leases").exists()
+        assert list(Store(tmp_path).scan()) == []
+        again, steps[begun:] = steps[begun], []
+    assert again > 3
+
+
 DRIVER = """
 import sys
 from pathlib import Path
-from benchmark.launch.local import Job, run_jobs
+from benchmark.launch.jobs import Job
+from benchmark.launch.local import run_jobs
 from benchmark.runs.spec import RunSpec
 
 spec = RunSpec.model_validate_json(sys.stdin.read())

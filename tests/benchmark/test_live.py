@@ -18,9 +18,9 @@ from rich.text import Text
 
 from benchmark.cli.footer import Footer
 from benchmark.cli.live import LiveTable
+from benchmark.cli.parts import seed_by_seed
 from benchmark.cli.terminal import Terminal
-from benchmark.cli.training import seed_by_seed
-from benchmark.launch.local import Event, Job
+from benchmark.launch.jobs import Event, Job
 from benchmark.plan import Planned
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult

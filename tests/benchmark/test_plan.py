@@ -60,6 +60,26 @@ def test_feature_controls_stand_apart_from_table_2():
     assert not with_features & {"SASRec", "Popularity"}
 
 
+def test_variants_of_every_row_that_has_them():
+    found = specs(["order"], QUICK, datasets=["beauty"])
+    assert [(spec.model, spec.variant) for spec in found] == [
+        (model, variant)
+        for model in ("SASRec", "GRU4Rec", "FindRec")
+        for variant in ("base", "shuffled-histories")
+    ]
+    units = {spec.variant for spec in specs(["diagnose"], QUICK, datasets=["beauty"])}
+    assert units == {"base", "popularity", "split-ratio", "split-ratio-one-list", "leaked"}
+
+
+def test_one_moment_is_for_datasets_with_times():
+    """Beauty's timestamps number each user's items."""
+    found = specs(["global-time"], QUICK)
+    assert {spec.dataset for spec in found} == {"ml-100k"}
+    assert {spec.protocol.split for spec in found} == {"global-time"}
+    assert {spec.model for spec in found} == {"SASRec", "FindRec", "Popularity", "Last-item KNN"}
+    assert specs(["global-time"], QUICK, datasets=["beauty"]) == []
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="did you mean 'table2'"):
         specs(["tabl2"], QUICK)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmark.analyse.alignment import kernel_values, squared_distances
+from benchmark.analyse.statistics import FloatArray
 from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
 from benchmark.runs.schema import RunResult
-
-FloatArray = npt.NDArray[np.float64]
 
 LINKS = 12
 """Pairs that the figure joins by a line."""
@@ -51,24 +50,6 @@ def snapshot_of(run: RunResult) -> Snapshot:
         States(arrays[f"{when}.text"], arrays[f"{when}.image"]) for when in ("before", "after")
     )
     return Snapshot(before, after, arrays["after.gates"], run.record.steps)
-
-
-# ---------------------------------------------------------------- kernel
-
-
-def squared_distances(x: FloatArray, y: FloatArray) -> FloatArray:
-    """[n, m] from x [n, D] and y [m, D]"""
-    gap = (x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T
-    return np.asarray(np.maximum(gap, 0.0))
-
-
-def kernel_values(states: States) -> tuple[FloatArray, FloatArray]:
-    """(paired [n], unpaired [n * (n - 1)]) values of K of eq. 1, sigma^2 the median of the squared
-    distances over the unpaired text and image states, as FindRec has it."""
-    squared = squared_distances(states.image, states.text)
-    off = ~np.eye(len(squared), dtype=bool)
-    kernel = np.exp(-squared / (2 * np.median(squared[off])))
-    return np.diag(kernel).copy(), kernel[off]
 
 
 def principal_plane(states: States) -> tuple[FloatArray, FloatArray, float]:
@@ -142,7 +123,7 @@ def _plane(axes: Axes, states: States, title: str) -> None:
 def _distributions(axes: Axes, seen: Snapshot) -> None:
     edges = np.linspace(0, 1, 26)
     for at, (states, label) in enumerate([(seen.before, "before"), (seen.after, "after")]):
-        paired, unpaired = kernel_values(states)
+        paired, unpaired = kernel_values(states.image, states.text)
         colour = (QUIET, "#AA4499")[at]
         style: dict[str, Any] = {
             "bins": edges,

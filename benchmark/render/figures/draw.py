@@ -6,18 +6,19 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.plan import OWN_MODEL, Planned, experiments, shown_datasets
-from benchmark.render.figures import alignment, curves, forest, per_user
+from benchmark.render.figures import alignment, curves, diagnosis, forest, per_user
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables.build import build_table
 from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
 from benchmark.render.tables.definitions import SWEEPS
+from benchmark.render.tables.diagnosis import fits_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
 
-FIGURES = ("fig1", "fig2", "fig3", "curves", *PLAN_TABLES)
+FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose", *PLAN_TABLES)
 
 
 def draw(
@@ -60,6 +61,9 @@ def draw(
                 return save(forest.draw_best(judged, notes), folder, name)
             paths = save(forest.draw_contrasts(judged, notes), folder, name)
             return paths + save(forest.draw_pooled(judged, notes), folder, f"{name}-pooled")
+        if name == "diagnose":
+            fits = fits_of(planned, reuse_stale=selection.reuse_stale)
+            return save(diagnosis.draw_diagnosis(fits, notes), folder, name)
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
             return save(curves.draw_sweep(name, cells, notes), folder, name)
@@ -131,12 +135,12 @@ def _members(name: str, planned: Sequence[Planned]) -> list[Planned]:
 
 
 def dataset_with_both(name: str, profile: Profile, selection: Selection) -> DatasetNote:
-    """The dataset that figure 1 or 2 shows. Raises NotDrawn where none has both modalities."""
+    """The dataset that an experiment on both modalities shows. Raises NotDrawn without one."""
     datasets = selection.datasets or profile.run_on
     shown = shown_datasets(experiments()[name], datasets, selection.data)
     if not shown:
         raise NotDrawn(
-            f"none of the datasets {', '.join(datasets)} has both text and image features; figures "
-            "1 and 2 need one"
+            f"none of the datasets {', '.join(datasets)} has both text and image features; {name} "
+            "needs one"
         )
     return dataset_note(shown[0], profile, selection.data)

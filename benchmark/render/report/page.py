@@ -47,6 +47,7 @@ CAPTIONS = {
     "machinery": "Every contrast of the analysis plan with its 95 % interval, domain by domain.",
     "machinery-pooled": "The contrasts pooled over domains: descriptive, no interval.",
     "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
+    "diagnose": "Where each hypothesis about the protocol puts our rows; the band is printed.",
     "curves": "Every hyperparameter; bands are 95 % intervals, open points the paper's numbers.",
     "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
     "curves-terms": "How experts are used and how the alignment goes while FindRec trains.",

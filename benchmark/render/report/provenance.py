@@ -56,7 +56,7 @@ class Provenance:
             }
             cell_spec = next((s for p, s in by_key.items() if p == key[1:4]), None)
             if cell_spec is None:
-                cell["source"] = "counted from the bundle"
+                cell["source"] = table.source
             else:
                 split = "validation" if key.table.endswith("-validation") else "test"
                 shown = table.shown[cell_spec.run_key]

@@ -15,7 +15,8 @@ from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
-from benchmark.render.notes import dataset_note, facts, runs_block
+from benchmark.render.notes import DatasetNote, dataset_note, facts, runs_block, time_split_note
+from benchmark.render.tables import alignment, diagnosis
 from benchmark.render.tables.contrasts import (
     NOTES,
     PLAN_TABLES,
@@ -31,7 +32,10 @@ from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
-TABLES = ("table1", "table2", "table3", "table4", "table5", *SWEEPS, "controls", *PLAN_TABLES)
+TABLES = (
+    *("table1", "table2", "table3", "table4", "table5", *SWEEPS),
+    *("controls", "diagnose", "order", "global-time", *PLAN_TABLES, alignment.NAME),
+)
 """Experiments that have a table; Figure 3 has one beside its picture, and so have the plan's."""
 
 Suffix = Literal["md", "csv", "tex", "contrasts.csv"]
@@ -52,6 +56,8 @@ class BuiltTable:
     """The runs that are in the numbers."""
     judged: Judged | None = None
     """What the analysis plan asks, in the tables that carry it out."""
+    source: str = "counted from the bundle"
+    """Of cells that no cell spec stands behind."""
 
     def texts(self) -> dict[Suffix, str]:
         """The whole text of each of the table's files."""
@@ -89,9 +95,13 @@ def build_table(
         counted = table1(metas) if name == "table1" else table4(metas, data)
         document = Document(name, title, counted.blocks, counted.notes)
         return BuiltTable(counted.cells, document)
+    if name == diagnosis.NAME:
+        return _diagnosis(title, planned, profile, data, reuse_stale=reuse_stale, root=root)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
+    if name == alignment.NAME:
+        return _alignment(title, planned, notes, root, reuse_stale=reuse_stale)
     cell_specs = specs_of_cells(
         name, planned, {dataset: note.grade for dataset, note in notes.items()}
     )
@@ -108,6 +118,10 @@ def build_table(
     records = {key: [run.record for run in runs] for key, runs in shown.items()}
     blocks = [block for note in notes.values() for block in layout.blocks(note)]
     lines = facts(planned, records, profile, notes)
+    known = [p.spec for p in planned if p.spec is not None]
+    for note in notes.values():
+        if said := time_split_note(known, note.name, data):
+            lines.insert(1, f"{note.title}: {said}")
     judged = None
     if name in PLAN_TABLES:
         judged = judged_of(planned, notes, best_row=name == "primary", reuse_stale=reuse_stale)
@@ -117,6 +131,61 @@ def build_table(
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, document, table, tuple(cell_specs), shown, judged)
+
+
+def _alignment(
+    title: str,
+    planned: Sequence[Planned],
+    notes: Mapping[str, DatasetNote],
+    root: Path,
+    *,
+    reuse_stale: bool,
+) -> BuiltTable:
+    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
+    runs = {key.variant: run for key, own in shown.items() for run in own}
+    measured = alignment.layout(planned, runs, notes)
+    records = {key: [run.record for run in own] for key, own in shown.items()}
+    blocks = (*measured.blocks, runs_block(planned, records, notes))
+    problems = [
+        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
+        for p in planned
+        for seed, stored in p.runs.items()
+        if stored.problem
+    ]
+    document = Document(alignment.NAME, title, blocks, measured.notes, _problems(problems, root))
+    source = "measured on the states that are stored with the run"
+    return BuiltTable(measured.cells, document, shown=shown, source=source)
+
+
+def _diagnosis(
+    title: str,
+    planned: Sequence[Planned],
+    profile: Profile,
+    data: Path | None,
+    *,
+    reuse_stale: bool,
+    root: Path,
+) -> BuiltTable:
+    names = dict.fromkeys(p.key.dataset for p in planned)
+    notes = {name: dataset_note(name, profile, data) for name in names}
+    found = diagnosis.lay_out(diagnosis.fits_of(planned, reuse_stale=reuse_stale), profile, notes)
+    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
+    records = {key: [run.record for run in runs] for key, runs in shown.items()}
+    problems = [
+        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
+        for p in planned
+        for seed, stored in p.runs.items()
+        if stored.problem
+    ]
+    document = Document(
+        diagnosis.NAME,
+        title,
+        (*found.blocks, runs_block(planned, records, notes)),
+        found.notes,
+        _problems(problems, root),
+    )
+    source = "predicted under the hypothesis from the stored ranks of several runs"
+    return BuiltTable(found.cells, document, shown=shown, source=source)
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
 """What the tables are made of: categories of rows, swept settings, ablations, controls."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.analyse.cells import CellSpec, Grade
 from benchmark.analyse.statistics import RULES, Bucket
-from benchmark.plan import OWN_MODEL, Planned
+from benchmark.plan import OWN_MODEL, Planned, experiments
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import methods
 
@@ -68,6 +68,24 @@ FEATURE_CONTROLS = {
 FEATURES = {"base": "real features"} | FEATURE_CONTROLS
 """Variant -> our label, in the table of feature controls."""
 
+
+@dataclass(frozen=True)
+class ByMethod:
+    """A table in which each method's variants are compared with its base, and with nothing else."""
+
+    labels: Mapping[str, str]
+    """Variant -> our label."""
+    adds: str
+    """What the base has and the variants lack."""
+
+
+BY_METHOD = {
+    "controls": ByMethod(FEATURES, "features add"),
+    "order": ByMethod(
+        {"base": "in the order of time", "shuffled-histories": "shuffled"}, "the order adds"
+    ),
+}
+
 CROSS_MODAL = frozenset({"table5", "table6", "table9"})
 """Tables about parts that need both modalities."""
 
@@ -102,6 +120,7 @@ def specs_of_cells(
     that FindRec is compared with there.
     """
     found = []
+    base = next(iter(experiments()[name].row_variants), "base")  # what the table is about
     for p in planned:
         key = p.key
         cell_spec = CellSpec(
@@ -109,13 +128,13 @@ def specs_of_cells(
             run_key=key,
             runs=p.runs,
             grade=grades[key.dataset],
-            column="" if key.variant == "base" else key.variant,
+            column="" if key.variant == base else key.variant,
             family=name,
-            subject=key.variant == "base" and key.model == OWN_MODEL and name not in SWEEPS,
+            subject=key.variant == base and key.model == OWN_MODEL and name not in SWEEPS,
             spec=p.spec,
         )
-        if name == "controls":  # a method's features are compared with one another
-            real = key.variant == "base"
+        if name in BY_METHOD:
+            real = key.variant == base
             found.append(
                 replace(cell_spec, family=f"{name} {key.model}", subject=real, paper_row="none")
             )

@@ -13,6 +13,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import Block, Entry, TableRow, number, p_value, percent
 from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.definitions import ByMethod
 
 HEADINGS: dict[History, str] = {"kept": "history kept", "left out": "history left out"}
 
@@ -79,10 +80,15 @@ def price_of_history(
     return [Block(title, "row", headings, tuple(rows), tuple(notes), detail=True)]
 
 
-def feature_effects(
-    table: Table, cell_specs: Sequence[CellSpec], note: DatasetNote, labels: Sequence[str]
+def variant_effects(
+    table: Table,
+    cell_specs: Sequence[CellSpec],
+    note: DatasetNote,
+    labels: Sequence[str],
+    shown: ByMethod,
 ) -> Block:
-    """What a row loses without its features, and what with those of other items."""
+    """Every method as it is against its variants. labels: of the cell specs."""
+    base = shown.labels["base"]
     rows = []
     own = _of(table.verdicts, note.name)
     for cell_spec, label in zip(cell_specs, labels, strict=True):
@@ -97,16 +103,16 @@ def feature_effects(
                 Entry(percent(line["difference"])),
                 Entry(_interval(line["low"], line["high"])),
             ]
-        rows.append(TableRow(f"real features against: {label}", tuple(entries)))
+        rows.append(TableRow(f"{base} against: {label}", tuple(entries)))
     headings = tuple(
         text for protocol in PROTOCOLS for text in (HEADINGS[protocol], "95 % interval")
     )
     notes = (
-        f"Relative difference in {RULES.metric} of the row with its features from the same row "
-        "with others or none; intervals over users and seeds.",
+        f"Relative difference in {RULES.metric} of each method as it is ({base}) from the same "
+        "method otherwise; intervals over users and seeds.",
     )
     return Block(
-        f"What features add on {note.title}",
+        f"What {shown.adds} on {note.title}",
         "comparison",
         headings,
         tuple(rows),

@@ -29,17 +29,17 @@ from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.contrasts import PLAN_TABLES
 from benchmark.render.tables.definitions import (
     ABLATIONS,
+    BY_METHOD,
     CATEGORIES,
     CROSS_MODAL,
-    FEATURE_CONTROLS,
     FEATURES,
     SWEEPS,
     category,
 )
 from benchmark.render.tables.inference import (
     HEADINGS,
-    feature_effects,
     price_of_history,
+    variant_effects,
     verdicts,
 )
 
@@ -89,12 +89,12 @@ class Layout:
         """The dataset's grids, and what stands behind their marks."""
         own = [c for c in self.cell_specs if c.run_key.dataset == note.name]
         behind: list[Block] = []
-        if self.name not in ("controls", *PLAN_TABLES):
+        if self.name in BY_METHOD:
+            compared = [c for c in own if c.run_key.variant != "base"]
+            labels = [self._short(c) for c in compared]
+            behind = [variant_effects(self.table, compared, note, labels, BY_METHOD[self.name])]
+        elif self.name not in PLAN_TABLES:
             behind = verdicts(self.table, note)
-        if self.name == "controls":
-            compared = [c for c in own if c.run_key.variant in FEATURE_CONTROLS]
-            labels = [f"{c.row}, {FEATURES[c.run_key.variant]}" for c in compared]
-            behind = [feature_effects(self.table, compared, note, labels)]
         behind += price_of_history(self.table, own, note, [self._short(c) for c in own])
         return [
             self._summary(own, note),
@@ -145,7 +145,7 @@ class Layout:
             rows = self._by_bucket(cell_specs, columns)
         elif self.name == "table5":
             rows = [TableRow(self._short(c), self._entries(c, columns)) for c in cell_specs]
-        elif self.name in ("controls", "machinery"):
+        elif self.name in BY_METHOD or self.name == "machinery":
             rows = self._by_method(cell_specs, columns)
         else:
             rows = self._by_category(cell_specs, columns, note)
@@ -186,7 +186,7 @@ class Layout:
             members = [cell_spec for cell_spec in cell_specs if cell_spec.row == method]
             rows += [
                 TableRow(
-                    FEATURES[c.run_key.variant],
+                    BY_METHOD[self.name].labels[c.run_key.variant],
                     self._entries(c, columns),
                     "" if at else method,
                     not at,
@@ -300,7 +300,10 @@ class Layout:
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
             return ABLATIONS[cell_spec.run_key.variant][1]
-        if self.name in ("controls", "machinery"):
+        if self.name in BY_METHOD:
+            label = BY_METHOD[self.name].labels[cell_spec.run_key.variant]
+            return f"{cell_spec.row}, {label}"
+        if self.name == "machinery":
             return f"{cell_spec.row}, {FEATURES[cell_spec.run_key.variant]}"
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"

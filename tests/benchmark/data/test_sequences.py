@@ -232,6 +232,27 @@ def test_eight_one_one(lengths: list[int], L: int, one_list: bool) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(lengths=many, L=st.integers(1, 12), ratio=st.booleans())
+def test_a_leak_trains_on_every_item_and_asks_the_same(
+    lengths: list[int], L: int, ratio: bool
+) -> None:
+    bundle = Lengths(*lengths)
+    how = "ratio" if ratio else "leave-one-out"
+    plain = hold_out(bundle, L, split=how)  # type: ignore[arg-type]
+    leaked = hold_out(bundle, L, split=how, leak=True)  # type: ignore[arg-type]
+    items, offsets = bundle.sequences()
+    assert leaked.histories.items.tolist() == items.tolist()
+    assert leaked.histories.offsets.tolist() == offsets.tolist()
+    pairs = [
+        pair for start, stop in pairwise(offsets) for pair in pairwise(items[start:stop].tolist())
+    ]
+    assert counted(leaked.train) == Counter(pairs)
+    for left, right in ((plain.validation, leaked.validation), (plain.test, leaked.test)):
+        for name in ("user", "history", "target", "seen_items", "seen_offsets", "length"):
+            assert np.array_equal(getattr(left, name), getattr(right, name))
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=8, max_size=20),
     L=st.integers(1, 12),

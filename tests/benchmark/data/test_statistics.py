@@ -1,11 +1,20 @@
 """Tables 1 and 4 from the bundles."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark.data.config import Counts
 from benchmark.data.content import Bundle
-from benchmark.data.statistics import STATISTICS, statistics, table1, table4
+from benchmark.data.sequences import hold_out
+from benchmark.data.statistics import (
+    STATISTICS,
+    statistics,
+    stored_time_split,
+    table1,
+    table4,
+    time_split,
+)
 
 
 def test_by_hand() -> None:
@@ -70,3 +79,54 @@ def test_table_4_counts_user_by_user(ml_100k: Bundle) -> None:
     total = found[found["length"] == "Total"].set_index("statistic")
     assert total.loc["users", "ours"] == ml_100k.meta.counts.users
     assert (found["verdict"] == "")[found["length"] == "5-30"].all()  # the paper has no such bucket
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize("max_users", [None, 9])
+def test_what_a_split_at_one_moment_leaves(targets: int, max_users: int | None) -> None:
+    """Counted user by user from the queries and histories that runs would have, and by hand for a
+    user who comes after the first moment."""
+    rng = np.random.default_rng(8)
+    lengths = rng.integers(1, 15, 30)
+    frame = pd.DataFrame(
+        {
+            "user": np.repeat(np.arange(30), lengths),
+            "item": rng.integers(1, 400, lengths.sum()),
+            "timestamp": np.concatenate(
+                [np.sort(rng.integers(90 * (user > 20), 100, n)) for user, n in enumerate(lengths)]
+            ),
+        }
+    )
+    found = time_split(frame, targets=targets, max_users=max_users)
+    users = 30 if max_users is None else max_users
+    ordered = sorted(frame["timestamp"])
+    first, second = ordered[len(ordered) * 8 // 10], ordered[len(ordered) * 9 // 10]
+    trained: dict[int, list[int]] = {}
+    asked: dict[int, list[int]] = {}
+    for user in range(users):
+        rows = list(frame[frame["user"] == user][["item", "timestamp"]].itertuples(index=False))
+        trained[user] = [item for item, at in rows if at < first]
+        later = [item for place, (item, at) in enumerate(rows) if at >= second and place > 0]
+        asked[user] = later[:targets]
+    seen = {item for own in trained.values() for item in own}
+    assert found.users == users
+    assert found.trained_users == sum(map(bool, trained.values()))
+    assert found.test_users == sum(map(bool, asked.values()))
+    assert found.unseen_users == sum(bool(asked[u]) and not trained[u] for u in range(users))
+    assert found.targets == sum(map(len, asked.values()))
+    assert found.unseen_targets == sum(i not in seen for own in asked.values() for i in own)
+    assert found.items == frame["item"].nunique()
+    assert found.unseen_items == frame["item"].nunique() - len(seen)
+    assert max_users or min(found.unseen_users, found.unseen_targets, found.unseen_items) > 0
+
+
+def test_the_split_at_one_moment_of_movielens(ml_100k: Bundle) -> None:
+    """The users and targets that a run is asked for."""
+    found = stored_time_split("ml-100k", None)
+    sequences = hold_out(ml_100k, 50, split="global-time")
+    assert found is not None
+    assert found.test_users == len(np.unique(sequences.test.user)) == found.targets
+    assert found.trained_users == (np.diff(sequences.histories.offsets) > 0).sum()
+    frequency = sequences.histories.frequency(ml_100k.n_items)
+    assert found.unseen_items == (frequency[1:] == 0).sum()
+    assert found.unseen_targets == (frequency[sequences.test.target] == 0).sum()

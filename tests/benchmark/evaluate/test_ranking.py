@@ -41,6 +41,37 @@ def test_counts_follow_their_definition(batch_size):
         ) == masked
 
 
+@pytest.mark.parametrize("batch_size", [5, 100])
+def test_popularity_of_what_competes_follows_its_definition(batch_size):
+    """Exact: sums of how often the items are trained on, item by item, for two models with ties."""
+    rng = np.random.default_rng(9)
+    queries = draw_queries(rng, users=23, items=40)
+    scores = rng.integers(0, 5, (2, 23, 40)).astype(np.float32)
+    often = np.concatenate([[0], rng.integers(0, 1000, 40)])
+    both = rank_targets_stacked(
+        scorer(torch.from_numpy(scores), queries),
+        queries,
+        batch_size=batch_size,
+        popularity=often,
+    )
+    for model, ranks in enumerate(both):
+        for user, target in enumerate(queries.target):
+            seen = queries.seen_items[slice(*queries.seen_offsets[user : user + 2])].tolist()
+            own = scores[model, user]
+            expected = []
+            for removed in (set(), set(seen)):
+                others = [i for i in range(1, 41) if i != target and i not in removed]
+                expected += [
+                    sum(often[i] for i in others if own[i - 1] > own[target - 1]),
+                    sum(often[i] for i in others if own[i - 1] == own[target - 1]),
+                    sum(often[i] for i in others),
+                ]
+            assert ranks.popularity[:, user].tolist() == expected
+    plain = rank_targets_stacked(scorer(torch.from_numpy(scores), queries), queries)
+    assert all(ranks.popularity is None for ranks in plain)
+    assert all(np.array_equal(a.above, b.above) for a, b in zip(both, plain, strict=True))
+
+
 def test_what_a_penalty_leaves_above_the_target_by_definition():
     """Standard deviations of the whole row, in float64; without a penalty the count would be that
     of the history above, with a large one none is left. Scores are far from ties."""

@@ -71,6 +71,7 @@ def _snapshot(rng: np.random.Generator, positions: int = 60, width: int = 8) -> 
         for modality in ("text", "image"):
             own = rng.normal(size=(positions, width))
             shots[f"{when}.{modality}"] = (shared * common + (1 - shared) * own).astype(np.float32)
+        shots[f"{when}.id"] = rng.normal(size=(positions, width + 4)).astype(np.float32)
         shots[f"{when}.gates"] = rng.dirichlet(np.ones(4), size=8).astype(np.float32)
     return shots
 

@@ -1,6 +1,7 @@
 """Figures: what they are drawn from is right, and the files are fit for print."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,6 @@ from benchmark.render.figures.alignment import (
     Snapshot,
     States,
     draw_alignment,
-    kernel_values,
     principal_plane,
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
@@ -28,7 +28,6 @@ from benchmark.runs.runset import RunSet
 from benchmark.runs.store import DamagedRun, Store
 from benchmark.settings.registry import get_profile
 from findrec.config import FindRecConfig
-from findrec.coordination import mean_kernel
 from findrec.model import FindRec
 from tests.benchmark.train.synthetic import sequences
 from tests.catalogues import catalogue
@@ -64,16 +63,6 @@ def test_architecture_of_readings(change):
     assert all(part.title in texts for part in parts(model))
 
 
-def test_kernel_is_the_model_s():
-    """Mean over aligned pairs: FindRec's own, to float64 rounding."""
-    drawn = states()
-    x, y = torch.as_tensor(drawn.image), torch.as_tensor(drawn.text)
-    mask = torch.ones(len(x), dtype=torch.bool)
-    expected = mean_kernel(x, y, mask, pairs="paired", bandwidth="median")
-    # torch's median of an even number of values is the lower one, numpy's the mean of two
-    assert kernel_values(drawn)[0].mean() == pytest.approx(float(expected), rel=1e-3)
-
-
 def test_principal_plane_of_a_plane():
     """Points on a plane in six dimensions keep their distances, and all their variance."""
     rng = np.random.default_rng(0)
@@ -92,10 +81,19 @@ def test_snapshot_of_a_model():
     seen = take_snapshot(FindRec(CONFIG, catalogue(30)).eval(), queries, "now")
     assert seen["now.text"].shape == seen["now.image"].shape == (len(queries.history), 8)
     np.testing.assert_allclose(seen["now.text"].mean(1), 0, atol=1e-6)  # float32 LayerNorm
+    assert seen["now.id"].shape == (len(queries.history), 8)
+    np.testing.assert_allclose(seen["now.id"].mean(1), 0, atol=1e-6)
     assert seen["now.gates"].shape == (2, 3)
     np.testing.assert_allclose(seen["now.gates"].sum(1), 1, atol=1e-6)
     some = take_snapshot(FindRec(CONFIG, catalogue(30, missing=0.4)).eval(), queries, "now")
     assert 0 < len(some["now.text"]) < len(seen["now.text"])
+    assert len(some["now.id"]) == len(some["now.text"])
+    wide = replace(CONFIG, align_dim=12)
+    apart = take_snapshot(FindRec(wide, catalogue(30)).eval(), queries, "now")
+    aligned = FindRec(replace(wide, iicm_align="id"), catalogue(30)).eval()
+    together = take_snapshot(aligned, queries, "now")
+    widths = [one["now.id"].shape[1] for one in (apart, together)]
+    assert widths == [8, 12]  # its own width; that of the modalities, where IICM projects it
     with pytest.raises(ValueError, match="lacks one"):
         take_snapshot(FindRec(CONFIG, catalogue(30, modalities=("text",))), queries, "now")
     with pytest.raises(InputError, match="has no method `snapshot`"):
@@ -214,7 +212,7 @@ def test_figure_2_is_drawn_from_its_stored_run(tmp_path, with_both):
     model = builder(spec, bundle.catalogue())().eval()
     queries = split(bundle, spec.protocol).validation
     expected = take_snapshot(model, queries, "before")
-    names = itertools.product(("before", "after"), ("text", "image", "gates"))
+    names = itertools.product(("before", "after"), ("text", "image", "id", "gates"))
     assert set(arrays) == set(map(".".join, names))
     for name, values in expected.items():
         np.testing.assert_array_equal(arrays[name], values)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmark.analyse.alignment import cka
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.comparisons import NAMES
 from benchmark.analyse.statistics import RULES
@@ -32,7 +33,7 @@ from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile, methods
 from tests.benchmark.render.synthetic import QUALITY, fill, synthetic_run
-from tests.benchmark.results import failed_result
+from tests.benchmark.results import delete_run, failed_result
 
 MODELS = ("SASRec", "MMMLP", "FindRec", "Popularity")
 
@@ -315,6 +316,61 @@ def test_texts_are_the_same_every_time(synthetic, profile):
     assert again[0] == again[1]
 
 
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory, profile):
+    """(table, runs) of the experiment on alignment; the run of lambda 0.1 is missing."""
+    both = profile.model_copy(update={"run_on": ("ml-100k",)})
+    store = Store(tmp_path_factory.mktemp("aligned"))
+    fill(store, ["alignment"], both, users=60)
+    plans = planned(store, both, "alignment")
+    delete_run(store, next(p.spec for p in plans if p.key.variant.endswith("=0.1")), 0)
+    plans = planned(store, both, "alignment")
+    runs = [run for p in plans for run in p.results(reuse_stale=False)]
+    return build_table("alignment", plans, both, root=store.root), runs
+
+
+def test_the_table_of_alignment_shows_what_is_measured(aligned):
+    """Each cell is the measure of the snapshot's arrays; of the ID stream, which has another width,
+    CKA alone."""
+    table, runs = aligned
+    assert len(runs) == 5
+    blocks = table.document.blocks[:-1]
+    assert [b.title for b in blocks] == [
+        f"MovieLens-100k: {pair} states"
+        for pair in ("image and text", "image and id", "text and id")
+    ]
+    assert [r.heading for r in blocks[0].rows if r.heading] == ["E[K]", "MMD", "CKA"]
+    assert [r.heading for r in blocks[1].rows if r.heading] == ["CKA"]
+    run = next(r for r in runs if r.record.spec.variant == "alignment-lambda=0.01")
+    arrays = run.artefacts["snapshot"]
+    row = next(r for r in blocks[1].rows if r.label == "0.01")
+    for entry, when in zip(row.entries, ("before", "after"), strict=False):
+        found = cka(arrays[f"{when}.image"], arrays[f"{when}.id"])
+        assert entry.text == number(found.value, 3)
+        assert entry.spread == number((found.high - found.low) / 2, 3)
+        (cell,) = table.cells[
+            (table.cells["row"] == "λ = 0.01")
+            & (table.cells["column"] == f"image-id, {when}")
+            & (table.cells["metric"] == "CKA")
+        ].to_dict("records")
+        assert (cell["mean"], cell["ci_low"], cell["ci_high"]) == (
+            found.value,
+            found.low,
+            found.high,
+        )
+    missing = next(r for r in blocks[0].rows if r.label == "0.1")
+    assert missing.entries[0].text == "no current run"
+    assert table.document.problems == ("1 runs are missing.",)
+    assert to_latex(table.document).isascii()
+    assert max(map(len, console_text(table.document).splitlines())) <= 80
+
+
+def console_text(document):
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(to_terminal(document))
+    return console.export_text()
+
+
 def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
     smoke = get_profile("smoke").model_copy(update={"run_on": ("beauty",)})
     store = Store(tmp_path)
@@ -364,9 +420,7 @@ def test_a_terminal_of_80_columns_cuts_no_number(synthetic, profile):
     store, _ = synthetic
     build = build_table("table2", planned(store, profile, "table2"), profile, root=store.root)
     document = build.document
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(to_terminal(document))
-    text = console.export_text()
+    text = console_text(document)
     shown = [block for block in document.blocks if block.terminal]
     spreads = [e.spread for b in shown for row in b.rows for e in row.entries if e.spread]
     assert spreads

@@ -48,6 +48,7 @@ def test_round_trip(store):
     optional = {
         "top_masked": written.test.top[:, ::-1].copy(),
         "user": np.sort(rng.integers(0, 250, 300)).astype(np.int32),
+        "popularity": rng.integers(0, 100_000, (6, 300)).astype(np.int32),
         "lowered": rng.integers(0, 4, (300, 7)).astype(np.int32),
     }
     written = dataclasses.replace(written, test=dataclasses.replace(written.test, **optional))

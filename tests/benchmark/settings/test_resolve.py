@@ -159,6 +159,10 @@ def test_every_experiment_names_rows_and_variants_that_exist():
         for variant in experiment.variants:
             if variant != "base":
                 assert variant in get_method("FindRec").variants, (name, variant)
+        for variant in experiment.row_variants:
+            named = methods() if experiment.models == "all" else experiment.models
+            having = [m for m in named if variant in ("base", *get_method(m).variants)]
+            assert having, (name, variant)
 
 
 @pytest.mark.parametrize(

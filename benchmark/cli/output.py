@@ -1,0 +1,105 @@
+"""Commands that give stored results to other programs: recommend, export-trec."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.options import (
+    RUNS,
+    DataOption,
+    FromOption,
+    ProfileOption,
+    console,
+    only_profile,
+    shown_path,
+)
+from benchmark.errors import InputError
+from benchmark.evaluate.metrics import PROTOCOLS
+from benchmark.runs.spec import RunKey
+from benchmark.runs.store import Store
+from benchmark.settings.registry import methods, pick
+
+if TYPE_CHECKING:
+    from benchmark.results import TopLists
+
+app = typer.Typer()
+
+RowArgument = Annotated[str, typer.Argument(help="Row of the tables, such as SASRec.")]
+DatasetArgument = Annotated[str, typer.Argument(help="Dataset.")]
+SeedOption = Annotated[int | None, typer.Option(help="The first that is stored if none.")]
+VariantOption = Annotated[str, typer.Option(help="base, or a variant of the row.")]
+
+
+@app.command()
+def recommend(
+    row: RowArgument,
+    dataset: DatasetArgument,
+    user: Annotated[str, typer.Argument(help="The user's id in the dataset's source.")],
+    number: Annotated[int, typer.Option("--top", min=1, max=50, help="Items.")] = 10,
+    history: Annotated[
+        str, typer.Option(help="Whether items that the user has met may be shown: left-out, kept.")
+    ] = "left-out",
+    variant: VariantOption = "base",
+    seed: SeedOption = None,
+    profile: ProfileOption = None,
+    source: FromOption = None,
+    data: DataOption = None,
+) -> None:
+    """The items that a finished run ranks highest for a user, given all but the held-out ones."""
+    known = {protocol.replace(" ", "-"): protocol for protocol in PROTOCOLS}
+    if history not in known:
+        raise InputError(f"--history {history}: write {' or '.join(known)}")
+    lists = _lists(row, dataset, variant, seed, profile, source, data)
+    best = lists.recommend(user, number, history=known[history])
+    console.print(f"{lists.key}, seed {lists.seed}, user {user}", style="bold")
+    for place, item, title in best.itertuples(index=False):
+        console.print(f"{place:>3}  {item}  {title}".rstrip())
+
+
+@app.command("export-trec")
+def export_trec(
+    row: RowArgument,
+    dataset: DatasetArgument,
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Our own numbers in place of the source's ids.")
+    ] = False,
+    variant: VariantOption = "base",
+    seed: SeedOption = None,
+    profile: ProfileOption = None,
+    source: FromOption = None,
+    data: DataOption = None,
+) -> None:
+    """The top lists of a finished run and the held-out items as TREC files, for other tools."""
+    lists = _lists(row, dataset, variant, seed, profile, source, data)
+    for path in lists.write_trec(folder, numbers=numbers):
+        console.print(f"wrote {shown_path(path)}")
+
+
+def _lists(
+    row: str,
+    dataset: str,
+    variant: str,
+    seed: int | None,
+    profile: str | None,
+    source: Path | None,
+    data: Path | None,
+) -> "TopLists":
+    from benchmark.results import top_lists
+
+    root = source or RUNS
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; train something first, or name one by --from")
+    key = RunKey(
+        profile or only_profile(root), dataset, pick(row, methods(), "model").name, variant
+    )
+    store = Store(root)
+    if seed is None:
+        stored = store.path(key, 0).parent.glob("seed-*.json")
+        seeds = sorted(int(path.stem.removeprefix("seed-")) for path in stored)
+        done = [s for s in seeds if store.status(key, s).status == "complete"]
+        if not done:
+            raise InputError(f"{root} holds no finished run of {key}")
+        seed = done[0]
+    return top_lists(store, key, seed, data=data)
