@@ -61,6 +61,8 @@ class Outcome:
     """Trainable numbers of one seed's model."""
     peak_memory: int | None = None
     """Bytes."""
+    execution: str = ""
+    """How its training steps were run; "" of a control."""
     failure: str | None = None
     """Why there are no ranks."""
     snapshot: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
@@ -312,6 +314,7 @@ def _rank(
             targets_per_step=trained.targets_per_step,
             parameters=trained.stack.parameters_per_seed,
             peak_memory=trained.peak_memory_bytes,
+            execution=trained.execution,
         )
         for at, curve in enumerate(trained.curves)
     ]

@@ -22,6 +22,7 @@ from benchmark.data.meta import default_raw
 from benchmark.data.sources import at_hand
 from benchmark.errors import InputError
 from benchmark.runs.schema import RECORDED_PACKAGES
+from benchmark.train.graph import graphs_wanted
 from findrec.ops import scan_backend, scan_backends, selective_scan, use_scan_backend
 from findrec.ops.scan_mamba_ssm import selective_scan_fn
 
@@ -63,6 +64,7 @@ def examine(data: Path, root: Path, runs: Path) -> Iterator[Check]:
     yield from check_packages(LOCK, installed_packages())
     yield from check_devices()
     yield from check_scan()
+    yield check_graphs(torch.cuda.is_available())
     yield from check_datasets(data, default_raw())
     yield check_encoders()
     yield check_disk(root)
@@ -136,6 +138,18 @@ def check_devices(drivers: Path = Path("/dev")) -> Iterator[Check]:
         yield Check(
             "devices", f"{drivers} has an NVIDIA GPU, but torch {torch.__version__} {built}", remedy
         )
+
+
+def check_graphs(cuda: bool) -> Check:
+    """How training steps will be run. cuda: whether there is a device that can replay graphs."""
+    try:
+        wanted = graphs_wanted()
+    except ValueError as error:
+        return Check("steps", str(error), "unset FINDREC_GRAPH")
+    if not cuda:
+        return Check("steps", "op by op, as always on a CPU")
+    how = "captured as CUDA graphs" if wanted else "op by op, since FINDREC_GRAPH is off"
+    return Check("steps", f"{how}; gpu-check tells whether that works here")
 
 
 def check_scan() -> Iterator[Check]:

@@ -238,8 +238,11 @@ def _in_memory(
 def _result(
     spec: RunSpec, outcome: Outcome, parts: Hashes, device: torch.device, started: datetime
 ) -> RunResult:
-    record = _record(spec, outcome.seed, parts, device, started).model_copy(
+    made = _record(spec, outcome.seed, parts, device, started)
+    environment = made.environment.model_copy(update={"execution": outcome.execution})
+    record = made.model_copy(
         update={
+            "environment": environment,
             "status": "failed" if outcome.failure else "ok",
             "message": outcome.failure or "",
             "parameters": outcome.parameters,

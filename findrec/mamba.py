@@ -19,6 +19,7 @@ from torch.nn.functional import pad, silu, softplus
 
 from findrec.layers import Dropout, FeedForward
 from findrec.ops import selective_scan
+from findrec.ops.precision import single_precision
 from findrec.ops.stacking import define
 from findrec.recommender import Batch
 
@@ -121,8 +122,8 @@ def _shifted_sum(padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
-_causal_conv = define(
-    "causal_conv(Tensor x, Tensor weight, Tensor bias) -> Tensor", _CausalConv.apply
+_causal_conv = single_precision(
+    define("causal_conv(Tensor x, Tensor weight, Tensor bias) -> Tensor", _CausalConv.apply)
 )
 
 

@@ -15,6 +15,7 @@ from benchmark.cli import (
     doctor,
     exchange,
     explain,
+    gpu,
     output,
     planted,
     power,
@@ -46,6 +47,7 @@ PARTS = (
     planted,
     explain,
     doctor,
+    gpu,
 )
 for part in PARTS:
     app.registered_commands += part.app.registered_commands

@@ -67,6 +67,9 @@ class Environment(Frozen):
     scan_backend: str
     threads: int
     packages: dict[str, str]
+    execution: str = ""
+    """How training steps were run: "op by op", "CUDA graph", or why it was not the latter; "" of a
+    control, and where it was not recorded."""
 
     @classmethod
     def current(cls, *, device: str, scan_backend: str, threads: int) -> "Environment":

@@ -18,6 +18,8 @@ made them, permuted among items that are trained on about as often (all features
 together, or the images alone; another permutation for each seed), as one and the same vector for
 every item, or not at all."""
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
 
 class Frozen(BaseModel):
     """Frozen, and strict about fields that it does not know."""
@@ -54,6 +56,10 @@ class Training(Frozen):
     eval_every: int = Field(ge=1)
     """Steps between two evaluations on validation, for the learning curve alone: nothing is
     selected by them."""
+    precision: Precision = "fp32"
+    """Of a training step's products: float32; TF32, which takes 10 bits of each factor, on a GPU
+    that has it; or bfloat16 in the model's forward and backward pass. Parameters, sums, the scan's
+    state and the evaluation are float32 always."""
 
 
 class Protocol(Frozen):

@@ -1,11 +1,12 @@
 """Seed-stacked training: S seeds of one model in one loop, each exactly as it would be alone.
 
-A step (benchmark/train/step.py) draws the windows of every seed's batch and makes the objective's
-task of them; then follow forward (of all seeds at once on a GPU, in length groups on a CPU), loss,
-backward, clipping and update. The rate falls to zero over the budget, and the parameters at its end
-are what a run gives: there is no early stop, and the evaluations on validation along the way draw
-the learning curve and select nothing. A seed whose loss or scores stop being finite has failed; it
-stays in the stack, where it disturbs nobody.
+A step (benchmark/train/graph.py) takes the windows of every seed's batch and makes the objective's
+task of them; then follow (benchmark/train/step.py) forward (of all seeds at once on a GPU, in
+length groups on a CPU), loss, backward, clipping and update. A GPU replays steps as one graph. The
+rate falls to zero over the budget, and the parameters at its end are what a run gives: there is no
+early stop, and the evaluations on validation along the way draw the learning curve and select
+nothing. A seed whose loss or scores stop being finite has failed; it stays in the stack, where it
+disturbs nobody.
 
 Nothing here has access to test targets: `train` is given the training windows and the validation
 queries alone.
@@ -25,12 +26,13 @@ from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
 from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
 from benchmark.runs.spec import Training
-from benchmark.train.objectives import Task, make_task
-from benchmark.train.order import BatchOrder
-from benchmark.train.schedule import decay_start, learning_rates
+from benchmark.train.graph import CudaCapture, FixedStep, graphs_wanted, input_lengths
+from benchmark.train.groups import fixed_sizes
+from benchmark.train.objectives import make_task
+from benchmark.train.schedule import decay_start
 from benchmark.train.scoring import scorer
 from benchmark.train.stack import Stack
-from benchmark.train.step import make_optimizer, training_step
+from benchmark.train.step import make_optimizer
 from findrec.recommender import Recommender
 
 CURVE_METRIC = "NDCG@10"
@@ -85,6 +87,8 @@ class Trained:
     inherited_seconds: float
     """Of both, what was taken over from the trunk of a shorter budget."""
     peak_memory_bytes: int | None
+    execution: str
+    """How steps were run: "op by op", "CUDA graph", or why it was not the latter."""
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """History [B, L] on the model's device -> scores [S, B, N]."""
@@ -106,7 +110,8 @@ def train(
 ) -> Trained:
     """Train all seeds over the whole budget.
 
-    groups: length groups; None chooses them where they pay (one seed, on a CPU, no fixed length).
+    groups: length groups; None chooses them where they pay (one seed, on a CPU, no fixed length; on
+    a GPU groups of fixed sizes stand for them, where the windows' lengths differ enough).
     checkpoint: saved to now and then, continued from if it holds a state, and removed at the end; a
     continued run equals an uninterrupted one bit for bit.
     trunk: where runs that differ in their budget alone, with the schedule "stable-decay" and a
@@ -137,8 +142,6 @@ class TrainingRun:
         self.training, self.windows, self.device = training, windows, device
         self.validation = validation
         self.watch, self.checkpoint, self.trunk = watch, checkpoint, trunk
-        self.items = torch.from_numpy(windows.items).to(device)
-        self.first_target = torch.from_numpy(windows.first_target).to(device)
         self.stack = Stack(build, seeds, device)
         self.model = self.stack.model
         possible = device.type == "cpu" and len(seeds) == 1 and not self.model.fixed_length
@@ -148,15 +151,22 @@ class TrainingRun:
                 "length groups need one seed, a CPU and a model without a fixed length: "
                 "leave them off here"
             )
-        self.batch_size = min(training.batch_size, len(self.items))
-        self.targets_per_step = self._targets_per_step()
-        self.rates = learning_rates(training)
         self.curves = [SeedCurve(seed) for seed in seeds]
-        self.orders = [BatchOrder(len(self.items), seed) for seed in seeds]
-        self.sums: dict[str, Tensor] = {}
         self.step = self.steps_in_sums = 0
         self.seconds = {"training": 0.0, "evaluation": 0.0, "inherited": 0.0}
         self.optimizer = make_optimizer(self.stack.parameters.values(), training, device)
+        cuda = device.type == "cuda"
+        self.fixed_step = FixedStep(
+            self.stack,
+            self.optimizer,
+            training,
+            windows,
+            device,
+            groups=self.groups,
+            sizes=self._fixed_sizes() if cuda and groups is not False else None,
+            capture=CudaCapture(device) if cuda and graphs_wanted() else None,
+        )
+        self.targets_per_step = self._targets_per_step()
 
     def run(self) -> Trained:
         if self.device.type == "cuda":
@@ -166,8 +176,10 @@ class TrainingRun:
         while self.step < steps and not all(curve.failure for curve in self.curves):
             started = time.perf_counter()
             self.train_step()
-            self.seconds["training"] += time.perf_counter() - started
             evaluated = self.step % self.training.eval_every == 0 or self.step == steps
+            if evaluated and self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # the steps so far are training's time
+            self.seconds["training"] += time.perf_counter() - started
             if evaluated:
                 started = time.perf_counter()
                 self._evaluate()
@@ -189,7 +201,16 @@ class TrainingRun:
             self.seconds["evaluation"],
             self.seconds["inherited"],
             _peak_memory(self.device),
+            self.execution,
         )
+
+    @property
+    def execution(self) -> str:
+        """How steps are run: "op by op", "CUDA graph", or why it is not the latter."""
+        if self.fixed_step.captured:
+            return "CUDA graph"
+        refused = self.fixed_step.refused
+        return "op by op" if refused is None else f"op by op (capture failed: {refused})"
 
     def _begin(self) -> None:
         """Go on from the run's own checkpoint, else from the trunk, else from the beginning."""
@@ -212,56 +233,43 @@ class TrainingRun:
             "step": self.step,
             "parameters": {k: v.detach() for k, v in self.stack.parameters.items()},
             "moments": {k: dict(self.optimizer.state[p]) for k, p in self.stack.parameters.items()},
-            "sums": self.sums,
+            "sums": self.fixed_step.sums,
             "steps_in_sums": self.steps_in_sums,
             "curves": [asdict(curve) for curve in self.curves],
             "seconds": self.seconds,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
+        """Continue from a state, which is copied into the tensors that are there: a captured step
+        has their addresses."""
         self.step, self.seconds = state["step"], state["seconds"]
-        self.sums, self.steps_in_sums = state["sums"], state["steps_in_sums"]
+        self.steps_in_sums = state["steps_in_sums"]
+        self.fixed_step.restore_sums(state["sums"])
         self.curves = [SeedCurve(**curve) for curve in state["curves"]]
-        parameters, moments = state["parameters"], state["moments"]
-        self.stack.parameters = {k: v.detach().requires_grad_() for k, v in parameters.items()}
-        self.optimizer = make_optimizer(self.stack.parameters.values(), self.training, self.device)
         for name, p in self.stack.parameters.items():
-            self.optimizer.state[p] = moments[name]
+            with torch.no_grad():
+                p.copy_(state["parameters"][name])
+            own = self.optimizer.state[p]
+            for moment, value in state["moments"][name].items():
+                if moment in own:
+                    own[moment].copy_(value)
+                else:  # before the first step
+                    own[moment] = value
 
     # -- a step ----------------------------------------------------------------------------------
 
     def train_step(self) -> None:
         """One optimiser step of every seed in the stack."""
-        task, keys = self._task()
-        losses = training_step(
-            self.stack,
-            self.optimizer,
-            task,
-            keys,
-            rate=self.rates[self.step],
-            clip=self.training.clip,
-            groups=self.groups,
-            history_in_softmax=self.training.history_in_softmax,
-        )
+        self.fixed_step(self.step)
         self.step += 1
         self.steps_in_sums += 1
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-
-    def _task(self) -> tuple[Task, Tensor]:
-        """Each seed's next batch as a task, and the keys of its draws, [S, 2]."""
-        batches = [order.batch(self.step, self.batch_size) for order in self.orders]
-        index = torch.from_numpy(np.stack(batches)).to(self.device)
-        keys = torch.tensor([[curve.seed, self.step] for curve in self.curves], device=self.device)
-        windows, first = self.items[index], self.first_target[index]
-        return make_task(self.model, windows, first, keys, prefixes=self.windows.prefixes), keys
 
     # -- validation --------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
-        means = {k: v / self.steps_in_sums for k, v in self.sums.items()}
-        self.sums, self.steps_in_sums = {}, 0
+        means = {k: v / self.steps_in_sums for k, v in self.fixed_step.sums.items()}
+        self.fixed_step.clear_sums()
+        self.steps_in_sums = 0
         for at, (curve, values) in enumerate(
             zip(self.curves, self.validation_values(), strict=True)
         ):
@@ -294,15 +302,25 @@ class TrainingRun:
 
     def _targets_per_step(self) -> float:
         """Targets that count in a step of one seed, on average."""
+        step, windows = self.fixed_step, len(self.windows.items)
         if self.model.objective == "cloze":
             keys = torch.tensor([[0, 0]], device=self.device)
-            task = make_task(self.model, self.items[None], self.first_target[None], keys)
+            task = make_task(self.model, step.items[None], step.first_target[None], keys)
             targets = float((task.weights > 0).sum())
         elif self.model.objective == "last" or self.windows.prefixes:
-            targets = float(len(self.items))
+            targets = float(windows)
         else:
             targets = float(self.windows.counts.sum())
-        return targets / len(self.items) * self.batch_size
+        return targets / windows * step.batch_size
+
+    def _fixed_sizes(self) -> list[tuple[int, int]] | None:
+        """Sizes of the parts that batches are cut into on a GPU."""
+        if self.model.fixed_length:
+            return None
+        lengths = input_lengths(self.windows, cloze=self.model.objective == "cloze")
+        users = min(self.training.batch_size, len(lengths))
+        window = self.windows.items.shape[1] - 1
+        return fixed_sizes(lengths, users, window, len(self.curves))
 
 
 def _peak_memory(device: torch.device) -> int | None:

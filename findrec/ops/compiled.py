@@ -1,6 +1,10 @@
-"""Compiling loops with numba: one signature for a dtype, cached on disk, run over threads."""
+"""Compiling loops with numba: one signature for a dtype, cached on disk, run over threads.
+
+And whether Triton, which compiles kernels for a GPU, is there.
+"""
 
 import functools
+import importlib.util
 import itertools
 import os
 import warnings
@@ -75,6 +79,12 @@ def _one_process_at_a_time() -> Iterator[None]:
 
             fcntl.flock(source, fcntl.LOCK_EX)
         yield
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether the extra is installed."""
+    return importlib.util.find_spec("triton") is not None
 
 
 _pool: ThreadPoolExecutor | None = None

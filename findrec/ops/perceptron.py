@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu
 
+from findrec.ops.precision import single_precision
 from findrec.ops.random import dropout_op, stream_code
 from findrec.ops.stacking import define
 
@@ -23,6 +24,7 @@ CHUNK_BYTES = 2**19
 """Size of the hidden layer of the users in a chunk, so that it stays in the cache of a core."""
 
 
+@single_precision
 def mlp_row(
     x: Tensor,
     weight: Tensor,

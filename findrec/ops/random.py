@@ -10,7 +10,8 @@ each index) are folded into a state one after the other,
 `state = mix(state ^ mix(word + 0x9E3779B9))`, where mix is the finaliser with the constants called
 lowbias32 (C. Wellons, "Prospecting for hash functions", 2018). A uniform takes the upper 23 bits of
 the last state, so that it is exact in float32. On a CPU the hash runs as a compiled loop
-(`random_cpu.py`), elsewhere as torch ops; both give the same bits.
+(`random_cpu.py`), on CUDA as a Triton kernel (`random_triton.py`), elsewhere as torch ops; all give
+the same bits.
 """
 
 import functools
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from findrec.ops.compiled import has_triton
 from findrec.ops.stacking import define
 
 
@@ -119,12 +121,24 @@ def _threshold(p: float) -> int:
     return math.ceil(p * 2.0**23 - 0.5)
 
 
+@functools.cache
+def _runs_triton(device: torch.device) -> bool:
+    """Whether Triton is there and compiles for the device: CUDA, from compute capability 8 on."""
+    cuda = device.type == "cuda" and has_triton()
+    return cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _flat(x: Tensor) -> Any:
     return x.detach().contiguous().numpy().reshape(-1)
 
 
 def _uniform_kernel(key: Tensor, code: int, rows: Tensor, sizes: list[int]) -> Tensor:
     if key.device.type != "cpu":
+        if _runs_triton(key.device):
+            from findrec.ops import random_triton
+
+            if random_triton.takes(sizes, rows, torch.float32):
+                return random_triton.uniform_kernel(key, code, rows, sizes)
         return (hash_bits(key, code, rows, sizes).to(torch.float32) + 0.5) * 2.0**-23
     from findrec.ops import random_cpu
 
@@ -139,6 +153,12 @@ def _uniform_kernel(key: Tensor, code: int, rows: Tensor, sizes: list[int]) -> T
 def _dropout_kernel(
     x: Tensor, p: float, key: Tensor, code: int, rows: Tensor, sizes: list[int]
 ) -> Tensor:
+    if _runs_triton(x.device):
+        from findrec.ops import random_triton
+
+        if random_triton.takes(sizes, rows, x.dtype):
+            threshold, scale = _threshold(p), 1 / (1 - p)
+            return random_triton.dropout_kernel(x, scale, threshold, key, code, rows, sizes)
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         kept = hash_bits(key, code, rows, sizes) >= _threshold(p)
         return torch.where(kept, x * (1 / (1 - p)), 0)

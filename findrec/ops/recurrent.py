@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from findrec.ops.precision import single_precision
 from findrec.ops.stacking import define
 
 
+@single_precision
 def gru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
     """States of one GRU layer after every position, [B, L, H], from a zero state.
 

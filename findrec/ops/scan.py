@@ -4,7 +4,6 @@ A backend is a differentiable function of stacked tensors, registered in `_BACKE
 of device that it runs on; the first backend that runs on a device is the default there.
 """
 
-import importlib.util
 import math
 import os
 import warnings
@@ -19,13 +18,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-from findrec.ops.compiled import run_tasks
+from findrec.ops.compiled import has_triton, run_tasks
+from findrec.ops.precision import single_precision
 from findrec.ops.scan_mamba_ssm import mamba_ssm_scan, selective_scan_fn
 from findrec.ops.stacking import define
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
+@single_precision
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -162,11 +163,6 @@ def _triton(*arguments: Any) -> Tensor:
     return triton_scan(*arguments)
 
 
-@cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 class Backend(NamedTuple):
     """A way to compute the scan."""
 
@@ -181,7 +177,7 @@ class Backend(NamedTuple):
 
 _BACKENDS = {
     "cpu": Backend(compiled_loops, ("cpu",)),
-    "triton": Backend(_triton, ("cuda",), _has_triton),
+    "triton": Backend(_triton, ("cuda",), has_triton),
     "reference": Backend(reference, ()),
     "mamba_ssm": Backend(
         mamba_ssm_scan, ("cuda",), lambda: selective_scan_fn() is not None, deterministic=False

@@ -124,6 +124,17 @@ def test_a_scan_backend_that_computes_something_else_is_found(monkeypatch):
     assert problem.remedy == "FINDREC_SCAN=reference avoids it"
 
 
+def test_how_steps_run_is_said(monkeypatch):
+    monkeypatch.delenv("FINDREC_GRAPH", raising=False)
+    assert "as always on a CPU" in doctor.check_graphs(cuda=False).found
+    assert doctor.check_graphs(cuda=True).found.startswith("captured as CUDA graphs")
+    monkeypatch.setenv("FINDREC_GRAPH", "off")
+    assert doctor.check_graphs(cuda=True).found.startswith("op by op")
+    monkeypatch.setenv("FINDREC_GRAPH", "never")
+    (problem,) = problems([doctor.check_graphs(cuda=False)])
+    assert problem.remedy == "unset FINDREC_GRAPH"
+
+
 def test_datasets_that_are_not_built_say_where_they_would_come_from(tmp_path):
     checks = list(doctor.check_datasets(tmp_path, None))
     assert problems(checks) == []

@@ -85,6 +85,7 @@ def test_the_record_tells_how_the_run_came_to_be(tmp_path):
         assert before <= record.started <= datetime.now(UTC)
         assert record.environment.device == "cpu"
         assert record.environment.threads == torch.get_num_threads()
+        assert record.environment.execution == "op by op"
         assert record.environment.packages["numpy"] == np.__version__
         assert record.curves.validation_steps == record.curves.loss_steps == [4, 8, 12]
         values = record.curves.validation

@@ -268,7 +268,7 @@ def test_prefix_training_gets_the_same_targets_as_the_causal_objective():
     literal = TrainingRun(build(), SETTINGS, every, queries, *fields)
     assert literal.targets_per_step == SETTINGS.batch_size
     # in one pass over the data, whose steps are the rows over the batch size
-    passes = [run.targets_per_step * len(run.items) for run in (causal, literal)]
+    passes = [run.targets_per_step * len(run.windows.items) for run in (causal, literal)]
     assert passes[1] == pytest.approx(passes[0], rel=1e-12)  # float64 sums of whole numbers
 
 

@@ -121,8 +121,8 @@ def test_vmap_gives_what_seed_by_seed_does(seeds_at_once, monkeypatch):
     if seeds_at_once:
         monkeypatch.setattr(loss, "_seed_after_seed", loss._seeds_at_once)
     vmapped.train_step()
-    for name, value in loop.sums.items():
-        torch.testing.assert_close(vmapped.sums[name], value, rtol=1e-5, atol=1e-6)
+    for name, value in loop.fixed_step.sums.items():
+        torch.testing.assert_close(vmapped.fixed_step.sums[name], value, rtol=1e-5, atol=1e-6)
     for name, leaf in loop.stack.parameters.items():
         tolerance = 1e-4 * float(leaf.grad.abs().max()) + 1e-9
         other = vmapped.stack.parameters[name].grad
@@ -137,7 +137,7 @@ def test_a_run_trains_by_what_its_settings_say():
     def first_loss(settings: Training) -> float:
         job = TrainingRun(build(), settings, windows, queries, [2], CPU, None, lambda _: None, None)
         job.train_step()
-        return float(job.sums["recommendation"][0])
+        return float(job.fixed_step.sums["recommendation"][0])
 
     torch.manual_seed(2)
     index = BatchOrder(len(windows.items), 2).batch(0, 16)

@@ -6,7 +6,7 @@ value fails by itself; `Capturable` names the op that reads, and finds what the 
 pass. The scan is the reference, as on a GPU without Triton. What the meta device cannot show is how
 a CUDA kernel works inside: whether cuSOLVER's factorisation behind `linalg_cholesky_ex`, the sorts
 behind `embedding_dense_backward`, `sort` and `index_put`, and the Triton scan can be captured is
-known on a GPU alone.
+known on a GPU alone; benchmark/train/graph.py has what is known of them elsewhere.
 """
 
 import sys
@@ -22,13 +22,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.core import apply_feature_control, builder
-from benchmark.data.sequences import Histories
+from benchmark.data.sequences import Histories, Windows
 from benchmark.plan import spec_of
 from benchmark.runs.spec import Training
 from benchmark.settings.registry import get_profile, methods
-from benchmark.train.objectives import make_task
+from benchmark.train.graph import FixedStep
 from benchmark.train.stack import Stack
-from benchmark.train.step import make_optimizer, training_step
+from benchmark.train.step import make_optimizer
 from tests.catalogues import catalogue
 
 META = torch.device("meta")
@@ -140,15 +140,22 @@ def _meta_as_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def step_of(
-    row: str, variant: str = "base", *, users: int = MANY_USERS, groups: bool = False
+    row: str,
+    variant: str = "base",
+    *,
+    users: int = MANY_USERS,
+    groups: bool = False,
+    cut: bool = False,
+    **settings: Any,
 ) -> Callable[[], None]:
-    """A training step of two seeds, from the index of its batch to the update.
+    """A training step of two seeds as a graph holds it: from the counter to the sums of the losses.
 
-    A graph would be given `index`, `keys` and `rate` in buffers on the device, as they are here.
-    Layers are at most two and the window four, since what a layer calls does not depend on either.
+    cut: with its batch in parts of fixed sizes. Layers are at most two and the window four, since
+    what a layer calls does not depend on either.
     """
     spec = spec_of(row, "beauty", get_profile("smoke"), variant)
     assert spec.training is not None
+    training = spec.training.model_copy(update={"batch_size": users, **settings})
     config = spec.config | {"max_length": LENGTH}
     if "layers" in config:
         config["layers"] = min(config["layers"], LAYERS)
@@ -158,23 +165,14 @@ def step_of(
     fed = apply_feature_control(whole, spec, everyone, 0)
     stack = Stack(builder(spec, fed), range(SEEDS), META)
     assert stack.vectorised
-    optimizer = _optimizer(stack, spec.training)
-    items = torch.zeros(WINDOWS, LENGTH + 1, dtype=torch.int64, device=META)
-    first = torch.zeros(WINDOWS, dtype=torch.int64, device=META)
-    index = torch.zeros(SEEDS, users, dtype=torch.int64, device=META)
-    keys = torch.zeros(SEEDS, 2, dtype=torch.int64, device=META)
-    rate = torch.zeros((), dtype=torch.float64, device=META)
-
-    def step() -> None:
-        task = make_task(
-            stack.model, items[index], first[index], keys, prefixes=spec.protocol.prefixes
-        )
-        training_step(
-            stack, optimizer, task, keys, rate=rate, clip=1.0, groups=groups,
-            history_in_softmax=spec.training.history_in_softmax,
-        )  # fmt: skip
-
-    return step
+    items = np.zeros((WINDOWS, LENGTH + 1), dtype=np.int64)
+    windows = Windows(
+        items, np.zeros(WINDOWS, np.int64), np.arange(WINDOWS), prefixes=spec.protocol.prefixes
+    )
+    optimizer = _optimizer(stack, training)
+    sizes = [(users - 3, LENGTH), (3, 2)] if cut else None
+    step = FixedStep(stack, optimizer, training, windows, META, groups=groups, sizes=sizes)
+    return lambda: step.compute(cut)
 
 
 def _optimizer(stack: Stack, training: Training) -> torch.optim.AdamW:
@@ -195,17 +193,26 @@ VARIANTS = [
 ]
 
 
-def check(row: str, variant: str, users: int) -> None:
-    step = step_of(row, variant, users=users)
+def check(row: str, variant: str, users: int, **options: Any) -> None:
+    step = step_of(row, variant, users=users, **options)
     with capturable() as mode:
         step()
-    # The whole step ran: the loss, its gradients and the update.
-    assert {"bmm", "baddbmm_", "_foreach_addcdiv_"} <= mode.ops
+    # The whole step ran: the batch's place in the table, the loss, its gradients, the update and
+    # the sums of the losses.
+    assert {"remainder", "bmm", "baddbmm_", "_foreach_addcdiv_", "add_"} <= mode.ops
 
 
 @pytest.mark.parametrize("row", TRAINED)
 def test_a_step_reads_nothing_on_the_host(row: str) -> None:
     check(row, "base", MANY_USERS)
+
+
+CUT = [name for name in TRAINED if not methods()[name].cls.fixed_length]
+
+
+@pytest.mark.parametrize("row", CUT)
+def test_a_step_in_parts_reads_nothing_on_the_host(row: str) -> None:
+    check(row, "base", MANY_USERS, cut=True)
 
 
 @pytest.mark.slow

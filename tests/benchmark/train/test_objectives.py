@@ -280,7 +280,9 @@ def test_first_loss_is_that_of_the_task_in_the_plainest_way(cls, groups):
     losses = torch.nn.functional.cross_entropy(logits, task.targets[0], reduction="none")
     job.train_step()
     expected = (losses * task.weights[0]).sum().detach()
-    torch.testing.assert_close(job.sums["recommendation"][0], expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        job.fixed_step.sums["recommendation"][0], expected, rtol=1e-5, atol=0
+    )
 
 
 EVERY_KIND = [BERT4Rec, MMMLP, SMLP4Rec, SASRec, NOVA, UniSRec, IISAN, FindRec]
@@ -311,8 +313,8 @@ def test_vmap_gives_what_seed_by_seed_does(cls, seeds_at_once, monkeypatch):
         monkeypatch.setattr(recurrent, "seed_after_seed", recurrent.seeds_at_once)
     with use_scan_backend("reference") if seeds_at_once else nullcontext():
         vmapped.train_step()
-    for name, value in loop.sums.items():
-        torch.testing.assert_close(vmapped.sums[name], value, rtol=1e-5, atol=1e-6)
+    for name, value in loop.fixed_step.sums.items():
+        torch.testing.assert_close(vmapped.fixed_step.sums[name], value, rtol=1e-5, atol=1e-6)
     for name, leaf in loop.stack.parameters.items():
         tolerance = 1e-4 * float(leaf.grad.abs().max()) + 1e-9
         other = vmapped.stack.parameters[name].grad

@@ -1,0 +1,1 @@
+"""What is checked and measured on a borrowed GPU: is it right, then how fast is it."""
