@@ -90,7 +90,9 @@ case "${1:-}" in
 test)
     shift
     ensure bench,dev,features,docs
-    exec "$venv/bin/python" -m pytest "$@"
+    # each process has one thread; a later -n, as in `./reproduce.sh test -n 0`, is another number
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+    exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
     ;;
 speed)
     shift
