@@ -56,7 +56,11 @@ ShardOption = Annotated[
 ]
 FromOption = Annotated[
     Path | None,
-    typer.Option("--from", help="Render this folder's runs into results/; nothing is trained."),
+    typer.Option(
+        "--from",
+        help="Render this folder's runs into results/; nothing is trained. `reference` means the "
+        "committed ones.",
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimate.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder of dataset bundles.")]
@@ -123,7 +127,9 @@ def resolve_request(
     if launcher not in LAUNCHERS:
         raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, LAUNCHERS)}")
     if source is not None and not source.is_dir():
-        raise InputError(f"--from {source}: no such folder")
+        if source != Path("reference"):
+            raise InputError(f"--from {source}: no such folder")
+        source = REFERENCE
     if source is not None and (duration or shard):
         raise InputError("--from trains nothing: leave out --for and --shard")
     render_only = source is not None
@@ -135,7 +141,9 @@ def resolve_request(
         workers = connect(address, device, gpus)
     else:
         workers = available_devices(device)
-    if profile is None and source is not None:
+    if profile is None and source == REFERENCE:
+        profile = default_profile(["cpu"])
+    elif profile is None and source is not None:
         profile = only_profile(source)
     elif profile is None:
         profile = default_profile(workers)
@@ -146,7 +154,7 @@ def resolve_request(
         models=_rows(models),
         seeds=parse_seeds(seeds, chosen) if seeds else chosen.first_seeds(),
         workers=workers,
-        runs=RunSet(Store(source or RUNS)),
+        runs=own_runs() if source is None else RunSet(Store(source)),
         render_only=render_only,
         dry_run=dry_run,
         reuse_stale=reuse_stale,
@@ -155,6 +163,11 @@ def resolve_request(
         shard=None if shard is None else parse_shard(shard),
         gpus=gpus if launcher == "ray" else None,
     )
+
+
+def own_runs() -> RunSet:
+    """The runs that commands use where no folder is named: those made here, and the references."""
+    return RunSet(Store(RUNS), Store(REFERENCE))
 
 
 def default_profile(workers: list[str]) -> str:

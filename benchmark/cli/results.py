@@ -17,6 +17,7 @@ from benchmark.cli.options import (
     FromOption,
     ProfileOption,
     console,
+    own_runs,
 )
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
@@ -86,7 +87,7 @@ def _differences(
     source = source or selection.source
     selection = selection.model_copy(update={"data": data or selection.data})
     root = source or RUNS
-    runs = folders.setdefault(root, RunSet(Store(root)))
+    runs = folders.setdefault(root, own_runs() if root == RUNS else RunSet(Store(root)))
     table = build_table(
         path.stem,
         selection.planned([path.stem], profile, runs, as_stored=source is not None),

@@ -15,10 +15,15 @@ from benchmark.runs.store import DamagedRun, Store, Stored, without_top
 
 class RunSet:
     """What a store held when it was first asked. A run that is written later is seen after
-    `forget`, or by another run set."""
+    `forget`, or by another run set.
 
-    def __init__(self, store: Store) -> None:
+    references: finished runs elsewhere, the committed ones, that count where the store has no
+    current run of its own, so that nobody trains again what everybody has. They are only read.
+    """
+
+    def __init__(self, store: Store, references: Store | None = None) -> None:
         self.store = store
+        self._references = None if references is None else RunSet(references)
         self._seen: dict[Path, Stored] = {}
 
     @property
@@ -28,6 +33,13 @@ class RunSet:
 
     def status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
         """How the run stands, with its result; as `Store.status` says it."""
+        own = self._own_status(key, seed, hashes)
+        if own.status == "complete" or self._references is None:
+            return own
+        committed = self._references.status(key, seed, hashes)
+        return committed if committed.status == "complete" else own
+
+    def _own_status(self, key: RunKey, seed: int, hashes: Hashes | None) -> Stored:
         path = self.store.path(key, seed)
         if path not in self._seen:
             self._seen[path] = _without_top(self.store.status(key, seed))
@@ -47,7 +59,8 @@ class RunSet:
         return stored.result
 
     def scan(self) -> Iterator[Stored]:
-        """Every run under the root, in the order of its path; damaged ones are named."""
+        """Every run under the root, in the order of its path; damaged ones are named. References
+        are left out."""
         for path in self.store.paths():
             if path not in self._seen:
                 self._seen[path] = _without_top(self.store.at(path))

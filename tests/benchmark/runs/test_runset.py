@@ -83,3 +83,26 @@ def test_a_run_whose_folder_another_name_shares_is_not_taken_for_it(store):
     assert runs.status(other.key, 0).status == "damaged"
     assert runs.spec(other.key, [0]) is None
     assert runs.status(make_spec().key, 0).status == "complete"
+
+
+def test_references_count_where_the_store_has_no_current_run(tmp_path_factory, store):
+    """Of each seed: current here (0, 1), failed (2) or damaged (3) here, missing (4, 5). The
+    references have current runs of 1, 2, 3 and 4, and one of other code of 5."""
+    committed = Store(tmp_path_factory.mktemp("committed"))
+    for seed in (1, 2, 3, 4):
+        committed.write(make_result(make_spec(), seed, ABOVE + 1))
+    other = HASHES.model_copy(update={"code": "other"})
+    committed.write(make_result(make_spec(), 5, ABOVE, hashes=other))
+    runs, key = RunSet(store, committed), make_spec().key
+    states = [runs.status(key, seed, HASHES).status for seed in range(6)]
+    assert states == ["complete"] * 5 + ["missing"]
+    for seed in range(5):
+        first = runs.read(key, seed).test.above[0]
+        assert first == (0 if seed in (0, 1) else 1)
+    assert [run.path.name for run in runs.scan()] == [f"seed-{s}.json" for s in (0, 1, 2, 3)]
+    own = RunSet(store)
+    assert [own.status(key, seed, HASHES).status for seed in (2, 3, 4)] == [
+        "failed",
+        "damaged",
+        "missing",
+    ]
