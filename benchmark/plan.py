@@ -4,7 +4,7 @@ Tables share specs: the base configuration of Tables 2, 5-9 and Figure 3 is one 
 Results from elsewhere are planned from their own records, without resolving settings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.analyse.analysis_plan import analysis_plan, split_arm
+from benchmark.analyse.analysis_plan import Contrast, analysis_plan, split_arm
 from benchmark.data.config import Counts, dataset_names, has_times
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
+from benchmark.paper.readings import readings
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord, RunResult
@@ -48,9 +49,10 @@ class Experiment(BaseModel):
     modality_controls: bool = False
     """Whether it shows every multimodal row with permuted and without features too, and no other
     row."""
-    contrasts: Literal["all", "primary"] | None = None
-    """Whether it shows what the contrasts of the analysis plan compare: all of them and no other
-    row, or what the primary ones compare beside `models`."""
+    contrasts: Literal["all", "primary", "readings", "base"] | None = None
+    """Whether it shows what contrasts compare, beside `models`: those of the analysis plan, all of
+    them or the primary ones; every arm of the readings of the paper; or every row and variant that
+    it shows, each against its base (`against_base`)."""
     profile: str | None = None
     """The profile that is meant where none is named; None for that of the machine."""
 
@@ -160,12 +162,11 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
     """(model, variant) pairs of an experiment, restricted to `models` if given."""
     arms = [
         split_arm(arm, methods())
-        for contrast in analysis_plan().contrasts
-        if experiment.contrasts in ("all", contrast.claim)
+        for contrast in contrasts_of(experiment)
         for arm in (*contrast.plus, *contrast.minus)
     ]
     arms = [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
-    if experiment.contrasts == "all":
+    if experiment.contrasts in ("all", "readings"):
         return arms
     shown = list(methods()) if experiment.models == "all" else list(experiment.models)
     if models is not None:
@@ -192,6 +193,38 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
                 (name, v) for v in FEATURE_CONTROL_VARIANTS if v in methods()[name].variants
             ]
     return list(dict.fromkeys([*members, *arms]))
+
+
+def contrasts_of(experiment: Experiment) -> tuple[Contrast, ...]:
+    """What the experiment's arms are compared in; none where it judges no contrast."""
+    match experiment.contrasts:
+        case "all":
+            return analysis_plan().contrasts
+        case "primary":
+            return tuple(c for c in analysis_plan().contrasts if c.claim == "primary")
+        case "readings":
+            return against_base(arm for reading in readings() for arm in reading.arms)
+        case "base":
+            return against_base(
+                name if variant == "base" else f"{name} {variant}"
+                for name in experiment.models
+                for variant in (experiment.variants if name == OWN_MODEL else ("base",))
+            )
+        case _:
+            return ()
+
+
+def against_base(arms: Iterable[str]) -> tuple[Contrast, ...]:
+    """Each arm, once, against its row's base, and the base of another row against FindRec."""
+    found = []
+    for arm in dict.fromkeys(arms):
+        row, variant = split_arm(arm, methods())
+        if arm == OWN_MODEL:
+            continue
+        other = row if variant != "base" else OWN_MODEL
+        own = f"{arm}: does it change the score?"
+        found.append(Contrast(id=arm, claim="secondary", asks=own, plus=(arm,), minus=(other,)))
+    return tuple(found)
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:

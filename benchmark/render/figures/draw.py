@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.plan import OWN_MODEL, Planned, experiments, shown_datasets
-from benchmark.render.figures import alignment, curves, diagnosis, forest, per_user
+from benchmark.plan import OWN_MODEL, Planned, contrasts_of, experiments, shown_datasets
+from benchmark.render.figures import alignment, curves, diagnosis, forest, per_user, specifications
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
 from benchmark.render.tables.build import build_table
-from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
+from benchmark.render.tables.contrasts import CONTRAST_TABLES, PLAN_TABLES, judged_of
 from benchmark.render.tables.definitions import SWEEPS
 from benchmark.render.tables.diagnosis import fits_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
 
-FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose", *PLAN_TABLES)
+FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose", *CONTRAST_TABLES)
 
 
 def draw(
@@ -54,12 +54,22 @@ def draw(
             return save(alignment.draw_alignment(snapshot, note.title), folder, name)
         names = dict.fromkeys(p.key.dataset for p in planned)
         notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
-        if name in PLAN_TABLES:
+        if name in CONTRAST_TABLES:
             reuse = selection.reuse_stale
-            judged = judged_of(planned, notes, best_row=name == "primary", reuse_stale=reuse)
+            judged = judged_of(
+                planned,
+                notes,
+                best_row=name == "primary",
+                reuse_stale=reuse,
+                contrasts=None if name in PLAN_TABLES else contrasts_of(experiments()[name]),
+            )
+            if name == "specifications":
+                return save(specifications.draw_specifications(judged, planned), folder, name)
             if name == "primary":
                 return save(forest.draw_best(judged, notes), folder, name)
             paths = save(forest.draw_contrasts(judged, notes), folder, name)
+            if name not in PLAN_TABLES:
+                return paths
             return paths + save(forest.draw_pooled(judged, notes), folder, f"{name}-pooled")
         if name == "diagnose":
             fits = fits_of(planned, reuse_stale=selection.reuse_stale)

@@ -13,16 +13,19 @@ from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.verify import to_csv
 from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
-from benchmark.plan import Planned, experiments
+from benchmark.plan import Planned, contrasts_of, experiments
 from benchmark.render.document import Document
 from benchmark.render.notes import DatasetNote, dataset_note, facts, runs_block, time_split_note
 from benchmark.render.tables import alignment, diagnosis
 from benchmark.render.tables.contrasts import (
+    BASE_NOTES,
+    CONTRAST_TABLES,
     NOTES,
     PLAN_TABLES,
     frame_of,
     judged_of,
     plan_blocks,
+    readings_block,
 )
 from benchmark.render.tables.counts import table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
@@ -34,7 +37,7 @@ from benchmark.settings.registry import Profile
 
 TABLES = (
     *("table1", "table2", "table3", "table4", "table5", *SWEEPS),
-    *("controls", "diagnose", "order", "global-time", *PLAN_TABLES, alignment.NAME),
+    *("controls", "diagnose", "order", "global-time", *CONTRAST_TABLES, alignment.NAME),
 )
 """Experiments that have a table; Figure 3 has one beside its picture, and so have the plan's."""
 
@@ -123,10 +126,20 @@ def build_table(
         if said := time_split_note(known, note.name, data):
             lines.insert(1, f"{note.title}: {said}")
     judged = None
-    if name in PLAN_TABLES:
-        judged = judged_of(planned, notes, best_row=name == "primary", reuse_stale=reuse_stale)
+    if name in CONTRAST_TABLES:
+        contrasts = None if name in PLAN_TABLES else contrasts_of(experiments()[name])
+        judged = judged_of(
+            planned,
+            notes,
+            best_row=name == "primary",
+            reuse_stale=reuse_stale,
+            contrasts=contrasts,
+        )
         answers = [block for note in notes.values() for block in plan_blocks(judged, note)]
-        blocks, lines = [*answers, *blocks], [*NOTES, *lines]
+        if name == "readings":
+            answers += [readings_block(judged, note) for note in notes.values()]
+        own_notes = NOTES if name in PLAN_TABLES else BASE_NOTES
+        blocks, lines = [*answers, *blocks], [*own_notes, *lines]
     blocks.append(runs_block(planned, records, notes))
     problems = _problems(table.problems, root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)

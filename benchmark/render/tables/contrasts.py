@@ -1,11 +1,13 @@
-"""The tables `primary` and `machinery`: the analysis plan's claims and contrasts laid out."""
+"""Tables of contrasts: the analysis plan's claims (`primary`, `machinery`), and arms against their
+base (`readings`, `specifications`, `four-ways`)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
+from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast, analysis_plan
 from benchmark.analyse.contrasts import (
     Arm,
     Judged,
@@ -15,6 +17,7 @@ from benchmark.analyse.contrasts import (
 )
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
+from benchmark.paper.readings import readings
 from benchmark.plan import Planned
 from benchmark.render.document import Block, Entry, TableRow, number, p_value, percent
 from benchmark.render.notes import DatasetNote
@@ -23,6 +26,11 @@ from benchmark.settings.registry import methods
 
 PLAN_TABLES = ("primary", "machinery")
 """Tables that carry out the analysis plan."""
+
+BASE_TABLES = ("readings", "specifications", "four-ways")
+"""Tables of arms that are each compared with their base; they are no part of the plan."""
+
+CONTRAST_TABLES = (*PLAN_TABLES, *BASE_TABLES)
 
 COLUMNS = (
     *("claim", "dataset", "role", "protocol", "plus", "minus"),
@@ -58,13 +66,17 @@ def judged_of(
     *,
     best_row: bool,
     reuse_stale: bool,
+    contrasts: Sequence[Contrast] | None = None,
 ) -> Judged:
     """The plan judged on what is planned. best_row: whether its claims about the best row are
-    judged too."""
+    judged too. contrasts: in place of the plan's."""
+    plan = analysis_plan()
+    if contrasts is not None:
+        plan = replace(plan, contrasts=tuple(contrasts))
     untestable = {
         dataset: {
             arm: f"{note.modalities}: there is nothing to permute images against"
-            for contrast in analysis_plan().contrasts
+            for contrast in plan.contrasts
             for arm in (*contrast.plus, *contrast.minus)
             if arm.endswith(" permuted-images")
         }
@@ -72,7 +84,7 @@ def judged_of(
         if len(note.encoders) < 2
     }
     return judge_plan(
-        analysis_plan(),
+        plan,
         arms_of(planned, reuse_stale=reuse_stale),
         rows=compared_rows(planned) if best_row else (),
         untestable=untestable,
@@ -259,4 +271,34 @@ NOTES = (
     "secondary contrasts by Benjamini and Hochberg at 10 %, a family a protocol. On other datasets "
     "P1, P2 and M1 are replications, uncorrected.",
 )
-"""Under either table."""
+"""Under the tables of the plan."""
+
+BASE_NOTES = (
+    "Each arm against its row's base configuration; a row of another name in its base against "
+    "FindRec. Crossed bootstrap over users and seeds of log ratios of means, 95 % intervals; "
+    "Benjamini and Hochberg at 10 % over the arms of this table, a family a protocol. Exploratory: "
+    "these comparisons are no part of the analysis plan.",
+)
+
+
+def readings_block(judged: Judged, note: DatasetNote) -> Block:
+    """Every line of docs/paper-readings.md: the differences of its arms, or why there is none."""
+    found = {(one.claim, one.protocol): one for one in judged.contrasts if one.dataset == note.name}
+    rows: list[TableRow] = []
+    section = ""
+    for reading in readings():
+        heading = reading.section if reading.section != section else ""
+        section = reading.section
+        if reading.not_measurable:
+            said = Entry(f"not measurable here: {reading.not_measurable}")
+            blank = [Entry("") for _ in range(2 * len(HEADINGS))]
+            rows.append(TableRow(reading.choice, (said, *blank), heading, bool(heading)))
+        for at, arm in enumerate(reading.arms):
+            cells = [
+                cell for protocol in HEADINGS for cell in _measured(found[arm, protocol].effect)
+            ]
+            shown = heading if not at else ""
+            rows.append(TableRow(reading.choice, (Entry(arm), *cells), shown, bool(shown)))
+    headings = [name for said in HEADINGS.values() for name in (said, "95 % interval")]
+    title = f"{note.title}: every line of the readings, {RULES.metric}"
+    return Block(title, "choice", ("arm", *headings), tuple(rows), detail=True)

@@ -143,7 +143,11 @@ def specs_of_cells(
             found.append(
                 replace(cell_spec, family=f"{name} {key.model}", subject=real, paper_row="none")
             )
-        elif name == "machinery":  # its contrasts are judged by themselves
+        elif experiments()[name].contrasts in (
+            "all",
+            "readings",
+            "base",
+        ):  # their contrasts are judged by themselves
             found.append(replace(cell_spec, compared=False, subject=False, paper_row="none"))
         elif name == "table5":
             found.append(replace(cell_spec, paper_row=ABLATIONS[key.variant][0]))

@@ -26,7 +26,7 @@ from benchmark.render.document import (
     percent,
 )
 from benchmark.render.notes import DatasetNote
-from benchmark.render.tables.contrasts import PLAN_TABLES
+from benchmark.render.tables.contrasts import BASE_TABLES, CONTRAST_TABLES
 from benchmark.render.tables.definitions import (
     ABLATIONS,
     BY_METHOD,
@@ -93,7 +93,7 @@ class Layout:
             compared = [c for c in own if c.run_key.variant != "base"]
             labels = [self._short(c) for c in compared]
             behind = [variant_effects(self.table, compared, note, labels, BY_METHOD[self.name])]
-        elif self.name not in PLAN_TABLES:
+        elif self.name not in CONTRAST_TABLES:
             behind = verdicts(self.table, note)
         behind += price_of_history(self.table, own, note, [self._short(c) for c in own])
         return [
@@ -145,7 +145,7 @@ class Layout:
             rows = self._by_bucket(cell_specs, columns)
         elif self.name == "table5":
             rows = [TableRow(self._short(c), self._entries(c, columns)) for c in cell_specs]
-        elif self.name in VARIANT_LABELS:
+        elif self.name in VARIANT_LABELS or self.name in BASE_TABLES:
             rows = self._by_method(cell_specs, columns)
         else:
             rows = self._by_category(cell_specs, columns, note)
@@ -186,7 +186,7 @@ class Layout:
             members = [cell_spec for cell_spec in cell_specs if cell_spec.row == method]
             rows += [
                 TableRow(
-                    VARIANT_LABELS[self.name][c.run_key.variant],
+                    self._label(c),
                     self._entries(c, columns),
                     "" if at else method,
                     not at,
@@ -297,12 +297,16 @@ class Layout:
             marks.append("stale")
         return tuple(marks)
 
+    def _label(self, cell_spec: CellSpec) -> str:
+        """Of a variant below its method."""
+        variant = cell_spec.run_key.variant
+        return VARIANT_LABELS[self.name][variant] if self.name in VARIANT_LABELS else variant
+
     def _short(self, cell_spec: CellSpec) -> str:
         if self.name == "table5":
             return ABLATIONS[cell_spec.run_key.variant][1]
-        if self.name in VARIANT_LABELS:
-            label = VARIANT_LABELS[self.name][cell_spec.run_key.variant]
-            return f"{cell_spec.row}, {label}"
+        if self.name in VARIANT_LABELS or self.name in BASE_TABLES:
+            return f"{cell_spec.row}, {self._label(cell_spec)}"
         if self.name in SWEEPS:
             return f"{SWEEPS[self.name].label} = {cell_spec.column}"
         if cell_spec.bucket is not None:
