@@ -53,6 +53,8 @@ class Here:
     frequency: Mapping[str, Ints] = field(default_factory=dict)
     """"target": [Q], how often each test target is trained on; "items": the same of every item.
     Empty where the dataset's bundle is not there."""
+    snapshots: Sequence[RunResult] = ()
+    """FindRec's runs that hold states before and after training."""
     rules: Rules = RULES
     _scores: dict[str, CrossedBootstrap] = field(default_factory=dict)
 

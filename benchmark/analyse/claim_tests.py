@@ -17,6 +17,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from benchmark.analyse.above_all import AllAbove, all_above
+from benchmark.analyse.alignment import alignment_table
 from benchmark.analyse.best import p_best
 from benchmark.analyse.bootstrap import Contrast, Score, degrees_of_freedom
 from benchmark.analyse.claim_data import LONG_TAIL, TAIL, Finding, Here
@@ -37,6 +38,8 @@ SWEPT = ("table 6", "table 7", "table 8", "table 9", "figure 3")
 """Display items of one hyperparameter, whose claims say which value is best."""
 NOISE = {25: "noise=0.25", 50: "noise=0.5", 100: "permuted-features"}
 """Share of the items whose features are another item's, in per cent -> variant."""
+ALIGNED = "image-text"
+"""The pair that IICM brings together."""
 
 
 def answer(claim: Claim, here: Here, protocol: History) -> Finding | None:
@@ -343,6 +346,27 @@ def _gates(test: ClaimTest, here: Here, protocol: History) -> Finding:
     return Finding("described", said, metric="", arms=(test.row,))
 
 
+def _alignment(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """E[K] and CKA of the stored states before and after training, lambda by lambda. It describes:
+    each lambda has one seed, whose spread over positions says nothing of other seeds."""
+    if not here.snapshots:
+        return Finding("not reached", "run `alignment`, which measures it", metric="")
+    found = alignment_table(here.snapshots)
+    parts = []
+    for (pair, measure), own in found.groupby(["pair", "measure"], sort=False):
+        if measure == "MMD" or (measure == "E[K]" and pair != ALIGNED):
+            continue  # nothing asks that the ID stream shares the others' coordinates
+        values = own.pivot(index="weight", columns="when", values=["value", "chance"])
+        sizes = [
+            f"{line['value', 'before']:.2f} to {line['value', 'after']:.2f} at {weight:g}"
+            for weight, line in values.iterrows()
+        ]
+        chance = f", chance {values['chance', 'after'].mean():.2f}" if measure == "E[K]" else ""
+        parts.append(f"{pair.replace('-', ' and ')}, {measure}{chance}: {', '.join(sizes)}")
+    said = f"before to after training, by lambda (one seed each): {'; '.join(parts)}"
+    return Finding("described", said, metric="", arms=(test.row,))
+
+
 def _command(test: ClaimTest, here: Here, protocol: History) -> Finding:
     return Finding("not reached", f"run `{test.needs}`, which measures it", metric="")
 
@@ -357,6 +381,7 @@ _TESTS: Mapping[str, Callable[[ClaimTest, Here, History], Finding]] = {
     "long-tail": _long_tail,
     "significance": _significance,
     "gates": _gates,
+    "alignment": _alignment,
     "command": _command,
     "nothing": _nothing,
 }

@@ -94,7 +94,9 @@ def judge_claims(
         ]
         own = [line for line in tested if _speaks_of(claim, line.dataset, plan)]
         general = [line.finding for line in tested if _is_general(line.finding)]
-        if general:  # another command measures it, or nothing can
+        if 0 < len(general) < len(tested):  # a dataset has what others lack
+            own = [line for line in own if not _is_general(line.finding)]
+        elif general:  # another command measures it, or nothing can
             own = [LedgerLine(claim, general[0], general[0].word)]
         elif tested and not own:
             said = f"it speaks of {', '.join(getattr(claim, 'datasets', ()))} alone"

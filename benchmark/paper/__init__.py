@@ -85,8 +85,10 @@ class CellRef(_Strict):
 class ClaimTest(_Strict):
     """What tests a claim whose kind does not say it (`benchmark/analyse/claim_tests.py`)."""
 
-    by: Literal["gap", "noise", "long-tail", "significance", "gates", "command", "nothing"]
-    """command: another command measures it; nothing: it cannot be tested here."""
+    by: Literal[
+        "gap", "noise", "long-tail", "significance", "gates", "alignment", "command", "nothing"
+    ]
+    """alignment: stored states of FindRec; command: another command measures it; nothing: it cannot be tested here."""
     row: str = "FindRec"
     against: list[str] = []
     direction: Literal["narrows", "widens"] = "narrows"

@@ -1,4 +1,4 @@
-"""The lines of docs/paper-readings.md (`readings.yaml`): which arms measure each, or why none does."""
+"""The lines of docs/paper-readings.md (`readings.yaml`): which arms measure each, or why none."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -22,7 +22,7 @@ class Reading(BaseModel):
     choice: str
     """First cell of the line."""
     arms: tuple[str, ...] = ()
-    """Rows with their variants, "FindRec reading-kl", that differ from the default in this choice."""
+    """Rows with their variants, "FindRec reading-kl", that differ from the default in it."""
     not_measurable: str = ""
     """Why no arm measures it."""
 

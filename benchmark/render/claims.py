@@ -22,7 +22,16 @@ from benchmark.render.tables.contrasts import arms_of, judged_of
 from benchmark.render.tables.definitions import ABLATIONS, CROSS_MODAL, SWEEPS, category, distinct
 from benchmark.settings.registry import Profile
 
-EXPERIMENTS = ("table2", "table3", "table5", *SWEEPS, "controls", "primary", "machinery")
+EXPERIMENTS = (
+    "table2",
+    "table3",
+    "table5",
+    *SWEEPS,
+    "controls",
+    "primary",
+    "machinery",
+    "alignment",
+)
 """What the claims are tested on."""
 
 Frequencies = Callable[[str], Mapping[str, npt.NDArray[np.int64]]]
@@ -39,6 +48,8 @@ def build_ledger(
 ) -> tuple[list[LedgerLine], Judged]:
     """Every claim judged on what is planned, and the plan's own claims; whatever is missing is "not
     reached". Raises InputError for runs of one dataset on different users."""
+    states = [p for p in planned if p.spec is not None and p.spec.protocol.snapshot]
+    planned = [p for p in planned if p not in states]
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {name: dataset_note(name, profile, data) for name in names}
     judged = judged_of(planned, notes, best_row=True, reuse_stale=reuse_stale)
@@ -48,7 +59,14 @@ def build_ledger(
         own = [p for p in planned if p.key.dataset == name]
         rows, barred = _rows(own, note)
         frequency = frequencies(name) if frequencies is not None else {}
-        places.append(Place(Here(name, arms[name], rows, barred, frequency), note.grade))
+        snapshots = [
+            run
+            for p in states
+            if p.key.dataset == name
+            for run in p.results(reuse_stale=reuse_stale)
+        ]
+        here = Here(name, arms[name], rows, barred, frequency, snapshots)
+        places.append(Place(here, note.grade))
     lines = judge_claims(load_claims(), load_cells(), places, analysis_plan(), judged)
     return lines, judged
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from benchmark.analyse.alignment import expected_kernel
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.bootstrap import Score
 from benchmark.analyse.claim_data import Here, values_in
@@ -269,3 +270,26 @@ def test_two_seeds_are_not_reached():
     place = Place(Here("ml-1m", arms, ROWS, rules=QUICK), "C")
     lines = ledger([place], ["abstract-superior", "rq1-mamba-best-id", "rq1-mixed"])
     assert {line.word for line in lines} == {"not reached"}
+
+
+def test_alignment_is_described_from_stored_states():
+    """Two datasets, one with states: the claim's lines are that dataset's alone, and its numbers are
+    those of the measures on the states themselves."""
+    rng = np.random.default_rng(0)
+    states = {
+        f"{when}.{name}": rng.normal(size=(40, 6)).astype(np.float32)
+        for when in ("before", "after")
+        for name in ("text", "image", "id")
+    }
+    spec = make_spec("FindRec", dataset="ml-100k", variant="alignment-lambda=0.1")
+    spec = spec.model_copy(update={"config": {**spec.config, "iicm_weight": 0.1}})
+    run = replace(make_result(spec, 0, draw_above(rng, 60, 1.0)), artefacts={"snapshot": states})
+    own = Here("ml-100k", {"FindRec": arm("FindRec", 1.0)}, {}, snapshots=[run], rules=QUICK)
+    places = [Place(here(), "C"), Place(own, "C")]
+    lines = judge_claims(CLAIMS, load_cells(), places, PLAN)
+    for claim in ("abstract-id-aligned", "method-sign-text"):
+        found = [line for line in lines if line.claim.id == claim]
+        assert {(line.word, line.dataset) for line in found} == {("described", "ml-100k")}
+        measured = expected_kernel(states["after.image"], states["after.text"])
+        assert f"to {measured.value:.2f} at 0.1" in found[0].finding.said
+        assert f"chance {measured.chance:.2f}" in found[0].finding.said

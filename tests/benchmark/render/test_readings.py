@@ -156,4 +156,4 @@ def test_what_was_not_run_says_so(tmp_path):
     assert {one.word for one in built.judged.contrasts} == {"not reached"}
     with styled():
         drawn = draw_specifications(built.judged, plans)
-    assert "23 without runs" in drawn.axes[0].get_title()
+    assert "23 without runs" in drawn.axes[0].get_title(loc="left")
