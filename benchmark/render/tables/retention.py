@@ -31,6 +31,9 @@ NOTES = (
     "Constant: taken from the scores of all history items, in standard deviations of a query's "
     "scores; one a row, chosen on validation with the history kept, ∞ where leaving the history "
     "out is best. It is no new model: what a row gains by it, the row had not learned to suppress. "
+    "Where no user meets an item twice, lowering the history more never hurts, so that the best "
+    "constant does nearly what leaving the history out does; its size says by how much history "
+    "items stood out. "
     "Intervals take it as given.",
     "± is half of the 95 % interval over users and seeds (crossed bootstrap); other intervals are "
     "of 95 % too. Kept / left out: the share of its score that a row keeps when its users' history "
