@@ -21,6 +21,7 @@ from benchmark.cli import (
     power,
     results,
     tables,
+    trial,
     tuning,
 )
 from benchmark.cli.options import console, shown_path
@@ -38,6 +39,7 @@ PARTS = (
     tables,
     claims,
     tuning,
+    trial,
     power,
     results,
     output,
