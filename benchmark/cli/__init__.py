@@ -20,6 +20,7 @@ from benchmark.cli import (
     planted,
     power,
     results,
+    scale,
     tables,
     tuning,
 )
@@ -48,6 +49,7 @@ PARTS = (
     explain,
     doctor,
     gpu,
+    scale,
 )
 for part in PARTS:
     app.registered_commands += part.app.registered_commands
