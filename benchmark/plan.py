@@ -53,6 +53,8 @@ class Experiment(BaseModel):
     """Whether it shows what contrasts compare, beside `models`: those of the analysis plan, all of
     them or the primary ones; every arm of the readings of the paper; or every row and variant that
     it shows, each against its base (`against_base`)."""
+    arms: tuple[tuple[str, str], ...] = ()
+    """(row, variant), shown below the rows."""
     profile: str | None = None
     """The profile that is meant where none is named; None for that of the machine."""
 
@@ -165,6 +167,7 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         for contrast in contrasts_of(experiment)
         for arm in (*contrast.plus, *contrast.minus)
     ]
+    arms += experiment.arms
     arms = [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
     if experiment.contrasts in ("all", "readings"):
         return arms

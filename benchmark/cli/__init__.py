@@ -20,7 +20,9 @@ from benchmark.cli import (
     planted,
     power,
     results,
+    scale,
     tables,
+    trial,
     tuning,
 )
 from benchmark.cli.options import console, shown_path
@@ -38,6 +40,7 @@ PARTS = (
     tables,
     claims,
     tuning,
+    trial,
     power,
     results,
     output,
@@ -48,6 +51,7 @@ PARTS = (
     explain,
     doctor,
     gpu,
+    scale,
 )
 for part in PARTS:
     app.registered_commands += part.app.registered_commands

@@ -88,7 +88,8 @@ class ClaimTest(_Strict):
     by: Literal[
         "gap", "noise", "long-tail", "significance", "gates", "alignment", "command", "nothing"
     ]
-    """alignment: stored states of FindRec; command: another command measures it; nothing: it cannot be tested here."""
+    """alignment: stored states of FindRec; command: another command measures it; nothing: it
+    cannot be tested here."""
     row: str = "FindRec"
     against: list[str] = []
     direction: Literal["narrows", "widens"] = "narrows"

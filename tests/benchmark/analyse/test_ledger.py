@@ -273,8 +273,8 @@ def test_two_seeds_are_not_reached():
 
 
 def test_alignment_is_described_from_stored_states():
-    """Two datasets, one with states: the claim's lines are that dataset's alone, and its numbers are
-    those of the measures on the states themselves."""
+    """Two datasets, one with states: the claim's lines are that dataset's alone, and its numbers
+    are those of the measures on the states themselves."""
     rng = np.random.default_rng(0)
     states = {
         f"{when}.{name}": rng.normal(size=(40, 6)).astype(np.float32)
