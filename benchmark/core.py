@@ -160,8 +160,8 @@ def split(bundle: Bundle, protocol: Protocol) -> Sequences:
     )
     if protocol.max_users is not None:
         sequences = sequences.first_users(protocol.max_users)
-    for name, queries in (("validation", sequences.validation), ("test", sequences.test)):
-        if not len(queries.target):
+    for name in ("validation",) if protocol.trial else ("validation", "test"):
+        if not len(getattr(sequences, name).target):
             raise InputError(
                 f"{bundle.path}: the split {protocol.split!r} leaves no {name} target to its "
                 f"{len(sequences.histories.offsets) - 1} users; keep more users, or use another "

@@ -51,6 +51,8 @@ class Experiment(BaseModel):
     contrasts: Literal["all", "primary"] | None = None
     """Whether it shows what the contrasts of the analysis plan compare: all of them and no other
     row, or what the primary ones compare beside `models`."""
+    arms: tuple[tuple[str, str], ...] = ()
+    """(row, variant), shown below the rows."""
     profile: str | None = None
     """The profile that is meant where none is named; None for that of the machine."""
 
@@ -164,6 +166,7 @@ def _members(experiment: Experiment, models: Sequence[str] | None) -> list[tuple
         if experiment.contrasts in ("all", contrast.claim)
         for arm in (*contrast.plus, *contrast.minus)
     ]
+    arms += experiment.arms
     arms = [arm for arm in dict.fromkeys(arms) if models is None or arm[0] in models]
     if experiment.contrasts == "all":
         return arms

@@ -264,8 +264,10 @@ def pilot_rows(
 
 
 def _is_candidate(spec: RunSpec) -> bool:
-    """A trial, or a row as the tables show it."""
-    return spec.protocol.trial or spec.variant == "base"
+    """A trial of the search, or a row as the tables show it."""
+    if spec.protocol.trial:
+        return not spec.variant.startswith("trial [")  # of a variant (benchmark/tune/variants.py)
+    return spec.variant == "base"
 
 
 def _preference(runs: Sequence[RunResult]) -> tuple[int, int, float]:

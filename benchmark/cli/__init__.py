@@ -22,6 +22,7 @@ from benchmark.cli import (
     results,
     scale,
     tables,
+    trial,
     tuning,
 )
 from benchmark.cli.options import console, shown_path
@@ -39,6 +40,7 @@ PARTS = (
     tables,
     claims,
     tuning,
+    trial,
     power,
     results,
     output,

@@ -108,7 +108,6 @@ def verdict(
 def planned_of(request: Request) -> list[planning.Planned]:
     """What the claims are tested on, as it stands in the store."""
     from benchmark.render.claims import EXPERIMENTS
-    from benchmark.render.verdict import DIAGNOSTIC
 
     selection = Selection(
         datasets=tuple(request.datasets) if request.datasets else None,
@@ -121,7 +120,7 @@ def planned_of(request: Request) -> list[planning.Planned]:
     further = [
         planning.spec_of(row, dataset, own, variant)
         for dataset in dict.fromkeys(p.key.dataset for p in planned)
-        for row, variant in (*DIAGNOSTIC, *noisy_rows())
+        for row, variant in (*planning.experiments()["retention"].arms, *noisy_rows())
     ]
     return planned + planning.plan(
         further, request.seeds, request.runs, data=request.data, as_stored=stored

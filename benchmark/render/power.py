@@ -7,6 +7,7 @@ import yaml
 
 from benchmark.analyse.power import Pilot, Power, smallest_detectable
 from benchmark.analyse.statistics import RULES, Rules
+from benchmark.render.document import Block, Entry, TableRow
 
 SEEDS = (3, 6, 10)
 TARGETS = (1, 2, 5, 10)
@@ -38,6 +39,34 @@ def power_table(
         alpha=_percent(rules.alpha, 0),
         minimum=rules.minimum_seeds,
     )
+    columns, rows = _smallest(power, claims, rules, seeds, targets)
+    return head + _markdown(columns, rows) + "\n" + _pilots(power)
+
+
+def power_block(power: Power, claims: Mapping[str, float], rules: Rules = RULES) -> Block:
+    """The same for the report. claims: as in `power_table`."""
+    columns, rows = _smallest(power, claims, rules, SEEDS, TARGETS)
+    notes = (
+        f"The smallest relative difference in {power.metric} of two rows that is shown with "
+        f"{_percent(rules.power, 0)} power, by the number of test targets a user has; the last "
+        "column is the improvement that the paper prints.",
+    )
+    lines = tuple(
+        TableRow(row[0], tuple(map(Entry, row[1:])), rule=at > 0 and row[0] != rows[at - 1][0])
+        for at, row in enumerate(rows)
+    )
+    title = "Smallest differences that can be shown"
+    return Block(title, columns[0], tuple(columns[1:]), lines, notes)
+
+
+def _smallest(
+    power: Power,
+    claims: Mapping[str, float],
+    rules: Rules,
+    seeds: Sequence[int],
+    targets: Sequence[int],
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows, as text."""
     first, *more = targets
     columns = ["dataset", "history", "seeds", f"{first} target{'s' * (first > 1)}", *map(str, more)]
     rows = [
@@ -57,7 +86,7 @@ def power_table(
         for history, spread in pilot.histories.items()
         for n in seeds
     ]
-    return head + _markdown([*columns, "paper"], rows) + "\n" + _pilots(power)
+    return [*columns, "paper"], rows
 
 
 def _pilots(power: Power) -> str:

@@ -9,30 +9,23 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
-from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.contrasts import Arm, Judged, JudgedBest, JudgedContrast, arm_scores
-from benchmark.analyse.decomposition import retention
+from benchmark.analyse.contrasts import Arm, Judged, JudgedBest, JudgedContrast
 from benchmark.analyse.effects import NOT_REACHED, Effect, verdict_on
 from benchmark.analyse.ledger import LedgerLine, counts
 from benchmark.analyse.power import Power, smallest_detectable, stored_power
+from benchmark.analyse.retention import RetainedRow, retained_rows
 from benchmark.analyse.statistics import RULES
-from benchmark.analyse.suppression import suppress
 from benchmark.errors import InputError
+from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import duration, number, p_value, percent
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
+from benchmark.render.tables.retention import constant_text
 from benchmark.settings.registry import Profile, methods
 
 _REPLY = ("<!-- reply: what stands between these lines is kept -->", "<!-- end of the reply -->")
 _NO_REPLY = "No reply so far. Whoever wrote the paper is asked to write here, unedited."
 _SEEDS = 6
-
-DIAGNOSTIC = (
-    ("SASRec", "history-outside-softmax"),
-    ("SASRec", "with-fusion"),
-    ("FindRec", "without-fusion"),
-)
-"""Rows in variants that say why rows part; trained by `run --variant`."""
 
 
 def verdict_page(
@@ -189,43 +182,37 @@ def _rank(one: JudgedContrast) -> str:
 
 def _retention(arms: Mapping[str, Arm], title: str) -> list[str]:
     """What every row keeps, and what one constant taken from its history's scores gains."""
-    named = {*methods(), *(f"{row} {variant}" for row, variant in DIAGNOSTIC)}
-    shown = {name: arm for name, arm in arms.items() if arm.runs and name in named}
-    if not shown:
+    diagnostic = [f"{row} {variant}" for row, variant in experiments()["retention"].arms]
+    shown = {name: arm for name, arm in arms.items() if name in (*methods(), *diagnostic)}
+    found = retained_rows(shown, OWN_MODEL)
+    if not found:
         return ["Not reached.", ""]
-    scores = arm_scores(shown)
-    rows = [(name, *_kept(scores, arm), *_constant(scores, arm)) for name, arm in shown.items()]
+    rows = [(row.name, *_kept(row), *_constant(row)) for row in found]
     columns = ("row", "kept / left out", "95 % interval", "constant", "kept with it / kept")
     note = (
         f"On {title}. The constant is in standard deviations of a query's scores, one a row, "
         "chosen on validation and taken from the scores of history items: what a row gains by it, "
-        "it had not learned to suppress. This describes and decides nothing."
+        "it had not learned to suppress. This describes and decides nothing; the rows' scores and "
+        "FindRec's lead in all three: `results/<profile>/tables/retention.md`."
     )
-    lacking = [f"{row} {variant}" for row, variant in DIAGNOSTIC if f"{row} {variant}" not in shown]
+    lacking = [name for name in diagnostic if name not in {row.name for row in found}]
     if lacking:
-        note += f" Not reached: {', '.join(lacking)} (`run --variant` trains them)."
+        note += f" Not reached: {', '.join(lacking)} (`retention` trains them)."
     return [*_table(columns, rows), note, ""]
 
 
-def _kept(scores: CrossedBootstrap, arm: Arm) -> tuple[str, str]:
-    found = retention(scores, arm.name)
-    value, low, high = np.exp([found.value, found.low, found.high])
+def _kept(row: RetainedRow) -> tuple[str, str]:
+    own = row.retention
+    value, low, high = np.exp([own.value, own.low, own.high])
     interval = "" if np.isnan(low) else f"{number(float(low), 3)} to {number(float(high), 3)}"
     return number(float(value), 3), interval
 
 
-def _constant(scores: CrossedBootstrap, arm: Arm) -> tuple[str, str]:
-    try:
-        found = suppress(arm.runs)
-    except ValueError:  # runs from before lowered scores were counted
+def _constant(row: RetainedRow) -> tuple[str, str]:
+    if "with constant" not in row.scores:
         return "not counted", ""
-    kept = next(
-        values
-        for name, values in scores.values.items()
-        if (name.method, name.metric, name.protocol) == (arm.name, RULES.metric, "kept")
-    )
-    gain = float(found.values.mean() / kept.mean() - 1) if kept.mean() else float("nan")
-    return f"{found.penalty:g}", percent(gain)
+    kept, lowered = (row.scores[state].mean for state in ("kept", "with constant"))
+    return constant_text(row.penalty), percent(lowered / kept - 1 if kept else float("nan"))
 
 
 def _ledger(lines: Sequence[LedgerLine]) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.bundle import write_bundle
-from benchmark.data.config import DatasetConfig
+from benchmark.data.config import DatasetConfig, Modality
 from benchmark.data.content import Bundle
 from benchmark.data.features import FeatureTable
 from benchmark.data.meta import Provenance
@@ -51,7 +51,7 @@ def write_generated(
     frame = pd.DataFrame(
         {"user": user_ids[user], "item": item_ids[taken], "timestamp": np.arange(len(taken))}
     )
-    tables = {}
+    tables: dict[Modality, FeatureTable] = {}
     if width:
         values = np.random.default_rng(1).standard_normal((items, width), dtype=np.float32)
         tables["text"] = FeatureTable(

@@ -61,7 +61,9 @@ def stored_trials(
         pair = (spec.dataset, spec.model)
         if spec.protocol.trial and spec.training is not None and pair in found:
             point = Point(spec.training.lr, spec.config["dropout"])
-            found[pair][Trial(point, spec.training.steps, record.seed)] = stored
+            trial = Trial(point, spec.training.steps, record.seed)
+            if spec.variant == trial.variant:  # else of a variant (benchmark/tune/variants.py)
+                found[pair][trial] = stored
     usable = ("complete", "failed", *(("stale",) if reuse_stale or as_stored else ()))
     rows = []
     for (dataset, model), trials in found.items():

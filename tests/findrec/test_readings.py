@@ -22,7 +22,12 @@ def test_variant_is_a_config(name: str) -> None:
     config = FindRecConfig(**(ROW.get("model", {}) | changes.get("model", {})))
     field, _, value = name.partition("=")
     if value:
-        field = {"lambda": "iicm_weight"}.get(field, field)
+        if field == "noise":
+            share = {"features": "permuted", "permuted_share": float(value)}
+            assert changes == {"protocol": share}
+            return
+        lambdas = ("lambda", "alignment-lambda")
+        field = "iicm_weight" if field in lambdas else field
         assert getattr(config, field) == float(value)
         assert list(changes["model"]) == [field]
 

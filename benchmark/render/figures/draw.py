@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.plan import OWN_MODEL, Planned, experiments, shown_datasets
-from benchmark.render.figures import alignment, curves, diagnosis, forest, per_user
+from benchmark.render.figures import alignment, curves, diagnosis, forest, per_user, retention
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import NotDrawn, Selection
@@ -14,11 +14,12 @@ from benchmark.render.tables.build import build_table
 from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
 from benchmark.render.tables.definitions import SWEEPS
 from benchmark.render.tables.diagnosis import fits_of
+from benchmark.render.tables.retention import retained
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
 
-FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose", *PLAN_TABLES)
+FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose", "retention", *PLAN_TABLES)
 
 
 def draw(
@@ -64,6 +65,9 @@ def draw(
         if name == "diagnose":
             fits = fits_of(planned, reuse_stale=selection.reuse_stale)
             return save(diagnosis.draw_diagnosis(fits, notes), folder, name)
+        if name == "retention":
+            found = retained(planned, reuse_stale=selection.reuse_stale)
+            return save(retention.draw_retention(found, notes), folder, name)
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
             return save(curves.draw_sweep(name, cells, notes), folder, name)

@@ -1,6 +1,7 @@
 """The report: one folder of HTML that works from file:// without a network.
 
 report/index.html     the answer, then any row against any other
+report/trial.html     the pair of verdicts, and what explains it
 report/tables.html    every table; a click on a number shows where it comes from
 report/figures.html   every figure
 report/audit.html     findings of the audit, where there is one
@@ -15,7 +16,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from benchmark.analyse.power import stored_power
 from benchmark.analyse.statistics import RULES
+from benchmark.data.config import dataset_names
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.files import atomic_folder
 from benchmark.paper import load_cells, load_claims
@@ -24,11 +27,12 @@ from benchmark.plan import OWN_MODEL, shown_in
 from benchmark.render.document import ValueKey, number
 from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, dataset_note
-from benchmark.render.power import printed_improvements
+from benchmark.render.power import power_block, printed_improvements
 from benchmark.render.report.answer import Answer, answer
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.report.pairs import FIELDS, METRICS, pairs_of_dataset
 from benchmark.render.report.provenance import Provenance, cell_id
+from benchmark.render.report.trial import pairs, sections
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
 from benchmark.render.tables.definitions import category
@@ -38,12 +42,16 @@ from rankaudit.findings import AuditReport
 from rankaudit.page import SCRIPT
 from rankaudit.page import body as page_body
 
+_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", "diagnose")}
+"""Page -> the tables whose cells it shows; other pages have all."""
+
 ASSETS = Path(__file__).parent / "assets"
 
 CAPTIONS = {
     "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
     "primary": "FindRec against every other row: 95 % intervals, and simultaneous upper bounds.",
+    "retention": "History kept, kept with a constant against it (at the right), and left out.",
     "machinery": "Every contrast of the analysis plan with its 95 % interval, domain by domain.",
     "machinery-pooled": "The contrasts pooled over domains: descriptive, no interval.",
     "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
@@ -135,6 +143,9 @@ def write_report(
         findings = AuditReport.model_validate_json(text)
     performance = next(table for table in tables if table.document.name == "table2")
     answers = _answers(performance, profile, data)
+    ledger = read_ledger(out / "claims.json")
+    power = power_block(stored_power(), printed_improvements(load_cells(), RULES.metric))
+    titles = {name: dataset_note(name, profile, data).title for name in dataset_names()}
     context: dict[str, Any] = {
         "profile": profile,
         "tables": tables,
@@ -143,8 +154,11 @@ def write_report(
         "audit_page": "" if findings is None else page_body(findings, TITLES),
         "audit_script": SCRIPT,
         "claims": load_claims().claims,
-        "ledger": read_ledger(out / "claims.json"),
+        "ledger": ledger,
         "answers": answers,
+        "pairs_of_claims": pairs(tables, titles),
+        "sections": sections(tables, figures, power, ledger=ledger is not None),
+        "table_names": [table.document.name for table in tables],
         "bars": {a.note.name: _bars(performance, a.note.name) for a in answers},
         "grades": GRADES,
         "own": OWN_MODEL,
@@ -152,8 +166,15 @@ def write_report(
         "rules": RULES,
         "captions": CAPTIONS,
     }
-    pairs = _pairs(performance, answers, profile)
-    pages = ["index", "tables", "figures", *(["audit"] if findings is not None else []), "claims"]
+    picker = _pairs(performance, answers, profile)
+    pages = [
+        "index",
+        "trial",
+        "tables",
+        "figures",
+        *(["audit"] if findings is not None else []),
+        "claims",
+    ]
     report = out / "report"
     with atomic_folder(report) as folder:
         for page in pages:
@@ -162,9 +183,9 @@ def write_report(
                 **context,
                 page=page,
                 pages=pages,
-                provenance=_json(provenance.data("2" if page == "index" else None)),
-                pairs=pairs,
-                pairs_json=_json(pairs),
+                provenance=_json(provenance.data(_PROVENANCE.get(page, ()))),
+                pairs=picker,
+                pairs_json=_json(picker),
             )
             (folder / f"{page}.html").write_text(html, encoding="utf-8")
         for asset in ("report.css", "report.js", "picker.js", "ledger.js"):

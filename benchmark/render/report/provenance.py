@@ -101,11 +101,11 @@ class Provenance:
             }
         return name
 
-    def data(self, table: str | None = None) -> dict[str, Any]:
-        """For JSON; of one table alone, by its number, or of all."""
+    def data(self, tables: Sequence[str] = ()) -> dict[str, Any]:
+        """For JSON; of some tables alone, by their numbers or names, or of all."""
         cells = self.cells
-        if table is not None:
-            cells = {name: c for name, c in cells.items() if name.startswith(f"{table}|")}
+        if tables:
+            cells = {name: c for name, c in cells.items() if name.split("|")[0] in tables}
         used = {c["spec"] for c in cells.values() if "spec" in c}
         specs = {name: spec for name, spec in self.specs.items() if name in used}
         return {"metrics": list(SHOWN_METRICS), "cells": cells, "specs": specs}

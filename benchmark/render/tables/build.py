@@ -16,7 +16,7 @@ from benchmark.paper import load_cells
 from benchmark.plan import Planned, experiments
 from benchmark.render.document import Document
 from benchmark.render.notes import DatasetNote, dataset_note, facts, runs_block, time_split_note
-from benchmark.render.tables import alignment, diagnosis
+from benchmark.render.tables import alignment, diagnosis, retention
 from benchmark.render.tables.contrasts import (
     NOTES,
     PLAN_TABLES,
@@ -24,7 +24,7 @@ from benchmark.render.tables.contrasts import (
     judged_of,
     plan_blocks,
 )
-from benchmark.render.tables.counts import table1, table4
+from benchmark.render.tables.counts import CountTable, table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
 from benchmark.render.tables.layout import Layout
 from benchmark.render.tables.writers import to_latex, to_markdown
@@ -32,9 +32,16 @@ from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile
 
+OWN_LAYOUTS = {
+    diagnosis.NAME: "predicted under the hypothesis from the stored ranks of several runs",
+    retention.NAME: "derived from the stored ranks of all of the row's runs",
+    alignment.NAME: "measured on the states that are stored with the run",
+}
+"""Tables whose cells are no metrics of single rows -> where these come from."""
+
 TABLES = (
     *("table1", "table2", "table3", "table4", "table5", *SWEEPS),
-    *("controls", "diagnose", "order", "global-time", *PLAN_TABLES, alignment.NAME),
+    *("controls", "order", "global-time", *PLAN_TABLES, *OWN_LAYOUTS),
 )
 """Experiments that have a table; Figure 3 has one beside its picture, and so have the plan's."""
 
@@ -95,13 +102,11 @@ def build_table(
         counted = table1(metas) if name == "table1" else table4(metas, data)
         document = Document(name, title, counted.blocks, counted.notes)
         return BuiltTable(counted.cells, document)
-    if name == diagnosis.NAME:
-        return _diagnosis(title, planned, profile, data, reuse_stale=reuse_stale, root=root)
     planned = distinct(name, planned)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
-    if name == alignment.NAME:
-        return _alignment(title, planned, notes, root, reuse_stale=reuse_stale)
+    if name in OWN_LAYOUTS:
+        return _own_layout(name, title, planned, profile, notes, root, reuse_stale=reuse_stale)
     cell_specs = specs_of_cells(
         name, planned, {dataset: note.grade for dataset, note in notes.items()}
     )
@@ -133,44 +138,30 @@ def build_table(
     return BuiltTable(cells, document, table, tuple(cell_specs), shown, judged)
 
 
-def _alignment(
+def _own_layout(
+    name: str,
     title: str,
     planned: Sequence[Planned],
+    profile: Profile,
     notes: Mapping[str, DatasetNote],
     root: Path,
     *,
     reuse_stale: bool,
 ) -> BuiltTable:
+    """One of `OWN_LAYOUTS`."""
     shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
-    runs = {key.variant: run for key, own in shown.items() for run in own}
-    measured = alignment.layout(planned, runs, notes)
+    found: CountTable | diagnosis.Diagnosis
+    if name == diagnosis.NAME:
+        fits = diagnosis.fits_of(planned, reuse_stale=reuse_stale)
+        found = diagnosis.lay_out(fits, profile, notes)
+    elif name == retention.NAME:
+        found = retention.layout(
+            retention.retained(planned, reuse_stale=reuse_stale), profile, notes
+        )
+    else:
+        runs = {key.variant: run for key, own in shown.items() for run in own}
+        found = alignment.layout(planned, runs, notes)
     records = {key: [run.record for run in own] for key, own in shown.items()}
-    blocks = (*measured.blocks, runs_block(planned, records, notes))
-    problems = [
-        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
-        for p in planned
-        for seed, stored in p.runs.items()
-        if stored.problem
-    ]
-    document = Document(alignment.NAME, title, blocks, measured.notes, _problems(problems, root))
-    source = "measured on the states that are stored with the run"
-    return BuiltTable(measured.cells, document, shown=shown, source=source)
-
-
-def _diagnosis(
-    title: str,
-    planned: Sequence[Planned],
-    profile: Profile,
-    data: Path | None,
-    *,
-    reuse_stale: bool,
-    root: Path,
-) -> BuiltTable:
-    names = dict.fromkeys(p.key.dataset for p in planned)
-    notes = {name: dataset_note(name, profile, data) for name in names}
-    found = diagnosis.lay_out(diagnosis.fits_of(planned, reuse_stale=reuse_stale), profile, notes)
-    shown = {p.key: tuple(p.results(reuse_stale=reuse_stale)) for p in planned}
-    records = {key: [run.record for run in runs] for key, runs in shown.items()}
     problems = [
         f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
         for p in planned
@@ -178,14 +169,13 @@ def _diagnosis(
         if stored.problem
     ]
     document = Document(
-        diagnosis.NAME,
+        name,
         title,
         (*found.blocks, runs_block(planned, records, notes)),
         found.notes,
         _problems(problems, root),
     )
-    source = "predicted under the hypothesis from the stored ranks of several runs"
-    return BuiltTable(found.cells, document, shown=shown, source=source)
+    return BuiltTable(found.cells, document, shown=shown, source=OWN_LAYOUTS[name])
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:

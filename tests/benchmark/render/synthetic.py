@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.evaluate.metrics import PROTOCOLS, per_user
 from benchmark.plan import Planned, plan, specs
-from benchmark.runs.ranks import Ranks
+from benchmark.runs.ranks import PENALTIES, Ranks
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import Curves, RunResult, Timings
 from benchmark.runs.spec import RunSpec
@@ -57,10 +57,13 @@ def synthetic_run(spec: RunSpec, seed: int, users: int) -> RunResult:
 
 
 def _ranks(rng: np.random.Generator, users: int, quality: float) -> Ranks:
-    """Up to three items of the history stand above the target."""
+    """Up to three items of the history stand above the target; the more is taken from their
+    scores, the fewer."""
     kept = make_ranks(draw_above(rng, users, quality))
     history = np.minimum(rng.integers(0, 4, users), kept.above).astype(np.int32)
-    return replace(kept, above_masked=kept.above - history)
+    left = np.linspace(0.9, 0.0, len(PENALTIES))
+    lowered = np.floor(history[:, None] * left).astype(np.int32)
+    return replace(kept, above_masked=kept.above - history, lowered=lowered)
 
 
 def _snapshot(rng: np.random.Generator, positions: int = 60, width: int = 8) -> dict:

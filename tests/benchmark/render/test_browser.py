@@ -97,7 +97,7 @@ def column(browser, at):
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("page", ["index", "tables", "figures", "claims"])
+@pytest.mark.parametrize("page", ["index", "trial", "tables", "figures", "claims"])
 def test_loads_and_fits(at, page, width, dark):
     """No console message, and the page never scrolls sideways."""
     browser = at(page, width, dark)

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.render.document import number
+from benchmark.plan import experiments
+from benchmark.render.document import number, percent
 from benchmark.render.experiment import render
 from benchmark.render.report.page import write_report
+from benchmark.render.report.trial import SECTIONS
 from benchmark.render.selection import Selection
+from benchmark.render.tables.build import build_table
 from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
+from tests.benchmark.render.synthetic import fill
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -163,3 +169,42 @@ def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp
     assert "2|FindRec||beauty|MRR@5|kept" not in cells
     other = cells["6|FindRec|0.01|beauty|MRR@5|kept"]
     assert (other["status"], other["values"]) == ("stale", [])
+
+
+def test_the_trial_page_says_in_a_line_what_was_not_run(report):
+    """In the order of the issue; nothing of the plan has runs here, and power needs none."""
+    text = (report.parent / "trial.html").read_text(encoding="utf-8")
+    shown = [name for name in SECTIONS if name in (*experiments(), "claims", "power")]
+    places = [text.index(f'<section id="{name}">') for name in shown]
+    assert places == sorted(places)
+    for name in ("primary", "retention", "machinery", "claims"):
+        assert f"<code>./reproduce.sh {name}</code>" in text
+    assert "Smallest differences that can be shown" in text
+    assert "has not been tested here" in report.read_text(encoding="utf-8")
+
+
+def test_the_pair_of_verdicts_comes_first(tmp_path):
+    """Words and margins of P1 and P2 are those of the table `primary`; retention follows."""
+    profile = get_profile("smoke").model_copy(update={"run_on": ("ml-1m",)})
+    store, models = Store(tmp_path / "runs"), ("SASRec", "FindRec")
+    names = ["primary", "retention"]
+    fill(store, names, profile, seeds=6, users=60, models=models)
+    asked = Selection(seeds=tuple(range(6)), models=models)
+    for name in names:
+        planned = asked.planned([name], profile, RunSet(store), as_stored=True)
+        render(name, planned, RunSet(store), profile, tmp_path, asked)
+    index = write_report(profile, tmp_path, RunSet(store), as_stored=True)
+    planned = asked.planned(["primary"], profile, RunSet(store), as_stored=True)
+    judged = build_table("primary", planned, profile, root=store.root).judged
+    for page in (index, index.with_name("trial.html")):
+        text = page.read_text(encoding="utf-8")
+        for one in judged.best:
+            assert f"history {one.protocol} ({one.claim})" in text
+            assert f"{percent(one.margin.relative[0])} (" in text
+            assert f"<b>{one.word}</b>" in text
+    text = index.with_name("trial.html").read_text(encoding="utf-8")
+    assert 'src="retention.svg"' in text
+    cells = {a["data-cell"] for _, a in Elements(text).found if "data-cell" in a}
+    known = re.search(r'id="provenance-data">(.*?)</script>', text, re.S)
+    assert cells
+    assert cells <= set(json.loads(known[1].replace("<\\/", "</"))["cells"])

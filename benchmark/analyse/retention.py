@@ -1,0 +1,97 @@
+"""What the items of the users' own history cost each row, and what a constant would save.
+
+Every row has three scores of one metric: the history kept, kept with its scores lowered by the
+constant that is best for the row on validation (`benchmark/analyse/suppression.py`), and left out.
+All of them are contrasts of the same resamples of users and seeds as the analysis plan's, so that a
+difference with the history kept or left out is the one that the plan's claims rest on. The
+intervals take each row's constant as given: that another sample of validation targets could have
+chosen another one is not in them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from benchmark.analyse.bootstrap import CrossedBootstrap, Interval, Score
+from benchmark.analyse.contrasts import Arm, arm_scores
+from benchmark.analyse.decomposition import LogRatio, retention
+from benchmark.analyse.effects import Effect, effect_of
+from benchmark.analyse.statistics import RULES, Rules
+from benchmark.analyse.suppression import suppress
+
+State = Literal["kept", "with constant", "left out"]
+
+STATES: tuple[State, ...] = ("kept", "with constant", "left out")
+
+
+@dataclass(frozen=True)
+class RetainedRow:
+    """One row with finished runs."""
+
+    name: str
+    scores: Mapping[State, Interval]
+    """The metric's mean with its interval; "with constant" is not there where the runs' lowered
+    scores were not counted."""
+    n_seeds: int
+    penalty: float
+    """The constant, in standard deviations of a query's scores; infinite where leaving the history
+    out is best on validation, NaN where it was not counted."""
+    retention: LogRatio
+    """log of the score with the history kept over the score with it left out."""
+    lead: Mapping[State, Effect] = field(default_factory=dict)
+    """The subject's lead over this row, a log of a ratio; nothing where there is none to compare.
+    In "with constant" either row has its own constant."""
+
+
+def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -> list[RetainedRow]:
+    """Those of the arms of one dataset that have finished runs, in their order.
+
+    arms: name -> its runs. subject: the name of the arm whose lead over the others is asked for.
+    Raises InputError where arms were ranked on different users.
+    """
+    arms = {name: arm for name, arm in arms.items() if arm.runs}
+    values = {
+        score: found
+        for score, found in arm_scores(arms, rules).values.items()
+        if score.metric == rules.metric
+    }
+    penalties: dict[str, float] = {}
+    for name, arm in arms.items():
+        try:
+            suppressed = suppress(arm.runs, rules.metric)
+        except ValueError:  # these runs were made before lowered scores were counted
+            continue
+        penalties[name] = suppressed.penalty
+        values[_score(arm, "with constant", rules)] = suppressed.values
+    scores = CrossedBootstrap(values, rules)
+    return [
+        RetainedRow(
+            name,
+            {s: scores.interval(_score(arm, s, rules)) for s in STATES if _has(scores, arm, s)},
+            len(arm.runs),
+            penalties.get(name, np.nan),
+            retention(scores, arm.name, rules.metric),
+            _lead(scores, arms[subject], arm) if subject in arms and name != subject else {},
+        )
+        for name, arm in arms.items()
+    ]
+
+
+def _lead(scores: CrossedBootstrap, subject: Arm, other: Arm) -> dict[State, Effect]:
+    found: dict[State, Effect] = {}
+    for state in STATES:
+        if _has(scores, subject, state) and _has(scores, other, state):
+            own, its = (_score(arm, state, scores.rules) for arm in (subject, other))
+            contrast = scores.contrast({own: 1, its: -1})
+            found[state] = effect_of(contrast, scores.n_users, scores.rules)
+    return found
+
+
+def _score(arm: Arm, state: State, rules: Rules) -> Score:
+    return Score(arm.name, rules.metric, state)
+
+
+def _has(scores: CrossedBootstrap, arm: Arm, state: State) -> bool:
+    return _score(arm, state, scores.rules) in scores.values

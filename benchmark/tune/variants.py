@@ -1,0 +1,78 @@
+"""Variants of a row side by side on the validation targets of trial seeds: what a choice costs that
+the tables do not show, before any test rank is looked at.
+
+A run of this kind is a trial like those of the search: it has the trial seeds, several validation
+targets a user, and no ranks on test. It differs from them in its name, "trial [layers=4]", so that
+no search takes it for one of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.statistics import RULES, FloatArray
+from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
+from benchmark.plan import spec_of
+from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import RunSpec
+from benchmark.settings.registry import Profile
+from benchmark.tune.grid import Tuning
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A variant beside the first one that was asked for, under one protocol."""
+
+    variant: str
+    protocol: History
+    mean: float
+    """NDCG@10 over users and trial seeds."""
+    seeds: int
+    difference: float
+    """Relative; with the ends of its 95 % interval over users and seeds. NaN of the first."""
+    low: float
+    high: float
+
+
+def variant_trial(
+    model: str, dataset: str, profile: Profile, variant: str, tuning: Tuning
+) -> RunSpec:
+    """The variant's settings in the profile, run as a trial. Raises InputError as `resolve` does,
+    and where the tuning says nothing of the dataset."""
+    spec = spec_of(model, dataset, profile, variant)
+    targets = tuning.domain(dataset).validation_targets
+    trial = spec.with_protocol(trial=True, validation_targets=targets)
+    return trial.model_copy(update={"variant": f"trial [{variant}]"})
+
+
+def side_by_side(runs: Mapping[str, Sequence[RunResult]]) -> list[Beside]:
+    """runs: variant -> its finished trials, a run a seed, on the same users; the others are held
+    against the first. Variants without a finished run are left out."""
+    names = [name for name, own in runs.items() if own]
+    scores = {
+        Score(name, RULES.metric, protocol): _values(runs[name], protocol)
+        for name in names
+        for protocol in PROTOCOLS
+    }
+    bootstrap = CrossedBootstrap(scores)
+    found = []
+    for name in names:
+        for protocol in PROTOCOLS:
+            own, first = (Score(n, RULES.metric, protocol) for n in (name, names[0]))
+            difference = low = high = float("nan")
+            if own != first:
+                compared = bootstrap.compare(own, first)
+                difference, low, high = compared.difference, compared.low, compared.high
+            found.append(
+                Beside(name, protocol, bootstrap.mean(own), len(runs[name]), difference, low, high)
+            )
+    return found
+
+
+def _values(runs: Sequence[RunResult], protocol: History) -> FloatArray:
+    """[U, S]"""
+    ranks = [run.validation for run in runs]
+    masked = protocol == "left out"
+    return np.stack([per_user(r, RULES.metric, masked=masked) for r in ranks if r], axis=1)

@@ -1,0 +1,81 @@
+"""Variants side by side: on validation alone, and no trial of any search."""
+
+import numpy as np
+import pytest
+
+from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.errors import InputError
+from benchmark.evaluate.metrics import per_user
+from benchmark.run import run_seeds
+from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import RunResult
+from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
+from benchmark.tune.grid import read_tuning
+from benchmark.tune.trials import stored_trials
+from benchmark.tune.variants import side_by_side, variant_trial
+from tests.benchmark.results import draw_above, make_ranks, make_record, make_spec
+
+SMOKE, RULES = get_profile("smoke"), read_tuning()
+
+
+def test_a_trial_of_a_variant_is_ranked_on_validation_and_is_no_trial_of_a_search(tmp_path):
+    spec = variant_trial("SMLP4Rec", "beauty", SMOKE, "layers=4", RULES)
+    assert (spec.config["layers"], spec.variant) == (4, "trial [layers=4]")
+    store = Store(tmp_path)
+    (record,) = run_seeds(spec, [RULES.seeds[0]], store)
+    assert record.status == "ok", record.message
+    result = store.read(spec.key, RULES.seeds[0])
+    assert result.test is None
+    assert len(result.validation) == 2 * SMOKE.max_users
+    (row,) = stored_trials(
+        [("beauty", "SMLP4Rec")],
+        SMOKE,
+        RULES,
+        RunSet(store),
+        data=None,
+        reuse_stale=False,
+        as_stored=True,
+    )
+    assert not row.stored
+
+
+def test_a_dataset_that_is_not_tuned_has_no_trials():
+    with pytest.raises(InputError, match="microlens"):
+        variant_trial("SASRec", "microlens", SMOKE, "base", RULES)
+
+
+def test_differences_are_the_bootstraps():
+    rng = np.random.default_rng(0)
+    length = np.full(300, 9, np.int32)
+
+    def trials(quality):
+        return [
+            RunResult(
+                make_record(make_spec(protocol={"trial": True}), seed),
+                make_ranks(draw_above(rng, 300, quality)),
+                None,
+                length,
+            )
+            for seed in RULES.seeds
+        ]
+
+    runs = {"base": trials(1.0), "deep": trials(3.0), "failed": []}
+    found = side_by_side(runs)
+    assert [(line.variant, line.protocol) for line in found] == [
+        ("base", "kept"),
+        ("base", "left out"),
+        ("deep", "kept"),
+        ("deep", "left out"),
+    ]
+    values = {
+        name: np.stack([per_user(run.validation, "NDCG@10") for run in runs[name]], axis=1)
+        for name in ("base", "deep")
+    }
+    assert found[2].mean == pytest.approx(values["deep"].mean(), rel=1e-12)
+    assert np.isnan(found[0].difference)
+    expected = CrossedBootstrap(values).compare("deep", "base")
+    assert found[2].difference == pytest.approx(expected.difference, rel=1e-12)
+    # the draws of seeds are named after other scores here, so the ends agree to their noise
+    assert found[2].low == pytest.approx(expected.low, abs=0.05)
+    assert found[2].low > 0
