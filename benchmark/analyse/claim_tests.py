@@ -362,7 +362,7 @@ def _alignment(test: ClaimTest, here: Here, protocol: History) -> Finding:
             for weight, line in values.iterrows()
         ]
         chance = f", chance {values['chance', 'after'].mean():.2f}" if measure == "E[K]" else ""
-        parts.append(f"{pair.replace('-', ' and ')}, {measure}{chance}: {', '.join(sizes)}")
+        parts.append(f"{str(pair).replace('-', ' and ')}, {measure}{chance}: {', '.join(sizes)}")
     said = f"before to after training, by lambda (one seed each): {'; '.join(parts)}"
     return Finding("described", said, metric="", arms=(test.row,))
 
