@@ -19,7 +19,12 @@ import torch
 from benchmark.data.content import Bundle
 from benchmark.data.sequences import Histories, Ints, Queries, Sequences, hold_out
 from benchmark.errors import InputError
-from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
+from benchmark.evaluate.ranking import (
+    NanScores,
+    queries_at_once,
+    rank_targets,
+    rank_targets_stacked,
+)
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Protocol, RunSpec
 from benchmark.train.engine import Checkpoint, Progress, SeedCurve, Trained, train
@@ -293,12 +298,20 @@ def _rank(
     popularity = _popularity(sequences, spec, catalogue)
     score = trained.scorer()
     seeds = len(trained.curves)
-    validation = rank_targets_stacked(score, sequences.validation, top=0, device=device)
+    together = queries_at_once(catalogue.items, seeds)
+    validation = rank_targets_stacked(
+        score, sequences.validation, top=0, batch_size=together, device=device
+    )
     test: list[Ranks | NanScores] | list[None] = (
         [None] * seeds
         if spec.protocol.trial
         else rank_targets_stacked(
-            score, sequences.test, top=_top(spec), popularity=popularity, device=device
+            score,
+            sequences.test,
+            top=_top(spec),
+            popularity=popularity,
+            batch_size=together,
+            device=device,
         )
     )
     ranking_seconds = time.perf_counter() - started
@@ -352,11 +365,18 @@ def _fit_control(
     def score(history: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(control.score(history))
 
-    validation = rank_targets(score, sequences.validation, top=0)
+    together = queries_at_once(catalogue.items)
+    validation = rank_targets(score, sequences.validation, top=0, batch_size=together)
     test = None
     if not spec.protocol.trial:
         popularity = _popularity(sequences, spec, catalogue)
-        test = rank_targets(score, sequences.test, top=_top(spec), popularity=popularity)
+        test = rank_targets(
+            score,
+            sequences.test,
+            top=_top(spec),
+            popularity=popularity,
+            batch_size=together,
+        )
     length = _length_per_user(_last_ranked(sequences, spec))
     ranking = time.perf_counter() - started - fitting
     return [Outcome(seed, validation, test, length, fitting, ranking) for seed in seeds]

@@ -20,6 +20,7 @@ from benchmark.cli import (
     planted,
     power,
     results,
+    scale,
     tables,
     trial,
     tuning,
@@ -50,6 +51,7 @@ PARTS = (
     explain,
     doctor,
     gpu,
+    scale,
 )
 for part in PARTS:
     app.registered_commands += part.app.registered_commands

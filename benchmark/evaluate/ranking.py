@@ -15,7 +15,13 @@ from torch import Tensor
 from benchmark.data.sequences import Ints, Queries
 from benchmark.runs.ranks import PENALTIES, Ranks
 
-__all__ = ["NanScores", "Ranks", "rank_targets", "rank_targets_stacked"]
+__all__ = ["NanScores", "Ranks", "queries_at_once", "rank_targets", "rank_targets_stacked"]
+
+
+SCORE_BYTES = 2**29
+"""Size of the scores [S, B, N] of a batch of queries; counting and listing need up to five times
+that. One seed's 512 queries fit it up to 262,144 items; of a larger catalogue, fewer queries are
+scored at once. A query's scores are never divided: a million items are 4 MB a query."""
 
 
 class NanScores(FloatingPointError):
@@ -28,6 +34,11 @@ class NanScores(FloatingPointError):
             f"{who} scores NaN for {len(users)} user(s), the first in row {users[0]} of the "
             "queries: training has diverged; lower the learning rate or clip gradients"
         )
+
+
+def queries_at_once(n_items: int, seeds: int = 1) -> int:
+    """How many queries are scored together: 512, or as many as `SCORE_BYTES` allow."""
+    return max(1, min(512, SCORE_BYTES // (4 * n_items * seeds)))
 
 
 def rank_targets(

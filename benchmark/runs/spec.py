@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from benchmark.errors import InputError
 
@@ -51,6 +51,10 @@ class Training(Frozen):
     False takes those that stand in the window up to a position out of that position's competitors,
     but never its target. An earlier item that the window no longer has competes all the same. For
     the causal objective alone."""
+    negatives: int | None = Field(None, ge=1)
+    """How many items are drawn in a step to compete with its targets, in proportion to how often
+    they are trained on, with their scores corrected for it (benchmark/train/negatives.py). For
+    catalogues past some 10^5 items; None lets all items compete, which is the default and exact."""
     steps: int = Field(ge=1)
     """Budget in optimiser steps; a run takes all of them, and what it ends with is reported."""
     eval_every: int = Field(ge=1)
@@ -60,6 +64,16 @@ class Training(Frozen):
     """Of a training step's products: float32; TF32, which takes 10 bits of each factor, on a GPU
     that has it; or bfloat16 in the model's forward and backward pass. Parameters, sums, the scan's
     state and the evaluation are float32 always."""
+
+    @field_validator("negatives")
+    @classmethod
+    def _all_compete(cls, negatives: int | None, info: ValidationInfo) -> int | None:
+        if negatives is not None and not info.data.get("history_in_softmax", True):
+            raise ValueError(
+                "drawn competitors cannot be combined with history_in_softmax: false; leave one of "
+                "the two at its default"
+            )
+        return negatives
 
 
 class Protocol(Frozen):

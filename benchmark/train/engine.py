@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmark.data.sequences import Queries, Windows
 from benchmark.evaluate.metrics import per_user
-from benchmark.evaluate.ranking import NanScores, rank_targets_stacked
+from benchmark.evaluate.ranking import NanScores, queries_at_once, rank_targets_stacked
 from benchmark.runs.spec import Training
 from benchmark.train.graph import CudaCapture, FixedStep, graphs_wanted, input_lengths
 from benchmark.train.groups import fixed_sizes
@@ -287,7 +287,11 @@ class TrainingRun:
         diverged."""
         parameters = {k: p.detach() for k, p in self.stack.parameters.items()}
         ranks = rank_targets_stacked(
-            scorer(self.stack, parameters), self.validation, top=0, device=self.device
+            scorer(self.stack, parameters),
+            self.validation,
+            top=0,
+            batch_size=queries_at_once(self.model.n_items, len(self.curves)),
+            device=self.device,
         )
         nan = float("nan")
         return [

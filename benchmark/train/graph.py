@@ -38,6 +38,7 @@ from torch import Tensor
 from benchmark.data.sequences import Windows
 from benchmark.runs.spec import Training
 from benchmark.train.groups import FixedGroups
+from benchmark.train.negatives import Negatives
 from benchmark.train.objectives import make_task
 from benchmark.train.order import BatchOrder
 from benchmark.train.schedule import learning_rates
@@ -125,6 +126,10 @@ class FixedStep:
         self.prefixes, self.groups, self.capture = windows.prefixes, groups, capture
         self.items = torch.from_numpy(windows.items).to(device)
         self.first_target = torch.from_numpy(windows.first_target).to(device)
+        self.negatives = None
+        if training.negatives is not None:
+            n_items = stack.model.n_items
+            self.negatives = Negatives.of(training.negatives, windows, n_items, device)
         self.lengths = input_lengths(windows, cloze=stack.model.objective == "cloze")
         self.batch_size = min(training.batch_size, len(windows.items))
         self.sizes = None
@@ -193,6 +198,7 @@ class FixedStep:
                 clip=self.training.clip,
                 groups=groups,
                 history_in_softmax=self.training.history_in_softmax,
+                negatives=self.negatives,
                 precision=self.training.precision,
             )
         for name, value in losses.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmark.runs.spec import Precision, Training
 from benchmark.train.groups import FixedGroups, length_groups
+from benchmark.train.negatives import Negatives, sampled_cross_entropy
 from benchmark.train.objectives import Task, history_before
 from benchmark.train.stack import Stack
 from findrec.ops import cross_entropy
@@ -57,14 +58,15 @@ def training_step(
     clip: float | None,
     groups: bool | FixedCut,
     history_in_softmax: bool = True,
+    negatives: Negatives | None = None,
     precision: Precision = "fp32",
 ) -> dict[str, Tensor]:
     """Update every seed's parameters once; returns the losses before the update by name, each [S].
 
     keys: [S, 2] int64, seed and step; rate: learning rate, a scalar; clip: largest norm of a seed's
     gradient, None for no clipping; groups: whether the batch is cut into length groups (one seed,
-    on a CPU), or the parts of fixed sizes that it is cut into; history_in_softmax, precision: as in
-    `Training`.
+    on a CPU), or the parts of fixed sizes that it is cut into; negatives: how competitors are
+    drawn, None where all items compete; history_in_softmax, precision: as in `Training`.
     """
     loss, losses = forward_and_loss(
         stack,
@@ -72,6 +74,7 @@ def training_step(
         keys,
         groups=groups,
         history_in_softmax=history_in_softmax,
+        negatives=negatives,
         precision=precision,
     )
     loss.sum().backward()  # seeds share no parameter: each gets the gradient of its own loss
@@ -87,6 +90,7 @@ def forward_and_loss(
     *,
     groups: bool | FixedCut,
     history_in_softmax: bool = True,
+    negatives: Negatives | None = None,
     precision: Precision = "fp32",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss that is minimised, [S], and all losses by name, each [S]."""
@@ -117,6 +121,7 @@ def forward_and_loss(
         seed_loss,
         in_order=in_order,
         history_in_softmax=history_in_softmax,
+        negatives=negatives,
         half=precision == "bf16",
     )
     loss, losses = stack.call(loss_of, keys, items, rows, layout, vars(task), in_dims=in_dims)
@@ -133,6 +138,7 @@ def seed_loss(
     *,
     in_order: bool = False,
     history_in_softmax: bool = True,
+    negatives: Negatives | None = None,
     half: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One seed's loss, and its parts by name: `recommendation` and the model's auxiliary losses.
@@ -141,8 +147,9 @@ def seed_loss(
     among those of all parts, joined, or None where one part holds the batch as it is; task: one
     seed's fields of `Task`; in_order: whether it scores all positions of the parts, in their order,
     so that to look their states up would be a gather, and a sort in backward, for nothing;
-    history_in_softmax: as in `Training`; half: whether the model's own products are of bfloat16
-    numbers. Losses are computed in the parameters' dtype.
+    history_in_softmax: as in `Training`; negatives: how competitors are drawn, None where all items
+    compete; half: whether the model's own products are of bfloat16 numbers. Losses are computed in
+    the parameters' dtype.
     """
     # Without autocast's cache: a captured step would go on with weights cast while it was recorded.
     kind = key.device.type
@@ -161,15 +168,17 @@ def seed_loss(
     states = joined([output.states for output in outputs])
     if not in_order:
         states = states[user * length + position if layout is None else layout[user, position]]
-    left_out = (
-        None
-        if history_in_softmax
-        else history_before(task["items"], user, position, task["targets"])
-    )
     # [M, D'] states, of which those of weight 0 add nothing
-    recommendation = cross_entropy(
-        states, _single(table), task["targets"], task["weights"], left_out
-    )
+    scored = states, _single(table), task["targets"], task["weights"]
+    if negatives is not None:
+        recommendation = sampled_cross_entropy(*scored, negatives.draw(key), negatives.log_expected)
+    else:
+        left_out = (
+            None
+            if history_in_softmax
+            else history_before(task["items"], user, position, task["targets"])
+        )
+        recommendation = cross_entropy(*scored, left_out)
     aux = {}
     for name in outputs[0].aux:
         values = joined([output.aux[name] for output in outputs])

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.evaluate.ranking import NanScores, rank_targets, rank_targets_stacked
+from benchmark.evaluate.ranking import (
+    SCORE_BYTES,
+    NanScores,
+    queries_at_once,
+    rank_targets,
+    rank_targets_stacked,
+)
 from benchmark.runs.ranks import PENALTIES
 from tests.benchmark.evaluate.queries import draw_queries, make_queries, scorer
 
@@ -212,3 +218,12 @@ def test_ranks_are_those_of_the_scored_matrix_in_float32():
     queries = make_queries([1], [[4]])
     ranks = rank_targets(lambda h: torch.tensor([[1.0, step, 1.0, 0.0]]), queries)
     assert (ranks.above[0], ranks.equal[0]) == (1, 1)
+
+
+@pytest.mark.parametrize(("n_items", "seeds"), [(1, 1), (26_214, 10), (10**6, 1), (10**9, 10)])
+def test_scores_of_a_large_catalogue_stay_within_their_bound(n_items, seeds):
+    """512 queries up to 262,144 scores a query over all seeds; beyond, as many as fit, at least
+    one."""
+    queries = queries_at_once(n_items, seeds)
+    assert queries == 512 if n_items * seeds <= 262_144 else queries < 512
+    assert queries == 1 or 4 * n_items * seeds * queries <= SCORE_BYTES
