@@ -156,11 +156,11 @@ def _tuning(path: Path, spec: RunSpec, dataset: str) -> dict[str, Any]:
 
 def as_text(found: Mapping[str, Any]) -> str:
     """An explanation for a terminal of 80 columns; what was tuned comes first."""
-    lines = [
+    what = (
         f"{found['model']} on {found['dataset']}, profile {found['profile']}, "
-        f"variant {found['variant']}",
-        found["implementation"],
-    ]
+        f"variant {found['variant']}"
+    )
+    lines = [*_wrapped(what, 0), found["implementation"]]
     if found["tuning"] is not None:
         lines += ["", *_tuning_lines(found)]
     said = found["convergence"]

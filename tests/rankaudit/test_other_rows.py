@@ -133,7 +133,7 @@ def test_a_group_table_without_names_and_with_known_shares(tmp_path: Path) -> No
     [
         ("table.csv", TABLE.encode("utf-16")),
         ("table.csv", b"\xef\xbb\xbf" + TABLE.encode()),
-        ("table.csv.gz", gzip.compress(TABLE.encode()), mtime=0),
+        ("table.csv.gz", gzip.compress(TABLE.encode(), mtime=0)),
         ("table.csv", TABLE.replace("\n", "\r").encode()),
         ("table.csv", b"\n\r\n" + TABLE.encode()),
     ],

@@ -42,7 +42,7 @@ from rankaudit.findings import AuditReport
 from rankaudit.page import SCRIPT
 from rankaudit.page import body as page_body
 
-_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", "diagnose")}
+_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", "readings", "diagnose")}
 """Page -> the tables whose cells it shows; other pages have all."""
 
 ASSETS = Path(__file__).parent / "assets"
