@@ -1,6 +1,6 @@
 """Commands that answer: the ledger of the paper's claims, and the verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,8 @@ import typer
 
 from benchmark import plan as planning
 from benchmark.analyse.claim_tests import NOISE
+from benchmark.analyse.contrasts import Judged
+from benchmark.analyse.ledger import LedgerLine
 from benchmark.cli.options import (
     RESULTS,
     ROOT,
@@ -45,18 +47,12 @@ def claims(
     reuse_stale: StaleOption = False,
 ) -> None:
     """Every claim of the paper with its verdict, from what has been run; nothing is trained."""
-    from benchmark.render.claims import build_ledger, summary, write_ledger
+    from benchmark.render.claims import summary, write_ledger
 
     request = resolve_request(
         profile, datasets, None, seeds, "cpu", "local", source, False, data, reuse_stale
     )
-    lines, _ = build_ledger(
-        planned_of(request),
-        request.profile,
-        reuse_stale=reuse_stale,
-        data=data,
-        frequencies=lambda dataset: frequencies(dataset, request),
-    )
+    lines, _ = ledger_of(planned_of(request), request)
     console.print(summary(lines))
     for path in write_ledger(lines, request.out):
         console.print(f"wrote {shown_path(path)}")
@@ -73,7 +69,6 @@ def verdict(
     out: Annotated[Path, typer.Option(help="The page to fill.")] = PAGE,
 ) -> None:
     """Fill docs/verdict.md from what has been run; the authors' reply in it stays."""
-    from benchmark.render.claims import build_ledger
     from benchmark.render.notes import dataset_note
     from benchmark.render.tables.contrasts import arms_of
     from benchmark.render.verdict import verdict_page
@@ -82,13 +77,7 @@ def verdict(
         profile, datasets, None, seeds, "cpu", "local", source, False, data, reuse_stale
     )
     planned = planned_of(request)
-    lines, judged = build_ledger(
-        planned,
-        request.profile,
-        reuse_stale=reuse_stale,
-        data=data,
-        frequencies=lambda dataset: frequencies(dataset, request),
-    )
+    lines, judged = ledger_of(planned, request)
     names = dict.fromkeys(p.key.dataset for p in planned)
     page = verdict_page(
         judged,
@@ -103,6 +92,21 @@ def verdict(
         temporary.write_text(page, encoding="utf-8")
     console.print(next(line.strip("*") for line in page.splitlines() if line.startswith("**")))
     console.print(f"wrote {shown_path(out)}")
+
+
+def ledger_of(
+    planned: Sequence[planning.Planned], request: Request
+) -> tuple[list[LedgerLine], Judged]:
+    """The ledger of what has been run, and what the analysis plan's contrasts came to."""
+    from benchmark.render.claims import build_ledger
+
+    return build_ledger(
+        planned,
+        request.profile,
+        reuse_stale=request.reuse_stale,
+        data=request.data,
+        frequencies=lambda dataset: frequencies(dataset, request),
+    )
 
 
 def planned_of(request: Request) -> list[planning.Planned]:
