@@ -144,7 +144,7 @@ def test_has_as_many_parameters_as_findrec(dataset: str, profile: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"heads": 4}, {"experts": 8}, {"heads": 1, "experts": 1}])
-def test_the_width_follows_findrec_s_heads_and_experts(changes: dict[str, object]) -> None:
+def test_the_width_follows_findrec_s_heads_and_experts(changes: dict[str, int]) -> None:
     data = catalogue()
     late = build(data, **changes)
     unit = count(build(data, inner=2)) - count(build(data, inner=1))

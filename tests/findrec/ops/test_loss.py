@@ -407,7 +407,7 @@ def test_the_target_is_never_left_out() -> None:
     states, table, targets, weights = problem(items=5)
     alone = targets.unsqueeze(1).expand(-1, 3)
     for a, b in zip(
-        run(lambda *x: cross_entropy(*x, alone), states, table, targets, weights),
+        run(lambda s, t, y, w: cross_entropy(s, t, y, w, alone), states, table, targets, weights),
         run(cross_entropy, states, table, targets, weights),
         strict=True,
     ):
@@ -425,13 +425,13 @@ def test_left_out_under_vmap(
     states, table, targets, weights = problem(37, 23, groups=(2,))
     left_out = left_out_of(targets, 23)
     stacked = run(
-        lambda s, t, *rest: torch.vmap(cross_entropy)(s, t, *rest, left_out).sum(),
+        lambda s, t, y, w: torch.vmap(cross_entropy)(s, t, y, w, left_out).sum(),
         states, table, targets, weights,
     )  # fmt: skip
     losses = torch.vmap(cross_entropy)(states, table, targets, weights, left_out)
     for s in range(2):
         alone = run(
-            lambda *x, s=s: slow_loss(*x, left_out[s]),
+            lambda *x, out=left_out[s]: slow_loss(x[0], x[1], x[2], x[3], out),
             states[s], table[s], targets[s], weights[s],
         )  # fmt: skip
         for a, b in zip((losses[s], stacked[1][s], stacked[2][s]), alone, strict=True):

@@ -38,10 +38,13 @@ def test_ops_take_mixed_inputs_under_autocast(stacked):
     float32, to the bit, alone and under vmap."""
     torch.manual_seed(0)
     lead = (2,) if stacked else ()
-    half = {"dtype": torch.bfloat16}
-    u, z = torch.randn(*lead, 3, 5, 8, **half), torch.randn(*lead, 3, 5, 8, **half)
+    u, z = (torch.randn(*lead, 3, 5, 8).bfloat16() for _ in range(2))
     delta, a = torch.rand(*lead, 3, 5, 8), -torch.rand(*lead, 8, 4)
-    b, c, d = torch.randn(*lead, 3, 5, 4, **half), torch.randn(*lead, 3, 5, 4), torch.ones(*lead, 8)
+    b, c, d = (
+        torch.randn(*lead, 3, 5, 4).bfloat16(),
+        torch.randn(*lead, 3, 5, 4),
+        torch.ones(*lead, 8),
+    )
     inputs = u, delta, a, b, c, d, z
     weights = [torch.randn(*lead, *size) for size in ((12, 8), (12, 4), (12,), (12,))]
     for op, given in ((selective_scan, inputs), (gru, (u, *weights))):
