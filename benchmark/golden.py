@@ -13,11 +13,12 @@ import torch
 
 from benchmark import plan as planning
 from benchmark.analyse.golden import Curve, Golden, MadeWith, rounding_of
-from benchmark.core import apply_feature_control, builder, compute, split
+from benchmark.core import builder, compute, split
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
+from benchmark.feature_controls import apply_feature_control
 from benchmark.runs.spec import RunSpec
 from benchmark.settings.registry import get_profile, methods
 from benchmark.train.engine import train

@@ -16,7 +16,6 @@ import torch
 from benchmark.analyse.statistics import RULES_HASH
 from benchmark.core import (
     Outcome,
-    apply_feature_control,
     builder,
     compute,
     one_by_one,
@@ -26,6 +25,7 @@ from benchmark.data.bundle import load_bundle
 from benchmark.data.config import has_times
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError
+from benchmark.feature_controls import apply_feature_control
 from benchmark.preflight import check_contract
 from benchmark.runs.checkpoint import CheckpointFile, Owner, sweep_checkpoints
 from benchmark.runs.code import code_of, digest

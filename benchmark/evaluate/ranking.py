@@ -47,6 +47,7 @@ def rank_targets(
     *,
     top: int = 50,
     popularity: Ints | None = None,
+    lowered: bool = False,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
 ) -> Ranks:
@@ -55,6 +56,7 @@ def rank_targets(
     score: histories [B, L] int64 -> scores [B, N], where column i - 1 belongs to item i.
     top: length of the stored top lists (less where N is smaller); 0 keeps none.
     popularity: [N + 1], how often each item is trained on, for `Ranks.popularity`; None keeps none.
+    lowered: whether to count `Ranks.lowered`, which takes one more pass over the scores.
     Raises NanScores (a FloatingPointError) where any score is NaN, ValueError for scores of a wrong
     shape or a target outside 1..N.
     """
@@ -63,6 +65,7 @@ def rank_targets(
         queries,
         top=top,
         popularity=popularity,
+        lowered=lowered,
         batch_size=batch_size,
         device=device,
     )
@@ -78,6 +81,7 @@ def rank_targets_stacked(
     *,
     top: int = 50,
     popularity: Ints | None = None,
+    lowered: bool = False,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
 ) -> list[Ranks | NanScores]:
@@ -94,11 +98,11 @@ def rank_targets_stacked(
     number = np.bincount(rows, minlength=len(queries.target))
     weight = None if popularity is None else torch.as_tensor(popularity[1:], device=device).double()
     parts = [
-        _count(score(batch.history), batch, top, weight)
+        _count(score(batch.history), batch, top, weight, lowered=lowered)
         for batch in _batches(queries, order, rows, items, batch_size, device)
     ]
     counts = torch.cat([part.counts for part in parts], dim=-1).cpu().numpy()[..., place_of]
-    lowered = torch.cat([part.lowered for part in parts], dim=-1).cpu().numpy()[..., place_of]
+    above_lowered = torch.cat([part.lowered for part in parts], dim=-1).cpu().numpy()[..., place_of]
     nan = torch.cat([part.nan for part in parts], dim=-1).cpu().numpy()[..., place_of]
     best = torch.cat([part.top for part in parts], dim=2).cpu().numpy()[:, :, place_of]
     trained_on = None
@@ -125,7 +129,7 @@ def rank_targets_stacked(
             top_masked=best[1, place] if best.shape[-1] else None,
             popularity=None if trained_on is None else trained_on[:, place],
             user=user,
-            lowered=np.ascontiguousarray(lowered[:, place].T),
+            lowered=np.ascontiguousarray(above_lowered[:, place].T) if lowered else None,
         )
 
     return [ranks(place) for place in range(len(nan))]
@@ -150,7 +154,8 @@ class _Counts:
     counts: Tensor
     """[4, S, B] int32: above, equal, above masked, equal masked."""
     lowered: Tensor
-    """[C, S, B] int32: history items above the target, their scores lowered by each penalty."""
+    """[C, S, B] int32: history items above the target, their scores lowered by each penalty; C is 0
+    where that is not counted."""
     nan: Tensor
     """[S, B] bool"""
     top: Tensor
@@ -204,7 +209,9 @@ def _batches(
         )
 
 
-def _count(scores: Tensor, batch: _Batch, top: int, weight: Tensor | None) -> _Counts:
+def _count(
+    scores: Tensor, batch: _Batch, top: int, weight: Tensor | None, *, lowered: bool
+) -> _Counts:
     """Counts of one batch, scores [S, B, N]; weight: [N], items' popularity, None to keep none of
     it. Waits for the device only to see if a tie crosses the end of a top list."""
     if scores.ndim != 3 or scores.shape[1] != len(batch.target):
@@ -215,7 +222,6 @@ def _count(scores: Tensor, batch: _Batch, top: int, weight: Tensor | None) -> _C
     if batch.span[0] < 0 or batch.span[1] >= n_items:
         raise ValueError(f"a target lies outside the items 1..{n_items} that are scored")
     target = scores.gather(2, batch.target.expand(seeds, users)[..., None])
-    spread = scores.std(dim=2, correction=0)
     above = torch.count_nonzero(scores > target, dim=2)
     equal = torch.count_nonzero(scores == target, dim=2) - 1
 
@@ -225,14 +231,18 @@ def _count(scores: Tensor, batch: _Batch, top: int, weight: Tensor | None) -> _C
     zeros = torch.zeros_like(above)
     seen_above = zeros.index_add(1, batch.seen_rows, (seen > reference).long())
     seen_equal = zeros.index_add(1, batch.seen_rows, (seen == reference).long())
-    margin, unit = seen - reference, spread[:, batch.seen_rows]
-    lowered = [
-        zeros.index_add(1, batch.seen_rows, (margin > penalty * unit).long())
-        for penalty in PENALTIES
-    ]
+    after_penalty = zeros.new_empty((0, *zeros.shape))
+    if lowered:
+        margin, unit = seen - reference, scores.std(dim=2, correction=0)[:, batch.seen_rows]
+        after_penalty = torch.stack(
+            [
+                zeros.index_add(1, batch.seen_rows, (margin > penalty * unit).long())
+                for penalty in PENALTIES
+            ]
+        )
     return _Counts(
         counts=torch.stack([above, equal, above - seen_above, equal - seen_equal]).int(),
-        lowered=torch.stack(lowered).int(),
+        lowered=after_penalty.int(),
         nan=torch.isnan(scores).any(dim=2),
         top=torch.stack([_top(scores, k), _top_masked(scores, batch, k)]),
         popularity=None if weight is None else _popularity(scores, target, batch, weight),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmark.core import apply_feature_control, builder
+from benchmark.core import builder
 from benchmark.data.sequences import Histories, Queries, Windows
+from benchmark.feature_controls import apply_feature_control
 from benchmark.plan import spec_of
 from benchmark.runs.spec import Precision, RunSpec
 from benchmark.settings.registry import get_profile, methods

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from baselines.sasrec import SASRec, SASRecConfig
-from benchmark.core import apply_feature_control, builder, split
+from benchmark.core import builder, split
 from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Windows
+from benchmark.feature_controls import apply_feature_control
 from benchmark.plan import spec_of
 from benchmark.preflight import ContractBroken, check_contract
 from benchmark.run import run_seeds

@@ -20,11 +20,11 @@ import benchmark.core
 import benchmark.run
 from baselines.sasrec import SASRec, SASRecConfig
 from benchmark.analyse.statistics import RULES_HASH
-from benchmark.core import apply_feature_control
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.data.sequences import Histories, hold_out
 from benchmark.errors import InputError
+from benchmark.feature_controls import apply_feature_control
 from benchmark.plan import plan, spec_of
 from benchmark.run import run_seeds
 from benchmark.runs.identity import hashes, identity

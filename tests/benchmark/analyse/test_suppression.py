@@ -35,7 +35,8 @@ def ranked(rng, *, history_up=0.0):
         for item in queries.seen_items[slice(*queries.seen_offsets[q : q + 2])]:
             if item != queries.target[q]:
                 scores[q, item - 1] += history_up
-    return scores, queries, rank_targets(scorer(torch.from_numpy(scores), queries), queries)
+    score = scorer(torch.from_numpy(scores), queries)
+    return scores, queries, rank_targets(score, queries, lowered=True)
 
 
 @pytest.mark.parametrize("penalty", CHOICES)

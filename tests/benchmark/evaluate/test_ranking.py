@@ -84,7 +84,9 @@ def test_what_a_penalty_leaves_above_the_target_by_definition():
     rng = np.random.default_rng(2)
     queries = draw_queries(rng, users=23, items=40)
     scores = rng.normal(size=(23, 40)).astype(np.float32)
-    ranks = rank_targets(scorer(torch.from_numpy(scores), queries), queries, batch_size=7)
+    ranks = rank_targets(
+        scorer(torch.from_numpy(scores), queries), queries, batch_size=7, lowered=True
+    )
     for user, target in enumerate(queries.target):
         part = slice(*queries.seen_offsets[user : user + 2])
         history = set(queries.seen_items[part].tolist()) - {target}

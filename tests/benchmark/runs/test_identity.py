@@ -52,7 +52,13 @@ def changed(root: Path, implementation: str, name: str, old: str, new: str) -> b
 
 
 MOVES_A_RANK = [
-    ("the permutation of the feature control", SASREC, "benchmark/core.py", "20250803", "1"),
+    (
+        "the permutation of the feature control",
+        SASREC,
+        "benchmark/feature_controls.py",
+        "20250803",
+        "1",
+    ),
     (
         "a control fitted on the test history",
         CONTROL,
@@ -60,7 +66,13 @@ MOVES_A_RANK = [
         "control.fit(sequences.histories.items, sequences.histories.offsets,",
         "control.fit(sequences.test.seen_items, sequences.test.seen_offsets,",
     ),
-    ("what a method is fed", SASREC, "benchmark/core.py", '"text" in spec.modalities', "True"),
+    (
+        "what a method is fed",
+        SASREC,
+        "benchmark/feature_controls.py",
+        '"text" in spec.modalities',
+        "True",
+    ),
     ("a control's formula", CONTROL, "baselines/controls.py", "np.", "np.core."),
     ("the split", SASREC, "benchmark/data/splits.py", "length - 3, 1,", "length - 3, 2,"),
     ("training windows", SASREC, "benchmark/data/sequences.py", "index * stride", "index"),

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmark.core import apply_feature_control, builder
+from benchmark.core import builder
 from benchmark.data.sequences import Histories, Windows
+from benchmark.feature_controls import apply_feature_control
 from benchmark.plan import spec_of
 from benchmark.runs.spec import Training
 from benchmark.settings.registry import get_profile, methods
