@@ -27,6 +27,9 @@ from benchmark.settings.resolve import resolve
 from benchmark.yaml_files import read_model
 
 OWN_MODEL = "FindRec"
+FAVOURABLE = "favourable"
+"""The variant of `OWN_MODEL` that holds the reading which validation prefers
+(benchmark/tune/favourable.py), dataset by dataset."""
 FEATURE_CONTROL_VARIANTS = ("permuted-features", "no-features")
 """Variants that every multimodal method has."""
 
@@ -228,6 +231,21 @@ def against_base(arms: Iterable[str]) -> tuple[Contrast, ...]:
         own = f"{arm}: does it change the score?"
         found.append(Contrast(id=arm, claim="secondary", asks=own, plus=(arm,), minus=(other,)))
     return tuple(found)
+
+
+def other_readings() -> tuple[str, ...]:
+    """The arms of `four-ways` beside the base: FindRec in reading A, in reading B, as released, and
+    as validation prefers it."""
+    return tuple(one.id for one in contrasts_of(experiments()["four-ways"]))
+
+
+def favourable_reading(dataset: str) -> Literal["not chosen", "base", "another"]:
+    """What stands in FindRec's file for the dataset as the reading that validation prefers; an
+    entry that changes nothing is the base."""
+    layer = methods()[OWN_MODEL].variants[FAVOURABLE].datasets.get(dataset)
+    if layer is None:
+        return "not chosen"
+    return "another" if layer.model or layer.training or layer.protocol else "base"
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:
