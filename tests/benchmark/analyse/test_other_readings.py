@@ -1,4 +1,4 @@
-"""FindRec read otherwise: its claims about the best row beside the base's, corrected over the four."""
+"""FindRec read otherwise: the same claims beside the base's, corrected over the four."""
 
 from dataclasses import replace
 
