@@ -318,8 +318,49 @@ def _alignment(test: ClaimTest, here: Here, protocol: History) -> Finding:
     return Finding("described", said, metric="", arms=(test.row,))
 
 
-def _command(test: ClaimTest, here: Here, protocol: History) -> Finding:
-    return Finding("not reached", f"run `{test.needs}`, which measures it", metric="")
+def _variants(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """The row against each of its variants that has been run. It describes: the claim names no
+    direction."""
+    parts, arms, effects = [], [test.row], []
+    for variant in test.variants:
+        name = f"{test.row} {variant}"
+        if here.lacking([test.row, name]):
+            continue
+        signs = here.signs([test.row], [name], RULES.metric, protocol)
+        effect = effect_of(here.scores().contrast(signs), here.scores().n_users, here.rules)
+        value, low, high = (f"{100 * part:+.1f}" for part in effect.relative)
+        parts.append(f"over {variant} {value} % ({low} to {high})")
+        arms.append(name)
+        effects.append(effect)
+    if not parts:
+        return Finding(
+            "not reached",
+            f"runs are missing of {test.row} and of its {', '.join(test.variants)}",
+            arms=(test.row,),
+        )
+    said = f"{test.row} {', '.join(parts)}"
+    return Finding("described", said, effect=effects[0], arms=tuple(arms))
+
+
+def _cost(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """How the time of a layer grows with the length of the sequence, Mamba's beside attention's:
+    the exponents of power laws, by least squares on logarithms."""
+    mamba, attention = (here.costs.get(f"{name} layer", {}) for name in ("Mamba", "attention"))
+    lengths = sorted(set(mamba) & set(attention))
+    if len(lengths) < 2:
+        return Finding("not reached", "run `scale`, which measures it", metric="")
+    exponents = [
+        np.polyfit(np.log(lengths), np.log([costs[n] for n in lengths]), 1)[0]
+        for costs in (mamba, attention)
+    ]
+    ratios = [mamba[n] / attention[n] for n in (lengths[0], lengths[-1])]
+    said = (
+        f"forward and backward on one core, lengths {lengths[0]} to {lengths[-1]}: the time of a "
+        f"Mamba layer grows as length^{exponents[0]:.2f}, that of causal self-attention as "
+        f"length^{exponents[1]:.2f}; at {lengths[0]} Mamba's layer takes {ratios[0]:.1f} times as "
+        f"long as attention's, at {lengths[-1]} {ratios[1]:.1f} times"
+    )
+    return Finding("described", said, metric="")
 
 
 def _nothing(test: ClaimTest, here: Here, protocol: History) -> Finding:
@@ -333,6 +374,7 @@ _TESTS: Mapping[str, Callable[[ClaimTest, Here, History], Finding]] = {
     "significance": _significance,
     "gates": _gates,
     "alignment": _alignment,
-    "command": _command,
+    "variants": _variants,
+    "cost": _cost,
     "nothing": _nothing,
 }

@@ -259,8 +259,12 @@ def _page(claims: Claims, cells: pd.DataFrame) -> dict[str, Finding]:
         if found is not None:
             said = found.why.rstrip(".")
             said += f" ({found.printed})" if isinstance(claim, SettingClaim) else ""
+        elif isinstance(claim, QualityClaim) and not claim.evidence:
+            said = f"the text at hand shows none of it; it would take {claim.needs}"
+            page[claim.id] = Finding("not testable here", said, metric="")
+            continue
         elif isinstance(claim, QualityClaim):
-            said = claim.evidence or f"the text at hand shows none of it; it needs {claim.needs}"
+            said = claim.evidence
         elif isinstance(claim, LooseEndClaim):
             said = f"the text at hand has {claim.what}"
         else:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.analyse.analysis_plan import analysis_plan
-from benchmark.analyse.claim_data import Here
+from benchmark.analyse.claim_data import Here, LayerCosts
 from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import MEANINGS
 from benchmark.analyse.ledger import LedgerLine, Place, counts, judge_claims, ledger_frame
@@ -46,6 +46,7 @@ def build_ledger(
     reuse_stale: bool = False,
     data: Path | None = None,
     frequencies: Frequencies | None = None,
+    costs: LayerCosts | None = None,
 ) -> tuple[list[LedgerLine], Judged]:
     """Every claim judged on what is planned, and the plan's own claims; whatever is missing is "not
     reached". Raises InputError for runs of one dataset on different users."""
@@ -68,7 +69,7 @@ def build_ledger(
             if p.key.dataset == name
             for run in p.results(reuse_stale=reuse_stale)
         ]
-        here = Here(name, arms[name], rows, barred, frequency, snapshots)
+        here = Here(name, arms[name], rows, barred, frequency, snapshots, costs or {})
         places.append(Place(here, note.grade))
     lines = judge_claims(load_claims(), load_cells(), places, analysis_plan(), judged)
     return lines, judged
