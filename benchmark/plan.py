@@ -60,6 +60,10 @@ class Experiment(BaseModel):
     """(row, variant), shown below the rows."""
     profile: str | None = None
     """The profile that is meant where none is named; None for that of the machine."""
+    one_target: bool = False
+    """Whether it needs a profile with one test target a user."""
+    on_request: bool = False
+    """Whether `all` leaves it out until it has been asked for by its name."""
 
 
 class _Experiments(BaseModel):
@@ -112,8 +116,24 @@ def experiments() -> dict[str, Experiment]:
 
 
 def shown_in(profile: Profile) -> list[str]:
-    """The experiments that a profile has: all but those that belong to another one."""
-    return [n for n, e in experiments().items() if e.profile in (None, profile.name)]
+    """The experiments that a profile has: all but those that belong to another one, that it cannot
+    show, and that are made on request alone."""
+    return [
+        name
+        for name, e in experiments().items()
+        if e.profile in (None, profile.name) and not e.on_request and not unfit(name, profile)
+    ]
+
+
+def unfit(name: str, profile: Profile) -> str:
+    """Why an experiment says nothing under a profile; "" where it can."""
+    several = max((s.protocol.get("test_targets", 1) for s in profile.datasets.values()), default=1)
+    if experiments()[name].one_target and several > 1:
+        return (
+            f"it needs one test target a user (leave-one-out), and profile {profile.name} has "
+            f"up to {several}"
+        )
+    return ""
 
 
 def specs(

@@ -130,7 +130,7 @@ def planned_of(request: Request) -> list[planning.Planned]:
         for row, variant in (
             *planning.experiments()["retention"].arms,
             *noisy_rows(),
-            *tested_variants(),
+            *variants_of_claims(),
         )
     ]
     known = {p.key for p in planned}
@@ -149,7 +149,7 @@ def noisy_rows() -> list[tuple[str, str]]:
     return [(n, v) for n, method in methods().items() for v in variants if v in method.variants]
 
 
-def tested_variants() -> list[tuple[str, str]]:
+def variants_of_claims() -> list[tuple[str, str]]:
     """Variants that claims are tested by, with their rows."""
     tests = [claim.test for claim in load_claims().claims if claim.test is not None]
     return [(test.row, variant) for test in tests for variant in test.variants]

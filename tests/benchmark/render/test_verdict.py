@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.effects import NOT_REACHED, PAIRS, verdict_on
 from benchmark.cli import app
-from benchmark.cli.claims import noisy_rows, tested_variants
+from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
 from benchmark.render.notes import dataset_note
@@ -46,7 +46,7 @@ def ledger(tmp_path_factory):
     store, profile = Store(tmp_path_factory.mktemp("runs")), get_profile("rolling")
     wanted = specs(EXPERIMENTS, profile, datasets=["ml-1m"])
     known = {spec.key for spec in wanted}
-    further = [spec_of(r, "ml-1m", profile, v) for r, v in (*noisy_rows(), *tested_variants())]
+    further = [spec_of(r, "ml-1m", profile, v) for r, v in (*noisy_rows(), *variants_of_claims())]
     wanted += [spec for spec in further if spec.key not in known]
     seeds = profile.first_seeds()
     for spec in wanted:
