@@ -115,7 +115,9 @@ def _answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
         ),
         None,
     )
-    not_reached = "Whether its machinery beats plain late fusion (M1) is not reached."
+    not_reached = (
+        f"Whether {plan.best_row.subject}'s machinery beats plain late fusion (M1) is not reached."
+    )
     return f"{sentence} {M1.get(m1.word, not_reached) if m1 is not None else not_reached}"
 
 
@@ -313,8 +315,8 @@ def _tuning(profile: Profile, folder: Path) -> list[str]:
         )
     note = (
         "Trials and their time on one core. Every row, FindRec among them, had the same grid of "
-        "rates and dropouts, the same rule for its budget and no trial after its test ranks were "
-        "seen ([tuning](tuning.md))."
+        "rates and dropouts and the same rule for its budget; ranks on test chose none of them "
+        "([tuning](tuning.md))."
     )
     return [*_table(("row", *datasets), rows), note, ""]
 

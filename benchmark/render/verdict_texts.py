@@ -17,7 +17,7 @@ that is not supported here is not thereby false:
   ([readings](paper-readings.md)); other readings are tried too. Unless the reply below says so,
   nobody who wrote the paper has checked this implementation.
 - *Undecided* means that these runs are too few to tell; it is no mild no. What they could have
-  shown stands beside it. What the other words mean is in
+  shown stands beside it (*detectable*). What the other words mean is in
   [protocol](protocol.md#the-analysis-plan)."""
 
 CHANGE = """\

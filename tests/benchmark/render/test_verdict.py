@@ -137,7 +137,7 @@ def test_the_first_sentence_is_one_whatever_m1_came_to(ledger, word):
     page = page_of((planned, lines, replace(judged, contrasts=contrasts)))
     answer = page.split("**")[1]
     assert answer.endswith(
-        M1.get(word, "Whether its machinery beats plain late fusion (M1) is not reached.")
+        M1.get(word, "Whether FindRec's machinery beats plain late fusion (M1) is not reached.")
     )
     assert answer.count(".") == 2
 
