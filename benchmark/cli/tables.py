@@ -148,7 +148,8 @@ def _all_names(request: Request) -> list[str]:
     """What `all` shows, in the order of the experiments: what is made on request alone only where
     it has been rendered before. Says what is left out."""
     names = planning.shown_in(request.profile)
-    asked, unasked = [], []
+    asked: list[str] = []
+    unasked: list[str] = []
     for name, experiment in planning.experiments().items():
         if reason := planning.unfit(name, request.profile):
             console.print(f"{name} is left out: {reason}")

@@ -95,8 +95,8 @@ def layout(
             TableRow(row.name, _doses(row, note, cells)) for row in rows if row.response is not None
         )
         title = f"{note.title}: {RULES.metric}, history's scores lowered by a constant"
-        columns = (*(f"{c:g} sd" for c in PENALTIES), RECOVERED, "its 95 % interval")
-        blocks.append(Block(title, "row", columns, doses))
+        constants = (*(f"{c:g} sd" for c in PENALTIES), RECOVERED, "its 95 % interval")
+        blocks.append(Block(title, "row", constants, doses))
     seeds = max((row.n_seeds for _, rows in found.values() for row in rows), default=0)
     said = f"Profile `{profile.name}`: {profile.title}; up to {seeds} seeds a row are finished."
     return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), (*NOTES, said))
