@@ -45,7 +45,7 @@ class Response:
     scores: Mapping[float, Interval]
     """By the constants of `CHOICES`: 0 is history kept, infinity is history left out."""
     recovery: Recovery | None
-    """None where the gap's interval holds 0: there is nothing to recover that is shown."""
+    """None where the interval of the row's retention holds 1: no gap is shown."""
 
     @property
     def shares(self) -> dict[float, float]:
@@ -75,7 +75,7 @@ def respond(method: str, values: Mapping[float, FloatArray], metric: str, rules:
     names = {c: Score(method, metric, f"lowered by {c:g}") for c in values}
     scores = CrossedBootstrap({names[c]: v for c, v in values.items()}, rules)
     found = {c: scores.interval(name) for c, name in names.items()}
-    gap = scores.contrast({names[np.inf]: 1, names[0.0]: -1}, log=False)
+    gap = scores.contrast({names[np.inf]: 1, names[0.0]: -1})  # as the retention's interval
     if gap.note or not gap.interval(rules.alpha)[0] > 0:
         return Response(found, None)
     resampled = np.stack([scores.resampled({n: 1}, log=False) for n in names.values()], axis=1)

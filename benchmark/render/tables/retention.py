@@ -28,7 +28,9 @@ HEADINGS: Mapping[State, str] = {
     "left out": "history left out",
 }
 
-RECOVERED = f"{MOST:.0%} of the gap at".replace("%", " %")
+_MOST = f"{100 * MOST:.0f} %"
+
+RECOVERED = f"{_MOST} of the gap at"
 """Column of the smallest constant that recovers most of what the history costs."""
 
 NOTES = (
@@ -38,12 +40,10 @@ NOTES = (
     "out is best. It is no new model: what a row gains by it, the row had not learned to suppress. "
     "Where no user meets an item twice, lowering the history more never hurts: the best constant "
     "is then ∞ for every row and says nothing of it. Intervals take it as given.",
-    f"What a row needs: the smallest constant that recovers {MOST:.0%} of the gap between kept and "
+    f"What a row needs: the smallest constant that recovers {_MOST} of the gap between kept and "
     "left out, interpolated between those that were counted, with the middle 95 % of the resamples "
     "of users and seeds. It is small where the row ranks its history little above other items, and "
-    "large where history items stand out. Where the gap's interval holds 0 there is none.".replace(
-        "%", " %"
-    ),
+    "large where history items stand out. No gap is shown where the interval of kept / left out holds 1.",
     "± is half of the 95 % interval over users and seeds (crossed bootstrap); other intervals are "
     "of 95 % too. Kept / left out: the share of its score that a row keeps when its users' history "
     "competes with the targets.",
