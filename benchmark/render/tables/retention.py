@@ -37,13 +37,14 @@ NOTES = (
     "Descriptive: this table decides nothing. What decides is in `primary`.",
     "Constant: taken from the scores of all history items, in standard deviations of a query's "
     "scores; one a row, chosen on validation with the history kept, ∞ where leaving the history "
-    "out is best. It is no new model: what a row gains by it, the row had not learned to suppress. "
+    "out is best. It is no new model: what a row gains by it is what history items still cost it. "
     "Where no user meets an item twice, lowering the history more never hurts: the best constant "
     "is then ∞ for every row and says nothing of it. Intervals take it as given.",
     f"What a row needs: the smallest constant that recovers {_MOST} of the gap between kept and "
     "left out, interpolated between those that were counted, with the middle 95 % of the resamples "
     "of users and seeds. It is small where the row ranks its history little above other items, and "
-    "large where history items stand out. No gap is shown where the interval of kept / left out holds 1.",
+    "large where history items stand out. No gap is shown where the interval of kept / left out "
+    "holds 1.",
     "± is half of the 95 % interval over users and seeds (crossed bootstrap); other intervals are "
     "of 95 % too. Kept / left out: the share of its score that a row keeps when its users' history "
     "competes with the targets.",
