@@ -14,6 +14,7 @@ from benchmark.render.figures import (
     per_user,
     retention,
     specifications,
+    sweeps,
 )
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
@@ -88,7 +89,7 @@ def draw(
             return save(retention.draw_retention(found, notes), folder, name)
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
-            return save(curves.draw_sweep(name, cells, notes), folder, name)
+            return save(sweeps.draw_sweep(name, cells, notes), folder, name)
         return _curves(planned, runs, profile, folder, notes, selection)
 
 
@@ -117,7 +118,7 @@ def _curves(
     cells = {
         name: _cells(name, _members(name, planned), profile, runs, selection) for name in SWEEPS
     }
-    paths = save(curves.draw_all_sweeps(cells, notes), folder, "curves")
+    paths = save(sweeps.draw_all_sweeps(cells, notes), folder, "curves")
     records: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
     for p in planned:
         if p.key.variant == "base":
