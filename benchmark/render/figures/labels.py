@@ -30,7 +30,7 @@ def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> Non
     longest = max(len(end.text) for end in ends)
     inches = panel.figure.get_size_inches()
     columns = panel.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
-    share = 0.62 * size / 72 * longest / (inches[0] / columns)
+    share = 0.7 * size / 72 * longest / (inches[0] / columns)
     panel.set_xlim(left, left + width / max(1 - share, 0.4))
     low, high = panel.get_ylim()
     height = panel.get_position().height * inches[1] * 72

@@ -43,8 +43,8 @@ _DASH, _DOT = (0, (4, 1.5)), (0, (1.2, 1.2))
 
 def _fig3_series(family: str, protocol: History) -> tuple[_Series, ...]:
     return (
-        _Series("@10", f"{family}@10", protocol, SERIES[0], "-", "s"),
-        _Series("@5", f"{family}@5", protocol, SERIES[1], _DASH, "o"),
+        _Series("cut-off 10", f"{family}@10", protocol, SERIES[0], "-", "s"),
+        _Series("cut-off 5", f"{family}@5", protocol, SERIES[1], _DASH, "o"),
     )
 
 
@@ -71,11 +71,14 @@ def draw_sweep(name: str, cells: pd.DataFrame, datasets: Mapping[str, DatasetNot
     )
     for at, (note, protocol) in enumerate(rows):
         for column, family in enumerate(("NDCG", "MRR")):
-            above, below = axes[2 * at][column], axes[2 * at + 1][column]
+            above = axes[2 * at][column]
+            below = axes[2 * at + 1][column] if heights[2 * at + 1] else None
             _panel(above, below, _panel_cells(cells, note), name, _fig3_series(family, protocol))
             above.set_title(f"{note.title}, {family}, history {protocol}")
+    _hide_unused(axes, heights)
     handles = [_handle(series) for series in _fig3_series("NDCG", "kept")]
-    drawn.legend(handles=[*handles, _printed_handle()], loc="outside lower left", ncols=6)
+    handles += [_printed_handle()] * any(heights[1::2])
+    drawn.legend(handles=handles, loc="outside lower left", ncols=6)
     return drawn
 
 
@@ -99,16 +102,25 @@ def draw_all_sweeps(
     )
     for at, note in enumerate(datasets.values()):
         for column, (name, frame) in enumerate(cells.items()):
-            above, below = axes[2 * at][column], axes[2 * at + 1][column]
+            above = axes[2 * at][column]
+            below = axes[2 * at + 1][column] if heights[2 * at + 1] else None
             _panel(above, below, _panel_cells(frame, note), name, _ALL_SERIES)
-            for panel in (above, below):
+            for panel in axes[2 * at : 2 * at + 2, column]:
                 panel.tick_params(labelsize=6.5)
         axes[2 * at][0].set_ylabel(f"{note.title}\nNDCG@10")
         if heights[2 * at + 1]:
             axes[2 * at + 1][0].set_ylabel("printed", color=QUIET)
+    _hide_unused(axes, heights)
     handles = [_handle(series) for series in _ALL_SERIES]
-    drawn.legend(handles=[*handles, _printed_handle()], loc="outside lower left", ncols=4)
+    handles += [_printed_handle()] * any(heights[1::2])
+    drawn.legend(handles=handles, loc="outside lower left", ncols=4)
     return drawn
+
+
+def _hide_unused(axes: np.ndarray, heights: Sequence[float]) -> None:
+    for row, height in zip(axes, heights, strict=True):
+        for panel in row:
+            panel.set_visible(height > 0)
 
 
 def _panel_cells(cells: pd.DataFrame, note: DatasetNote) -> pd.DataFrame:
@@ -133,11 +145,12 @@ def _share_of_printed(cells: pd.DataFrame, all_series: Sequence[_Series]) -> flo
 
 
 def _panel(
-    above: Axes, below: Axes, cells: pd.DataFrame, name: str, all_series: Sequence[_Series]
+    above: Axes, below: Axes | None, cells: pd.DataFrame, name: str, all_series: Sequence[_Series]
 ) -> None:
-    """Ours in `above`; the printed numbers in `below`, which is hidden where there are none."""
+    """Ours in `above`; the printed numbers in `below`, None where the row of panels has none."""
     settings = _of(cells, name, all_series[0])["column"].tolist()
-    lowest = above
+    lowest = above if below is None else below
+    printed = []
     for place, series in enumerate(all_series):
         own = _of(cells, name, series)
         at = np.arange(len(own)) + _DODGE * (place - (len(all_series) - 1) / 2)
@@ -147,27 +160,31 @@ def _panel(
             ls=series.line, marker=series.marker, lw=1.0, elinewidth=0.9, ms=3.8,
         )  # fmt: skip
         paper = own["paper"].to_numpy(float)
-        if not series.validation and series.protocol == "kept" and not np.isnan(paper).all():
-            lowest = below
+        if series.validation or series.protocol != "kept" or np.isnan(paper).all():
+            continue
+        printed.append(paper)
+        if below is not None:
             below.plot(
                 at, paper, color=series.colour, ls="none", marker=series.marker, mfc="white",
-                mew=1.0, ms=3.8,
+                mew=1.0, ms=3.8, clip_on=False,
             )  # fmt: skip
-    for panel in (above, below):
+    above.yaxis.set_major_locator(MaxNLocator(5))
+    if cells["mean"].isna().all():
+        above.text(0.5, 0.5, "no runs", transform=above.transAxes, ha="center", color=QUIET)
+    if below is not None:
+        below.yaxis.set_major_locator(MaxNLocator(3))
+        below.set_facecolor("#f7f5ef")
+        below.spines[["left", "bottom"]].set_color(FAINT)
+        if not printed:
+            below.text(
+                0.5, 0.5, "not printed", transform=below.transAxes, ha="center", va="center",
+                color=QUIET, fontsize=6.5,
+            )  # fmt: skip
+    for panel in (above, lowest):
         panel.set_xlim(-0.5, max(len(settings), 1) - 0.5)
         panel.set_xticks(range(len(settings)), [""] * len(settings))
     lowest.set_xticks(range(len(settings)), [_tick(column) for column in settings])
     lowest.set_xlabel(SWEEPS[name].label)
-    above.yaxis.set_major_locator(MaxNLocator(5))
-    if cells["mean"].isna().all():
-        above.text(0.5, 0.5, "no runs", transform=above.transAxes, ha="center", color=QUIET)
-    if lowest is above:
-        below.set_axis_off()
-    else:
-        below.margins(y=0.25)
-        below.yaxis.set_major_locator(MaxNLocator(3))
-        below.set_facecolor("#f7f5ef")
-        below.spines[["left", "bottom"]].set_color(FAINT)
 
 
 def _tick(column: str) -> str:
@@ -186,5 +203,5 @@ def _handle(series: _Series) -> Line2D:
 def _printed_handle() -> Line2D:
     return Line2D(
         [], [], color=QUIET, ls="none", marker="s", mfc="white", mew=1.0, ms=3.8,
-        label="open, on an axis below: printed by the paper",
+        label="printed by the paper",
     )  # fmt: skip
