@@ -152,7 +152,11 @@ def _best_panel(panel: Axes, one: JudgedBest, order: Sequence[str], note: Datase
     panel.set_title(title, fontsize=8, pad=15, color=COLOURS.get(one.word, INK))
     counted = ", ".join(
         f"{words.count(word)} {said}"
-        for word, said in (("supported", "above 0"), ("opposite", "below"), ("undecided", "neither"))
+        for word, said in (
+            ("supported", "above 0"),
+            ("opposite", "below"),
+            ("undecided", "neither"),
+        )
     )
     panel.text(
         0, 1.015, f"{one.subject} against {len(words)} rows: {counted}", fontsize=7, color=QUIET,
