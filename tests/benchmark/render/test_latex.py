@@ -69,7 +69,7 @@ def assert_fits(log):
 
 def tabulars(text):
     """(specification of the columns, lines of the body) of every tabular."""
-    pattern = r"\\begin\{tabular\}\{(.*)\}\n(.*?)\\end\{tabular\}"
+    pattern = r"\\begin\{tabular\}\{([^\n]*)\}\n(.*?)\\end\{tabular\}"
     return [(spec, body.splitlines()) for spec, body in re.findall(pattern, text, re.S)]
 
 
