@@ -15,6 +15,7 @@ from benchmark.render.figures import (
     per_user,
     retention,
     specifications,
+    sweeps,
 )
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
@@ -90,7 +91,7 @@ def draw(
             return paths + save(doses.draw_doses(found, notes), folder, f"{name}-doses")
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
-            return save(curves.draw_sweep(name, cells, notes), folder, name)
+            return save(sweeps.draw_sweep(name, cells, notes), folder, name)
         return _curves(planned, runs, profile, folder, notes, selection)
 
 
@@ -119,7 +120,7 @@ def _curves(
     cells = {
         name: _cells(name, _members(name, planned), profile, runs, selection) for name in SWEEPS
     }
-    paths = save(curves.draw_all_sweeps(cells, notes), folder, "curves")
+    paths = save(sweeps.draw_all_sweeps(cells, notes), folder, "curves")
     records: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
     for p in planned:
         if p.key.variant == "base":
