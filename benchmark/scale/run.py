@@ -25,6 +25,9 @@ def points(largest: int) -> Iterator[Point]:
     for window in (25, 50, 100, 200):
         long = {"varies": "window", "interactions": 50_000, "mean_length": 200, "window": window}
         yield Point.model_validate(small | long)
+    for window in (50, 100, 200, 400, 800):
+        yield Point(part="Mamba layer", varies="window", window=window)
+        yield Point(part="attention layer", varies="window", window=window)
     for name, values in (("seeds", (1, 2, 4)), ("width", (64, 256, 1_024))):
         for value in values:
             own = {"varies": name, "interactions": 20_000, name: value}

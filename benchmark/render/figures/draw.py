@@ -10,6 +10,7 @@ from benchmark.render.figures import (
     alignment,
     curves,
     diagnosis,
+    doses,
     forest,
     per_user,
     retention,
@@ -86,7 +87,8 @@ def draw(
             return save(diagnosis.draw_diagnosis(fits, notes), folder, name)
         if name == "retention":
             found = retained(planned, reuse_stale=selection.reuse_stale)
-            return save(retention.draw_retention(found, notes), folder, name)
+            paths = save(retention.draw_retention(found, notes), folder, name)
+            return paths + save(doses.draw_doses(found, notes), folder, f"{name}-doses")
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
             return save(sweeps.draw_sweep(name, cells, notes), folder, name)

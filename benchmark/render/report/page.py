@@ -36,6 +36,7 @@ from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.report.trial import pairs, sections
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
+from benchmark.render.tables.contrasts import BASE_TABLES
 from benchmark.render.tables.definitions import category
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
@@ -43,7 +44,7 @@ from rankaudit.findings import AuditReport
 from rankaudit.page import SCRIPT
 from rankaudit.page import body as page_body
 
-_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", "readings", "diagnose")}
+_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", *BASE_TABLES, "diagnose")}
 """Page -> the tables whose cells it shows; other pages have all."""
 
 ASSETS = Path(__file__).parent / "assets"
@@ -53,8 +54,12 @@ CAPTIONS = {
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
     "primary": "FindRec against every other row: 95 % intervals, simultaneous upper bounds (thin).",
     "retention": "History kept, kept with a constant against it (at the right), and left out.",
+    "retention-doses": "What a constant recovers of what the history costs, and where 90 % are.",
     "machinery": "Every contrast of the analysis plan with its 95 % interval, domain by domain.",
     "machinery-pooled": "The contrasts pooled over domains: descriptive, no interval.",
+    "readings": "Every arm of the readings of the paper against its base, with 95 % intervals.",
+    "specifications": "All 24 combinations of four open choices against the default, sorted.",
+    "four-ways": "FindRec in reading A, in reading B, as released, and as validation prefers it.",
     "fig3": "Number of experts; bars are 95 % intervals over users and seeds.",
     "diagnose": "Where each hypothesis about the protocol puts our rows; the band is printed.",
     "curves": "Every hyperparameter; bars are 95 % intervals, open points the paper's numbers.",
