@@ -1,8 +1,8 @@
 """Where memory runs out: the same seeds fewer at a time, then one worker at a time, and said so.
 
 Memory really runs out here: the address space of a child process is limited (RLIMIT_AS) to what a
-run of two seeds was seen to need. The data have 10^5 items, whose table, gradient and moments take
-some 100 MB a seed; few users are ranked, so that this is most of it.
+run of two seeds was seen to need. The model's parameters, gradients and moments take some 100 MB a
+seed; few users are ranked, so that this is most of it.
 """
 
 import json
@@ -16,13 +16,11 @@ import pytest
 import torch
 
 from benchmark.data.bundle import load_bundle
-from benchmark.data.meta import default_root
 from benchmark.errors import lacks_memory
 from benchmark.launch.jobs import Job
 from benchmark.launch.local import run_jobs
 from benchmark.plan import spec_of
 from benchmark.runs.store import Store
-from benchmark.scale.generated import write_generated
 from benchmark.settings.registry import get_profile
 from tests.benchmark.test_launch import _children
 
@@ -30,19 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = spec_of("GRU4Rec", "beauty", get_profile("smoke"))
 _SASREC = spec_of("SASRec", "beauty", get_profile("smoke"))
 LARGE = (
-    _SASREC.model_copy(update={"dataset": "generated", "config": _SASREC.config | {"dim": 64}})
-    .with_training(steps=2, eval_every=2, negatives=64)
+    _SASREC.model_copy(update={"variant": "large", "config": _SASREC.config | {"dim": 512}})
+    .with_training(steps=2, eval_every=2, batch_size=8)
     .with_protocol(max_users=20)
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_generated(root, 1_000, 100_000, 20.0, 0)
-    return root
 
 
 CHILD = """
@@ -54,7 +45,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 
 spec = RunSpec.model_validate_json(sys.stdin.read())
-root, data = Path(sys.argv[1]), Path(sys.argv[2])
+root = Path(sys.argv[1])
 said = []
 
 def virtual(name):
@@ -63,11 +54,11 @@ def virtual(name):
 
 def run(folder, seeds, **options):
     gc.collect()
-    return run_seeds(spec, seeds, Store(root / folder), data=data, note=said.append, **options)
+    return run_seeds(spec, seeds, Store(root / folder), note=said.append, **options)
 
 run("apart", [0, 1])
 run("apart", [2, 3])
-resource.setrlimit(resource.RLIMIT_AS, (virtual("VmPeak") + (50 << 20), -1))
+resource.setrlimit(resource.RLIMIT_AS, (virtual("VmPeak") + (80 << 20), -1))
 run("halved", [0, 1, 2, 3])
 
 gc.collect()
@@ -82,11 +73,11 @@ print(json.dumps({"said": said, "raised": raised, "failed": failed.message}))
 """
 
 
-def test_seeds_that_do_not_fit_at_once_are_halved(tmp_path, data):
+def test_seeds_that_do_not_fit_at_once_are_halved(tmp_path):
     """Four seeds in the memory that two have needed: ranks equal those of two at a time to the bit.
     A seed for which there is no room at all is left to the launcher, and failed at its last try."""
     ran = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path), str(data)],
+        [sys.executable, "-c", CHILD, str(tmp_path)],
         input=LARGE.model_dump_json(),
         capture_output=True,
         text=True,
@@ -110,11 +101,10 @@ def test_seeds_that_do_not_fit_at_once_are_halved(tmp_path, data):
     assert stored.problem == told["failed"]
 
 
-def test_a_job_without_memory_is_tried_again_alone(tmp_path, data):
+def test_a_job_without_memory_is_tried_again_alone(tmp_path):
     """Two workers that have done a small job are left 20 MB each, so that their next ones fail.
     Both jobs come again, the one after the other, in one process without a limit."""
     load_bundle("beauty")
-    (data / "beauty").symlink_to(default_root() / "beauty")
     small = [Job(SMALL, (seed,), 1.0) for seed in (0, 1)]
     large = [Job(LARGE, (seed,), 1.0) for seed in (0, 1)]
     events, at_once = [], []
@@ -131,7 +121,7 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path, data):
 
     store = Store(tmp_path)
     workers = ["cpu", "cpu"]
-    assert not run_jobs(small + large, workers=workers, store=tmp_path, data=data, watch=watch)
+    assert not run_jobs(small + large, workers=workers, store=tmp_path, data=None, watch=watch)
     again = [event for event in events if event.kind == "again"]
     assert {event.job for event in again} == set(large)
     assert all(e.message.endswith("; it is tried again, at the end, alone") for e in again)
