@@ -62,9 +62,9 @@ def run_seeds(
     """Train, rank and store the given seeds of a spec; one record a seed, failed ones included.
 
     Seeds that do not fit the memory at once are trained in halves, which `note` and the records
-    say. Where one seed alone does not fit, OutOfMemory is raised and nothing stored, so that a
-    launcher can try again when nothing else runs. It then says so in `retry`, which the records
-    keep, and a seed that does not fit is a failed run like any other.
+    say. Where one seed alone does not fit, or the dataset, OutOfMemory is raised and nothing
+    stored, so that a launcher can try again when nothing else runs. It then says so in `retry`,
+    which the records keep, and a seed that does not fit is a failed run like any other.
 
     A trial is ranked on validation alone; its test queries are not looked at.
     data: folder of bundles. note: is given a line on whatever is worth one, such as a checkpoint
@@ -79,7 +79,10 @@ def run_seeds(
             f"{spec.key}: no moment divides the users of {spec.dataset!r}, whose timestamps only "
             "number each user's interactions; choose a dataset with times"
         )
-    bundle = load_bundle(spec.dataset, root=data)
+    try:
+        bundle = load_bundle(spec.dataset, root=data)
+    except MemoryError as error:
+        raise OutOfMemory(_failure(error)["message"]) from error
     parts = hashes(spec, bundle.meta.data_hash)
     started = datetime.now(UTC)
     checkpoints = _Checkpoints(spec, parts, store, note, stop)

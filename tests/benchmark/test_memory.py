@@ -62,7 +62,8 @@ resource.setrlimit(resource.RLIMIT_AS, (virtual("VmPeak") + (80 << 20), -1))
 run("halved", [0, 1, 2, 3])
 
 gc.collect()
-resource.setrlimit(resource.RLIMIT_AS, (virtual("VmSize") + (20 << 20), -1))
+resource.setrlimit(resource.RLIMIT_AS, (virtual("VmSize") + (200 << 20), -1))
+spec = spec.model_copy(update={"config": spec.config | {"dim": 2048}})
 try:
     run("none", [5])
     raised = ""
@@ -75,7 +76,8 @@ print(json.dumps({"said": said, "raised": raised, "failed": failed.message}))
 
 def test_seeds_that_do_not_fit_at_once_are_halved(tmp_path):
     """Four seeds in the memory that two have needed: ranks equal those of two at a time to the bit.
-    A seed for which there is no room at all is left to the launcher, and failed at its last try."""
+    A model of 400 MB, for which there are 200, is left to the launcher, and failed at its last try.
+    """
     ran = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path)],
         input=LARGE.model_dump_json(),
