@@ -104,11 +104,13 @@ def test_seeds_that_do_not_fit_at_once_are_halved(tmp_path):
 
 
 def test_a_job_without_memory_is_tried_again_alone(tmp_path):
-    """Two workers that have done a small job are left 20 MB each, so that their next ones fail.
-    Both jobs come again, the one after the other, in one process without a limit."""
+    """Two workers that have done a small job are left 200 MB each, which the next ones' data fit
+    and their models, of 600 MB each, do not. Both jobs come again, the one after the other, in one
+    process without a limit."""
     load_bundle("beauty")
     small = [Job(SMALL, (seed,), 1.0) for seed in (0, 1)]
-    large = [Job(LARGE, (seed,), 1.0) for seed in (0, 1)]
+    spec = LARGE.model_copy(update={"config": LARGE.config | {"dim": 1024}})
+    large = [Job(spec, (seed,), 1.0) for seed in (0, 1)]
     events, at_once = [], []
 
     def watch(event):
@@ -116,14 +118,15 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path):
         if event.kind == "done" and event.job in small:
             worker = sorted(_children())[event.worker]
             pages = int(Path(f"/proc/{worker}/statm").read_text().split()[0])
-            limit = pages * resource.getpagesize() + (20 << 20)
+            limit = pages * resource.getpagesize() + (200 << 20)
             resource.prlimit(worker, resource.RLIMIT_AS, (limit, limit))
         if event.kind == "step":
             at_once.append((event.job, len(_children())))
 
     store = Store(tmp_path)
     workers = ["cpu", "cpu"]
-    assert not run_jobs(small + large, workers=workers, store=tmp_path, data=None, watch=watch)
+    failed = run_jobs(small + large, workers=workers, store=tmp_path, data=None, watch=watch)
+    assert not failed, [event.message for event in events if event.kind == "failed"]
     again = [event for event in events if event.kind == "again"]
     assert {event.job for event in again} == set(large)
     assert all(e.message.endswith("; it is tried again, at the end, alone") for e in again)

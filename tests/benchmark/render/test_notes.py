@@ -45,6 +45,7 @@ def test_runs_of_different_devices_or_versions_are_marked(environments, said):
 def test_every_table_says_so(tmp_path, profile, name):
     """One run of one row is made with another version of torch."""
     store, models = Store(tmp_path), ("SASRec", "FindRec", "Popularity")
+    profile = profile.model_copy(update={"run_on": ("ml-100k",)})  # it has both modalities
 
     def marked():
         wanted = specs([name], profile, models=models)
