@@ -27,6 +27,9 @@ from benchmark.settings.resolve import resolve
 from benchmark.yaml_files import read_model
 
 OWN_MODEL = "FindRec"
+FAVOURABLE = "favourable"
+"""The variant of `OWN_MODEL` that holds the reading which validation prefers
+(benchmark/tune/favourable.py), dataset by dataset."""
 FEATURE_CONTROL_VARIANTS = ("permuted-features", "no-features")
 """Variants that every multimodal method has."""
 
@@ -57,6 +60,10 @@ class Experiment(BaseModel):
     """(row, variant), shown below the rows."""
     profile: str | None = None
     """The profile that is meant where none is named; None for that of the machine."""
+    one_target: bool = False
+    """Whether it needs a profile with one test target a user."""
+    on_request: bool = False
+    """Whether `all` leaves it out until it has been asked for by its name."""
 
 
 class _Experiments(BaseModel):
@@ -109,8 +116,24 @@ def experiments() -> dict[str, Experiment]:
 
 
 def shown_in(profile: Profile) -> list[str]:
-    """The experiments that a profile has: all but those that belong to another one."""
-    return [n for n, e in experiments().items() if e.profile in (None, profile.name)]
+    """The experiments that a profile has: all but those that belong to another one, that it cannot
+    show, and that are made on request alone."""
+    return [
+        name
+        for name, e in experiments().items()
+        if e.profile in (None, profile.name) and not e.on_request and not unfit(name, profile)
+    ]
+
+
+def unfit(name: str, profile: Profile) -> str:
+    """Why an experiment says nothing under a profile; "" where it can."""
+    several = max((s.protocol.get("test_targets", 1) for s in profile.datasets.values()), default=1)
+    if experiments()[name].one_target and several > 1:
+        return (
+            f"it needs one test target a user (leave-one-out), and profile {profile.name} has "
+            f"up to {several}"
+        )
+    return ""
 
 
 def specs(
@@ -228,6 +251,21 @@ def against_base(arms: Iterable[str]) -> tuple[Contrast, ...]:
         own = f"{arm}: does it change the score?"
         found.append(Contrast(id=arm, claim="secondary", asks=own, plus=(arm,), minus=(other,)))
     return tuple(found)
+
+
+def other_readings() -> tuple[str, ...]:
+    """The arms of `four-ways` beside the base: FindRec in reading A, in reading B, as released, and
+    as validation prefers it."""
+    return tuple(one.id for one in contrasts_of(experiments()["four-ways"]))
+
+
+def favourable_reading(dataset: str) -> Literal["not chosen", "base", "another"]:
+    """What stands in FindRec's file for the dataset as the reading that validation prefers; an
+    entry that changes nothing is the base."""
+    layer = methods()[OWN_MODEL].variants[FAVOURABLE].datasets.get(dataset)
+    if layer is None:
+        return "not chosen"
+    return "another" if layer.model or layer.training or layer.protocol else "base"
 
 
 def spec_of(model: str, dataset: str, profile: Profile, variant: str = "base") -> RunSpec:

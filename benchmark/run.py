@@ -81,7 +81,9 @@ def run_seeds(
         )
     try:
         bundle = load_bundle(spec.dataset, root=data)
-    except MemoryError as error:
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
         raise OutOfMemory(_failure(error)["message"]) from error
     parts = hashes(spec, bundle.meta.data_hash)
     started = datetime.now(UTC)

@@ -3,9 +3,11 @@ targets, and what a test answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.analyse.contrasts import Arm
@@ -23,6 +25,27 @@ TAIL = 0.8
 """Share of the items, the least trained on, that are the long tail."""
 
 Ints = npt.NDArray[np.int64]
+
+
+LayerCosts = Mapping[str, Mapping[int, float]]
+"""Kind of layer ("Mamba layer") -> length of the sequences -> CPU seconds of its passes forward and
+backward."""
+
+
+def layer_costs(path: Path) -> LayerCosts:
+    """From the table that `scale` writes; empty where it is not there. Raises InputError for a
+    damaged one."""
+    if not path.is_file():
+        return {}
+    try:
+        frame = pd.read_csv(path)
+        own = frame[frame["part"].str.endswith(" layer")]
+        found: dict[str, dict[int, float]] = {}
+        for part, length, seconds in own[["part", "window", "cpu_seconds"]].itertuples(index=False):
+            found.setdefault(str(part), {})[int(length)] = float(seconds)
+        return found
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: not a table of costs ({error}); run `scale` again") from error
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,8 @@ class Here:
     Empty where the dataset's bundle is not there."""
     snapshots: Sequence[RunResult] = ()
     """FindRec's runs that hold states before and after training."""
+    costs: LayerCosts = field(default_factory=dict)
+    """Empty where they were not measured."""
     rules: Rules = RULES
     _scores: dict[str, CrossedBootstrap] = field(default_factory=dict)
 

@@ -6,9 +6,7 @@ of contrasts, a gap is how a contrast differs between length buckets. A claim wh
 say it has an entry `test` in claims.yaml. Orders are judged in NDCG@10; a change in the metric that
 the sentence states.
 
-Users of different buckets are different samples: a difference of contrasts between two buckets adds
-their variances. The seeds are the same, and what they share cancels, so that its interval is, if
-anything, too wide.
+How arms are found and compared is in `benchmark/analyse/claim_statistics.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +14,21 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from benchmark.analyse.above_all import AllAbove, all_above
+from benchmark.analyse.above_all import all_above
 from benchmark.analyse.alignment import alignment_table
 from benchmark.analyse.best import p_best
-from benchmark.analyse.bootstrap import Contrast, Score, degrees_of_freedom
+from benchmark.analyse.bootstrap import Score
 from benchmark.analyse.claim_data import LONG_TAIL, TAIL, Finding, Here
-from benchmark.analyse.effects import Effect, Word, effect_of, word_of
-from benchmark.analyse.statistics import RULES, Rules, paired_t
+from benchmark.analyse.claim_statistics import (
+    all_of,
+    arms_of_rows,
+    gap,
+    joined,
+    lacking_runs,
+    of_effect,
+)
+from benchmark.analyse.effects import Word, effect_of
+from benchmark.analyse.statistics import RULES, paired_t
 from benchmark.evaluate.metrics import History
 from benchmark.paper import (
     ChangeClaim,
@@ -56,7 +62,7 @@ def answer(claim: Claim, here: Here, protocol: History) -> Finding | None:
         case MixedClaim():
             return _mixed(claim, here, protocol)
         case GapClaim():
-            return _gap(
+            return gap(
                 claim.row,
                 claim.baseline,
                 claim.metric,
@@ -74,7 +80,7 @@ def answer(claim: Claim, here: Here, protocol: History) -> Finding | None:
 
 def _order(claim: OrderClaim, here: Here, protocol: History) -> Finding:
     rows = [(claim.display_item, row) for row in (*claim.above, *claim.below)]
-    arms, problem = _arms(here, rows)
+    arms, problem = arms_of_rows(here, rows)
     if problem is not None:
         return problem
     above, below = arms[: len(claim.above)], arms[len(claim.above) :]
@@ -93,7 +99,7 @@ def _order(claim: OrderClaim, here: Here, protocol: History) -> Finding:
         for group in claim.groups
         for a, b in product(above, below)
     ]
-    return _all_of(_joined(parts), names, arms, here)
+    return all_of(joined(parts), names, arms, here)
 
 
 def _best_value(best: str, others: Sequence[str], here: Here, protocol: History) -> Finding:
@@ -122,7 +128,7 @@ def _change(claim: ChangeClaim, here: Here, protocol: History) -> Finding | None
     item = f"table {claim.start.table}"
     if (item, claim.start.row) not in here.places:
         return None  # of data, not of runs
-    arms, problem = _arms(here, [(item, claim.start.row), (item, claim.end.row)])
+    arms, problem = arms_of_rows(here, [(item, claim.start.row), (item, claim.end.row)])
     if problem is not None:
         return problem
     first, second = arms if claim.direction == "decrease" else arms[::-1]
@@ -135,18 +141,18 @@ def _change(claim: ChangeClaim, here: Here, protocol: History) -> Finding | None
     said = f"{first} over {second}"
     if not np.isnan(effect.low):
         said += f"; the stated {claim.stated} is {'inside' if within else 'outside'} the interval"
-    return _of_effect(effect, said, arms, here, claim.start.metric)
+    return of_effect(effect, said, arms, here, claim.start.metric)
 
 
 def _shape(claim: ShapeClaim, here: Here, protocol: History) -> Finding:
     """A chain of steps: rising throughout, or not (a turn)."""
-    arms, problem = _arms(here, [(claim.display_item, row) for row in claim.rows])
+    arms, problem = arms_of_rows(here, [(claim.display_item, row) for row in claim.rows])
     if problem is not None:
         return problem
     steps = [here.signs([b], [a], RULES.metric, protocol) for a, b in pairwise(arms)]
     names = [f"{b} over {a}" for a, b in pairwise(arms)]
     result = all_above(here.scores(), steps)
-    rises = _all_of(result, names, arms, here)
+    rises = all_of(result, names, arms, here)
     if claim.shape == "rises":
         return rises
     lowest = int(np.argmin([effect.value for effect in result.effects]))
@@ -166,7 +172,7 @@ def _mixed(claim: MixedClaim, here: Here, protocol: History) -> Finding:
     """Supported if one difference is above 0 and another below, each at the level shared by all;
     opposite if all are on one side."""
     places = [(claim.display_item, row) for pair in claim.pairs for row in pair]
-    arms, problem = _arms(here, places)
+    arms, problem = arms_of_rows(here, places)
     if problem is not None:
         return problem
     pairs = list(zip(arms[::2], arms[1::2], strict=True))
@@ -198,67 +204,12 @@ def _mixed(claim: MixedClaim, here: Here, protocol: History) -> Finding:
     return Finding(word, said, p=p, arms=tuple(arms))
 
 
-def _gap(
-    row: str,
-    baseline: str,
-    metric: str,
-    groups: Sequence[str],
-    direction: str,
-    here: Here,
-    protocol: History,
-) -> Finding:
-    """How the relative difference of two rows changes from bucket to bucket."""
-    arms, problem = _arms(here, [("table 3", row), ("table 3", baseline)])
-    if problem is not None:
-        return problem
-    signs = here.signs([arms[0]], [arms[1]], metric, protocol)
-    scores = [here.scores(group) for group in groups]
-    found = [one.contrast(signs) for one in scores]
-    if direction == "widens":
-        found = found[::-1]
-    users = min(one.n_users for one in scores)
-    steps = [_less(a, b) for a, b in pairwise(found)]
-    effects = tuple(effect_of(step, users, here.rules) for step in steps)
-    shared = here.rules.alpha / len(steps)
-    upper = tuple(float("nan") if s.note else s.interval(shared)[1] for s in steps)
-    below = [e.p for e in effects if e.value < 0]
-    p_below = min(len(steps) * min(below), 1.0) if below else 1.0
-    names = [f"gap at {a} over gap at {b}" for a, b in pairwise(_turned(groups, direction))]
-    sizes = ", ".join(
-        f"{100 * np.expm1(c.value):+.1f} % at {group}"
-        for group, c in zip(_turned(groups, direction), found, strict=True)
-    )
-    finding = _all_of(AllAbove(effects, upper, p_below), names, arms, here, metric)
-    return Finding(
-        finding.word,
-        f"{row} over {baseline}: {sizes}; {finding.said}",
-        metric,
-        finding.p,
-        finding.effect,
-        finding.arms,
-    )
-
-
-def _less(a: Contrast, b: Contrast) -> Contrast:
-    """The difference of two contrasts of different users."""
-    variances = np.array([a.error**2, b.error**2])
-    note = a.note or b.note
-    df = float("nan") if note else degrees_of_freedom(variances, np.array([a.df, b.df]))
-    return Contrast(
-        a.value - b.value, float(np.sqrt(variances.sum())), df, (*a.n_seeds, *b.n_seeds), note
-    )
-
-
-def _turned(groups: Sequence[str], direction: str) -> Sequence[str]:
-    return groups[::-1] if direction == "widens" else groups
-
-
 # ---------------------------------------------------------------- entries `test` of claims.yaml
 
 
 def _gap_test(test: ClaimTest, here: Here, protocol: History) -> Finding:
     groups = [bucket.label for bucket in here.rules.buckets]
-    return _gap(test.row, test.against[0], RULES.metric, groups, test.direction, here, protocol)
+    return gap(test.row, test.against[0], RULES.metric, groups, test.direction, here, protocol)
 
 
 def _noise(test: ClaimTest, here: Here, protocol: History) -> Finding:
@@ -271,7 +222,7 @@ def _noise(test: ClaimTest, here: Here, protocol: History) -> Finding:
         if not here.lacking([f"{row} {variant}" for row in rows])
     ]
     arms = [*rows, *(f"{row} {NOISE[share]}" for share in shares for row in rows)]
-    problem = _problem(here, [*arms, *(f"{row} {NOISE[100]}" for row in rows)])
+    problem = lacking_runs(here, [*arms, *(f"{row} {NOISE[100]}" for row in rows)])
     if problem is not None:
         return problem
     own = test.row
@@ -281,7 +232,7 @@ def _noise(test: ClaimTest, here: Here, protocol: History) -> Finding:
         for _, noisy, other in pairs
     ]
     names = [f"what {own} keeps over what {other} keeps at {share} %" for share, _, other in pairs]
-    finding = _all_of(all_above(here.scores(), signs), names, arms, here)
+    finding = all_of(all_above(here.scores(), signs), names, arms, here)
     missing = [f"{share} %" for share in NOISE if share not in shares]
     said = finding.said + (f"; not run: {', '.join(missing)}" if missing else "")
     return Finding(finding.word, said, p=finding.p, effect=finding.effect, arms=tuple(arms))
@@ -289,7 +240,7 @@ def _noise(test: ClaimTest, here: Here, protocol: History) -> Finding:
 
 def _long_tail(test: ClaimTest, here: Here, protocol: History) -> Finding:
     arms = [test.row, *test.against]
-    problem = _problem(here, arms)
+    problem = lacking_runs(here, arms)
     if problem is not None:
         return problem
     if not here.frequency:
@@ -302,7 +253,7 @@ def _long_tail(test: ClaimTest, here: Here, protocol: History) -> Finding:
         return Finding("not reached", "no test target is in the long tail", arms=tuple(arms))
     signs = [here.signs([test.row], [o], RULES.metric, protocol) for o in test.against]
     names = [f"{test.row} over {other}" for other in test.against]
-    finding = _all_of(all_above(here.scores(LONG_TAIL), signs), names, arms, here)
+    finding = all_of(all_above(here.scores(LONG_TAIL), signs), names, arms, here)
     share = f"targets among the {TAIL:.0%} of items that are trained on least"
     return Finding(
         finding.word, f"{share}: {finding.said}", p=finding.p, effect=finding.effect,
@@ -313,13 +264,13 @@ def _long_tail(test: ClaimTest, here: Here, protocol: History) -> Finding:
 def _significance(test: ClaimTest, here: Here, protocol: History) -> Finding:
     """By users and seeds; the paper's own rule, a paired t-test over seeds, is told beside it."""
     arms = [test.row, *test.against]
-    problem = _problem(here, arms)
+    problem = lacking_runs(here, arms)
     if problem is not None:
         return problem
     scores = here.scores()
     signs = [here.signs([test.row], [o], RULES.metric, protocol) for o in test.against]
     names = [f"{test.row} over {other}" for other in test.against]
-    finding = _all_of(all_above(scores, signs), names, arms, here)
+    finding = all_of(all_above(scores, signs), names, arms, here)
     own, *others = (
         scores.over_seeds(Score(here.arms[arm].name, RULES.metric, protocol)) for arm in arms
     )
@@ -331,7 +282,7 @@ def _significance(test: ClaimTest, here: Here, protocol: History) -> Finding:
 
 def _gates(test: ClaimTest, here: Here, protocol: History) -> Finding:
     """The last logged use of the experts; it describes."""
-    problem = _problem(here, [test.row])
+    problem = lacking_runs(here, [test.row])
     if problem is not None:
         return problem
     losses = [run.record.curves.losses for run in here.arms[test.row].runs]
@@ -367,8 +318,49 @@ def _alignment(test: ClaimTest, here: Here, protocol: History) -> Finding:
     return Finding("described", said, metric="", arms=(test.row,))
 
 
-def _command(test: ClaimTest, here: Here, protocol: History) -> Finding:
-    return Finding("not reached", f"run `{test.needs}`, which measures it", metric="")
+def _variants(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """The row against each of its variants that has been run. It describes: the claim names no
+    direction."""
+    parts, arms, effects = [], [test.row], []
+    for variant in test.variants:
+        name = f"{test.row} {variant}"
+        if here.lacking([test.row, name]):
+            continue
+        signs = here.signs([test.row], [name], RULES.metric, protocol)
+        effect = effect_of(here.scores().contrast(signs), here.scores().n_users, here.rules)
+        value, low, high = (f"{100 * part:+.1f}" for part in effect.relative)
+        parts.append(f"over {variant} {value} % ({low} to {high})")
+        arms.append(name)
+        effects.append(effect)
+    if not parts:
+        return Finding(
+            "not reached",
+            f"runs are missing of {test.row} and of its {', '.join(test.variants)}",
+            arms=(test.row,),
+        )
+    said = f"{test.row} {', '.join(parts)}"
+    return Finding("described", said, effect=effects[0], arms=tuple(arms))
+
+
+def _cost(test: ClaimTest, here: Here, protocol: History) -> Finding:
+    """How the time of a layer grows with the length of the sequence, Mamba's beside attention's:
+    the exponents of power laws, by least squares on logarithms."""
+    mamba, attention = (here.costs.get(f"{name} layer", {}) for name in ("Mamba", "attention"))
+    lengths = sorted(set(mamba) & set(attention))
+    if len(lengths) < 2:
+        return Finding("not reached", "run `scale`, which measures it", metric="")
+    exponents = [
+        np.polyfit(np.log(lengths), np.log([costs[n] for n in lengths]), 1)[0]
+        for costs in (mamba, attention)
+    ]
+    ratios = [mamba[n] / attention[n] for n in (lengths[0], lengths[-1])]
+    said = (
+        f"forward and backward on one core, lengths {lengths[0]} to {lengths[-1]}: the time of a "
+        f"Mamba layer grows as length^{exponents[0]:.2f}, that of causal self-attention as "
+        f"length^{exponents[1]:.2f}; at {lengths[0]} Mamba's layer takes {ratios[0]:.1f} times as "
+        f"long as attention's, at {lengths[-1]} {ratios[1]:.1f} times"
+    )
+    return Finding("described", said, metric="")
 
 
 def _nothing(test: ClaimTest, here: Here, protocol: History) -> Finding:
@@ -382,67 +374,7 @@ _TESTS: Mapping[str, Callable[[ClaimTest, Here, History], Finding]] = {
     "significance": _significance,
     "gates": _gates,
     "alignment": _alignment,
-    "command": _command,
+    "variants": _variants,
+    "cost": _cost,
     "nothing": _nothing,
 }
-
-
-# ---------------------------------------------------------------- parts
-
-
-def _arms(here: Here, rows: Sequence[tuple[str, str]]) -> tuple[list[str], Finding | None]:
-    """The arms of the paper's rows, or why they cannot be compared."""
-    reason = next((here.barred[row] for row in rows if row in here.barred), "")
-    if reason:
-        return [], Finding("not testable here", reason)
-    unknown = [f"{row} of {item}" for item, row in rows if (item, row) not in here.places]
-    if unknown:
-        return [], Finding("not reached", f"no runs of {', '.join(unknown)}")
-    names = [here.places[row] for row in rows]
-    return names, _problem(here, names)
-
-
-def _problem(here: Here, names: Sequence[str]) -> Finding | None:
-    lacking = list(dict.fromkeys(here.lacking(names)))
-    if not lacking:
-        return None
-    shown = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if lacking[4:] else "")
-    return Finding("not reached", f"runs are missing of {shown}", arms=tuple(names))
-
-
-def _joined(parts: Sequence[AllAbove]) -> AllAbove:
-    """Of several populations, whose bounds hold at a level shared by all."""
-    return AllAbove(
-        tuple(effect for part in parts for effect in part.effects),
-        tuple(upper for part in parts for upper in part.upper),
-        min(1.0, len(parts) * float(np.nanmin([part.p_below for part in parts]))),
-    )
-
-
-def _all_of(
-    result: AllAbove,
-    names: Sequence[str],
-    arms: Sequence[str],
-    here: Here,
-    metric: str = RULES.metric,
-) -> Finding:
-    rules = here.rules
-    word = result.word_of_order(rules.smallest_effect, rules.minimum_seeds)
-    weakest = result.weakest
-    said = f"{len(names)} differences, the weakest: {names[weakest]}" if names[1:] else names[0]
-    if word == "not reached":
-        said = _few(result.effects[weakest], rules)
-    return Finding(
-        word, said, metric, result.p_either, result.effects[weakest], tuple(dict.fromkeys(arms))
-    )
-
-
-def _of_effect(effect: Effect, said: str, arms: Sequence[str], here: Here, metric: str) -> Finding:
-    word = word_of(effect, here.rules)
-    if word == "not reached":
-        said = _few(effect, here.rules)
-    return Finding(word, said, metric, effect.p, effect, tuple(arms))
-
-
-def _few(effect: Effect, rules: Rules) -> str:
-    return f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"

@@ -12,6 +12,10 @@ difference of two means is the ratio of geometric mean ranks, and lower is bette
 
 Primary claims are corrected by Holm over all of them (P1, P2, M1), one that was not tested counting
 as p = 1; secondary contrasts by Benjamini and Hochberg, one family a protocol over all datasets.
+
+The claims about the best row are judged of the subject as it is by default, and that decides. Other
+readings of the same method can be judged by the same rule beside it: of each claim on each dataset
+they are a family, corrected by Holm, in which one that was not tested counts as p = 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,6 +119,9 @@ class Judged:
 
     best: tuple[JudgedBest, ...]
     contrasts: tuple[JudgedContrast, ...]
+    readings: tuple[JudgedBest, ...] = ()
+    """The claims of `best`, of other readings of the subject; they are corrected among themselves
+    and decide nothing."""
 
 
 def mean_log_rank(ranks: Ranks, *, masked: bool) -> FloatArray:
@@ -159,17 +166,22 @@ def judge_plan(
     arms: Mapping[str, Mapping[str, Arm]],
     *,
     rows: Sequence[str] = (),
+    readings: Sequence[str] = (),
     untestable: Mapping[str, Mapping[str, str]] | None = None,
+    absent: Mapping[str, Mapping[str, str]] | None = None,
     rules: Rules = RULES,
 ) -> Judged:
     """Every claim and contrast of the plan on the datasets of `arms`.
 
     arms: dataset -> name of an arm -> its runs; an arm that is not there counts as one without
     runs. rows: the rows that the subject of the plan's claims about the best row is compared with;
-    none leaves these claims out. untestable: dataset -> arm -> why a contrast with it says nothing
-    there. Raises InputError where arms of one dataset were ranked on different users.
+    none leaves these claims out. readings: arms that these claims are judged of too, on datasets
+    where one of them has runs. untestable: dataset -> arm -> why a contrast with it says nothing
+    there. absent: dataset -> arm -> why it has no runs, where that is known. Raises InputError
+    where arms of one dataset were ranked on different users.
     """
     best: list[JudgedBest] = []
+    others: list[JudgedBest] = []
     contrasts: list[JudgedContrast] = []
     for dataset, own in arms.items():
         scores = arm_scores(own, rules)
@@ -178,13 +190,31 @@ def judge_plan(
                 _best(plan.best_row.subject, claim, dataset, protocol, rows, own, scores)
                 for claim, protocol in plan.best_row.claims.items()
             ]
+        why = (absent or {}).get(dataset, {})
+        if rows and any(name in own and own[name].runs for name in readings):
+            for claim, protocol in plan.best_row.claims.items():
+                family = [_best(r, claim, dataset, protocol, rows, own, scores) for r in readings]
+                others += _as_a_family([_explained(one, why) for one in family], rules)
         barred = (untestable or {}).get(dataset, {})
         contrasts += [
-            _contrast(contrast, dataset, protocol, own, barred, scores)
+            _contrast(contrast, dataset, protocol, own, barred, why, scores)
             for contrast in plan.contrasts
             for protocol in contrast.protocols
         ]
-    return _after_correction(plan, best, contrasts, rules)
+    return replace(_after_correction(plan, best, contrasts, rules), readings=tuple(others))
+
+
+def _explained(one: JudgedBest, absent: Mapping[str, str]) -> JudgedBest:
+    missing = one.result is None and one.subject in absent
+    return replace(one, note=absent[one.subject]) if missing else one
+
+
+def _as_a_family(family: Sequence[JudgedBest], rules: Rules) -> list[JudgedBest]:
+    """One claim of several readings, after Holm's correction over them."""
+    values = [_p(one) for one in family]
+    adjusted = holm([1.0 if np.isnan(value) else value for value in values])
+    by_id = {id(one): float(p) for one, p in zip(family, adjusted, strict=True)}
+    return [_corrected_best(one, by_id, rules, "the readings") for one in family]
 
 
 def _contrast(
@@ -193,6 +223,7 @@ def _contrast(
     protocol: History,
     arms: Mapping[str, Arm],
     untestable: Mapping[str, str],
+    absent: Mapping[str, str],
     scores: CrossedBootstrap,
 ) -> JudgedContrast:
     names = (*contrast.plus, *contrast.minus)
@@ -202,8 +233,10 @@ def _contrast(
             contrast, dataset, protocol, None, None, "not testable here", note=reason
         )
     lacking = [n for n in names if n not in arms or not arms[n].complete]
-    if any(name not in arms or not arms[name].runs for name in names):
-        note = f"no runs of {', '.join(n for n in names if n not in arms or not arms[n].runs)}"
+    without = [name for name in names if name not in arms or not arms[name].runs]
+    if without:
+        known = next((absent[name] for name in without if name in absent), "")
+        note = known or f"no runs of {', '.join(without)}"
         return JudgedContrast(contrast, dataset, protocol, None, None, "not reached", note=note)
     rules = scores.rules
     signs = dict.fromkeys(contrast.plus, 1) | dict.fromkeys(contrast.minus, -1)
@@ -298,7 +331,7 @@ def _after_correction(
     for family in families.values():
         adjusted |= dict(zip(map(id, family), discoveries(list(map(_p, family))), strict=True))
     return Judged(
-        tuple(_corrected_best(one, adjusted, rules) for one in best),
+        tuple(_corrected_best(one, adjusted, rules, "the primary claims") for one in best),
         tuple(_corrected_contrast(one, adjusted, rules) for one in contrasts),
     )
 
@@ -312,11 +345,13 @@ def _p(one: JudgedBest | JudgedContrast) -> float:
     return one.effect.p if one.effect is not None else float("nan")
 
 
-def _corrected_best(one: JudgedBest, adjusted: Mapping[int, float], rules: Rules) -> JudgedBest:
+def _corrected_best(
+    one: JudgedBest, adjusted: Mapping[int, float], rules: Rules, family: str
+) -> JudgedBest:
     if id(one) not in adjusted or np.isnan(_p(one)):
         return one
     word = corrected(one.word, adjusted[id(one)], rules.alpha)
-    note = one.note if word == one.word else _WEAKER.format("the primary claims")
+    note = one.note if word == one.word else _WEAKER.format(family)
     return replace(one, word=word, adjusted=float(adjusted[id(one)]), note=note)
 
 

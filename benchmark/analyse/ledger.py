@@ -4,7 +4,9 @@ A claim that runs can test has a line for each dataset and protocol. Of a claim 
 itself there is one line, whose evidence is the audit of the page. Lines of runs that belong to the
 analysis plan are *secondary* and corrected by Benjamini and Hochberg at 10 %, a family a protocol;
 the claim that is P1 and P2 of the plan is *primary* and has their verdict; all else is
-*exploratory* and corrected in a family of its own.
+*exploratory* and corrected in a family of its own. Below a claim that is P1 or P2 stand the same
+claims of the method's other readings, corrected by Holm over them: they decide nothing, and a
+positive one among them does not stand by its own p.
 """
 
 from collections import Counter
@@ -30,9 +32,9 @@ from benchmark.paper import (
     SettingClaim,
 )
 from benchmark.paper.sentences import text_checks
-from benchmark.runs.spec import slug
+from benchmark.runs.spec import RunSpec, slug
 
-Standing = Literal["primary", "secondary", "exploratory", ""]
+Standing = Literal["primary", "secondary", "exploratory", "another reading", ""]
 """Of a line in the plan; "" of what has no p-value."""
 
 QUALIFIED = "under these features and widths"
@@ -53,6 +55,8 @@ class LedgerLine:
     adjusted: float = float("nan")
     runs: tuple[str, ...] = ()
     """Folders of the runs that it rests on, below the store's root."""
+    read_as: str = ""
+    """The arm that stands for the paper's method; "" for its base."""
 
     @property
     def verdict(self) -> str:
@@ -102,12 +106,14 @@ def judge_claims(
             said = f"it speaks of {', '.join(getattr(claim, 'datasets', ()))} alone"
             own = [LedgerLine(claim, Finding("not testable here", said), "not testable here")]
         lines += own or [LedgerLine(claim, page[claim.id], page[claim.id].word)]
+        lines += [r for line in own for r in _other_readings(line, places, judged)]
     return _corrected(lines, plan, judged)
 
 
 def counts(lines: Sequence[LedgerLine]) -> dict[str, int]:
-    """Word -> number of lines, of those that runs could test."""
-    found = Counter(line.word for line in lines if line.dataset)
+    """Word -> number of lines, of those that runs could test; those of other readings are none of
+    them, since the base decides."""
+    found = Counter(line.word for line in lines if line.dataset and not line.read_as)
     return dict(found.most_common())
 
 
@@ -131,8 +137,7 @@ def _line(claim: Claim, place: Place, protocol: History, plan: AnalysisPlan) -> 
     finding = answer(claim, place.here, protocol)
     if finding is None:
         return None
-    arms = [place.here.arms[name] for name in finding.arms if name in place.here.arms]
-    specs = [arm.runs[0].record.spec for arm in arms if arm.runs]
+    specs = _specs(finding, place)
     planned = bool(specs) and all(spec.protocol.analysis_plan == plan.hash for spec in specs)
     standing: Standing = "" if np.isnan(finding.p) else "secondary" if planned else "exploratory"
     return LedgerLine(
@@ -143,8 +148,53 @@ def _line(claim: Claim, place: Place, protocol: History, plan: AnalysisPlan) -> 
         place.here.dataset,
         protocol,
         place.grade,
-        runs=tuple("/".join(map(slug, spec.key)) for spec in specs),
+        runs=_folders(specs),
     )
+
+
+def _specs(finding: Finding, place: Place) -> list[RunSpec]:
+    arms = [place.here.arms[name] for name in finding.arms if name in place.here.arms]
+    return [arm.runs[0].record.spec for arm in arms if arm.runs]
+
+
+def _folders(specs: Sequence[RunSpec]) -> tuple[str, ...]:
+    return tuple("/".join(map(slug, spec.key)) for spec in specs)
+
+
+def _other_readings(
+    line: LedgerLine, places: Sequence[Place], judged: Judged | None
+) -> list[LedgerLine]:
+    """The line's claim of the method's other readings, where it is one of the plan's own."""
+    own = _claim_of_plan(line, judged)
+    if own is None or judged is None:
+        return []
+    place = next(place for place in places if place.here.dataset == line.dataset)
+    found = []
+    for best in judged.readings:
+        if (best.claim, best.dataset) != (own.claim, own.dataset):
+            continue
+        result, subject = best.result, best.subject
+        said, effect, p = best.note, None, float("nan")
+        if result is not None:
+            weakest = f"{len(best.others)} differences, the weakest: over "
+            said = weakest + best.others[result.weakest] + (f"; {said}" if said else "")
+            effect, p = result.effects[result.weakest], result.p
+        finding = Finding(best.word, said, p=p, effect=effect, arms=(subject, *best.others))
+        found.append(
+            LedgerLine(
+                line.claim,
+                finding,
+                best.word,
+                "another reading",
+                line.dataset,
+                line.protocol,
+                line.grade,
+                best.adjusted,
+                _folders(_specs(finding, place)),
+                subject,
+            )
+        )
+    return found
 
 
 def _corrected(
@@ -155,7 +205,8 @@ def _corrected(
     }
     families: dict[tuple[str, str], list[LedgerLine]] = {}
     for line in lines:
-        if line.standing and id(line) not in primary and line.word != "not reached":
+        inside = line.standing and not line.read_as and id(line) not in primary
+        if inside and line.word != "not reached":
             families.setdefault((line.standing, line.protocol), []).append(line)
     adjusted: dict[int, float] = {}
     for family in families.values():
@@ -175,9 +226,16 @@ def _corrected(
 
 
 def _primary(line: LedgerLine, plan: AnalysisPlan, judged: Judged | None) -> JudgedBest | None:
-    """The plan's claim that the line says over: its subject is above every other row."""
-    claim, roles = line.claim, plan.datasets
-    if judged is None or not isinstance(claim, OrderClaim) or roles.get(line.dataset) != "primary":
+    """The plan's primary claim that the line says over: its subject is above every other row."""
+    if line.read_as or plan.datasets.get(line.dataset) != "primary":
+        return None
+    return _claim_of_plan(line, judged)
+
+
+def _claim_of_plan(line: LedgerLine, judged: Judged | None) -> JudgedBest | None:
+    """The plan's claim about the best row that the line says over, on whichever dataset."""
+    claim = line.claim
+    if judged is None or not isinstance(claim, OrderClaim):
         return None
     for best in judged.best:
         if (
@@ -201,8 +259,12 @@ def _page(claims: Claims, cells: pd.DataFrame) -> dict[str, Finding]:
         if found is not None:
             said = found.why.rstrip(".")
             said += f" ({found.printed})" if isinstance(claim, SettingClaim) else ""
+        elif isinstance(claim, QualityClaim) and not claim.evidence:
+            said = f"the text at hand shows none of it; it would take {claim.needs}"
+            page[claim.id] = Finding("not testable here", said, metric="")
+            continue
         elif isinstance(claim, QualityClaim):
-            said = claim.evidence or f"the text at hand shows none of it; it needs {claim.needs}"
+            said = claim.evidence
         elif isinstance(claim, LooseEndClaim):
             said = f"the text at hand has {claim.what}"
         else:
@@ -214,7 +276,7 @@ def _page(claims: Claims, cells: pd.DataFrame) -> dict[str, Finding]:
 FRAME = (
     *("claim", "section", "kind", "text", "verdict", "word", "standing", "dataset", "protocol"),
     *("grade", "metric", "difference", "low", "high", "p", "p_adjusted", "smallest_detectable"),
-    *("users", "seeds", "evidence", "runs"),
+    *("users", "seeds", "evidence", "runs", "read_as"),
 )
 
 
@@ -249,4 +311,5 @@ def _record(line: LedgerLine) -> Mapping[str, object]:
         "seeds": "/".join(map(str, effect.n_seeds)) if effect is not None else "",
         "evidence": line.finding.said,
         "runs": " ".join(line.runs),
+        "read_as": line.read_as,
     }

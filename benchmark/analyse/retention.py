@@ -5,7 +5,8 @@ constant that is best for the row on validation (`benchmark/analyse/suppression.
 All of them are contrasts of the same resamples of users and seeds as the analysis plan's, so that a
 difference with the history kept or left out is the one that the plan's claims rest on. The
 intervals take each row's constant as given: that another sample of validation targets could have
-chosen another one is not in them.
+chosen another one is not in them. Beside it stands the score at every constant that was counted
+(`benchmark/analyse/dose.py`).
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ import numpy as np
 from benchmark.analyse.bootstrap import CrossedBootstrap, Interval, Score
 from benchmark.analyse.contrasts import Arm, arm_scores
 from benchmark.analyse.decomposition import LogRatio, retention
+from benchmark.analyse.dose import Response, lowered_scores, respond
 from benchmark.analyse.effects import Effect, effect_of
 from benchmark.analyse.statistics import RULES, Rules
 from benchmark.analyse.suppression import suppress
@@ -40,6 +42,8 @@ class RetainedRow:
     out is best on validation, NaN where it was not counted."""
     retention: LogRatio
     """log of the score with the history kept over the score with it left out."""
+    response: Response | None = None
+    """The score at every constant; None where lowered scores were not counted."""
     lead: Mapping[State, Effect] = field(default_factory=dict)
     """The subject's lead over this row, a log of a ratio; nothing where there is none to compare.
     In "with constant" either row has its own constant."""
@@ -58,12 +62,15 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
         if score.metric == rules.metric
     }
     penalties: dict[str, float] = {}
+    responses: dict[str, Response] = {}
     for name, arm in arms.items():
         try:
             suppressed = suppress(arm.runs, rules.metric)
         except ValueError:  # these runs were made before lowered scores were counted
             continue
         penalties[name] = suppressed.penalty
+        lowered = lowered_scores(arm.runs, rules.metric)
+        responses[name] = respond(arm.name, lowered, rules.metric, rules)
         values[_score(arm, "with constant", rules)] = suppressed.values
     scores = CrossedBootstrap(values, rules)
     return [
@@ -73,6 +80,7 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
             len(arm.runs),
             penalties.get(name, np.nan),
             retention(scores, arm.name, rules.metric),
+            responses.get(name),
             _lead(scores, arms[subject], arm) if subject in arms and name != subject else {},
         )
         for name, arm in arms.items()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import typer
 
 from benchmark import plan as planning
+from benchmark.analyse.claim_data import layer_costs
 from benchmark.analyse.claim_tests import NOISE
 from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.ledger import LedgerLine
@@ -29,6 +30,7 @@ from benchmark.cli.options import (
 from benchmark.data.meta import default_root
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
+from benchmark.paper import load_claims
 from benchmark.render.selection import Selection
 from benchmark.settings.registry import methods
 
@@ -106,6 +108,7 @@ def ledger_of(
         reuse_stale=request.reuse_stale,
         data=request.data,
         frequencies=lambda dataset: frequencies(dataset, request),
+        costs=layer_costs(RESULTS / "scale" / "scale.csv"),
     )
 
 
@@ -124,10 +127,19 @@ def planned_of(request: Request) -> list[planning.Planned]:
     further = [
         planning.spec_of(row, dataset, own, variant)
         for dataset in dict.fromkeys(p.key.dataset for p in planned)
-        for row, variant in (*planning.experiments()["retention"].arms, *noisy_rows())
+        for row, variant in (
+            *planning.experiments()["retention"].arms,
+            *noisy_rows(),
+            *variants_of_claims(),
+        )
     ]
+    known = {p.key for p in planned}
     return planned + planning.plan(
-        further, request.seeds, request.runs, data=request.data, as_stored=stored
+        [spec for spec in further if spec.key not in known],
+        request.seeds,
+        request.runs,
+        data=request.data,
+        as_stored=stored,
     )
 
 
@@ -135,6 +147,12 @@ def noisy_rows() -> list[tuple[str, str]]:
     """Rows fed with features of which some are other items', in the variants that no table has."""
     variants = [variant for share, variant in NOISE.items() if share < 100]
     return [(n, v) for n, method in methods().items() for v in variants if v in method.variants]
+
+
+def variants_of_claims() -> list[tuple[str, str]]:
+    """Variants that claims are tested by, with their rows."""
+    tests = [claim.test for claim in load_claims().claims if claim.test is not None]
+    return [(test.row, variant) for test in tests for variant in test.variants]
 
 
 def frequencies(dataset: str, request: Request) -> Mapping[str, npt.NDArray[np.int64]]:

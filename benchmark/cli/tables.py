@@ -32,6 +32,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.results import show_audit
 from benchmark.cli.training import ensure, train
+from benchmark.errors import InputError
 
 app = typer.Typer()
 
@@ -84,6 +85,8 @@ def _with_options(
 
 def _table_or_figure(name: str) -> Callable[[Request], None]:
     def action(request: Request) -> None:
+        if reason := planning.unfit(name, request.profile):
+            raise InputError(f"{name}: {reason}; choose another with --profile, such as quick")
         planned = ensure([name], request)
         paths = _show(name, planned, request)
         if name == OVERALL:
@@ -127,7 +130,7 @@ def _show(name: str, planned: list[planning.Planned], request: Request) -> Seque
 def _everything(request: Request) -> None:
     from benchmark.render.selection import NotDrawn
 
-    names = planning.shown_in(request.profile)
+    names = _all_names(request)
     planned = ensure(names, request)
     paths: dict[str, Sequence[Path]] = {}
     for name in names:
@@ -139,6 +142,26 @@ def _everything(request: Request) -> None:
     _report(request)
     if OVERALL in paths:
         _close(_own(OVERALL, planned, request), paths[OVERALL], request)
+
+
+def _all_names(request: Request) -> list[str]:
+    """What `all` shows, in the order of the experiments: what is made on request alone only where
+    it has been rendered before. Says what is left out."""
+    names = planning.shown_in(request.profile)
+    asked: list[str] = []
+    unasked: list[str] = []
+    for name, experiment in planning.experiments().items():
+        if reason := planning.unfit(name, request.profile):
+            console.print(f"{name} is left out: {reason}")
+        elif experiment.on_request:
+            rendered = (request.out / "tables" / f"{name}.json").is_file()
+            (asked if rendered else unasked).append(name)
+    if unasked:
+        console.print(
+            f"{', '.join(unasked)}: left out, since they train dozens of further arms; once one "
+            "has been run by its name, `all` goes on with it"
+        )
+    return [name for name in planning.experiments() if name in (*names, *asked)]
 
 
 def _own(name: str, planned: list[planning.Planned], request: Request) -> list[planning.Planned]:

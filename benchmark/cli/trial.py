@@ -1,4 +1,5 @@
-"""The command that sets variants of rows side by side on validation: trial."""
+"""Commands that set variants of rows side by side on validation: trial, and favourable for the
+readings of the paper."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -11,15 +12,29 @@ from benchmark.cli.options import (
     DatasetsOption,
     DeviceOption,
     DryRunOption,
+    LauncherOption,
     ProfileOption,
+    Request,
     console,
     names,
     resolve_request,
+    shown_path,
 )
 from benchmark.cli.training import train
+from benchmark.cli.tuning import TUNING
 from benchmark.errors import InputError
+from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, experiments, shown_datasets
 from benchmark.settings.registry import methods
-from benchmark.tune.grid import read_tuning
+from benchmark.tune.favourable import (
+    ReadingSearch,
+    ReadingTrial,
+    candidates,
+    fewest_trials,
+    write_readings_log,
+)
+from benchmark.tune.grid import Tuning, read_tuning
+from benchmark.tune.search import Tried
+from benchmark.tune.trials import tried
 from benchmark.tune.variants import side_by_side, variant_trial
 
 app = typer.Typer()
@@ -66,3 +81,55 @@ def trial(
                 against = f"{100 * line.difference:+.1f} % [{low}, {high}]"
             table.add_row(line.variant, line.protocol, str(line.seeds), f"{line.mean:.4f}", against)
         console.print(table)
+
+
+@app.command(FAVOURABLE)
+def favourable(
+    profile: ProfileOption = "rolling",
+    datasets: DatasetsOption = None,
+    device: DeviceOption = None,
+    launcher: LauncherOption = "local",
+    dry_run: DryRunOption = False,
+    data: DataOption = None,
+) -> None:
+    """The reading of FindRec that validation prefers, within each row's number of trials."""
+    request = resolve_request(
+        profile, datasets, OWN_MODEL, None, device, launcher, None, dry_run, data, False
+    )
+    tuning = read_tuning()
+    asked = request.datasets or request.profile.run_on
+    shown = request.datasets or shown_datasets(experiments()["four-ways"], asked, data)
+    if not shown:
+        raise InputError(f"none of the datasets {', '.join(asked)} has text and images")
+    for dataset in shown:
+        number, least = fewest_trials(dataset, request.profile, TUNING)
+        search, planned = _search_readings(dataset, number, tuning, request)
+        paths = write_readings_log(dataset, search, least, planned, request.profile, TUNING)
+        console.print(paths[-1].read_text(encoding="utf-8"))
+        for path in paths:
+            console.print(f"wrote {shown_path(path)}")
+
+
+def _search_readings(
+    dataset: str, number: int, tuning: Tuning, request: Request
+) -> tuple[ReadingSearch, dict[str, Planned]]:
+    """Run what the search of readings wants until it wants nothing; with what is stored then."""
+    specs = {
+        variant: variant_trial(OWN_MODEL, dataset, request.profile, variant, tuning)
+        for variant in candidates()
+    }
+    ended: dict[ReadingTrial, Tried] = {}
+    planned: dict[str, Planned] = {}
+    while True:
+        search = ReadingSearch(candidates(), tuning.seeds, number, ended)
+        wanted = search.wanted()
+        if not wanted:
+            return search, planned
+        variants = list(dict.fromkeys(trial.variant for trial in wanted))
+        seeds = list(dict.fromkeys(trial.seed for trial in wanted))
+        found = train([specs[v] for v in variants], replace(request, seeds=seeds))
+        for variant, own in zip(variants, found, strict=True):
+            known = planned[variant].runs if variant in planned else {}
+            planned[variant] = replace(own, runs={**known, **own.runs})
+            for seed, stored in own.runs.items():
+                ended[ReadingTrial(variant, seed)] = tried(stored)

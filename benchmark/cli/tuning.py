@@ -25,7 +25,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.training import train
 from benchmark.errors import InputError
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.spec import RunKey, RunSpec
 from benchmark.tune.grid import FILE, Tuning, floor_spec, read_tuning, trial_spec, tuned
 from benchmark.tune.log import write_log
 from benchmark.tune.trials import Pair, Row, stored_pairs, stored_trials
@@ -75,15 +75,19 @@ def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
     first = replace(request, seeds=[tuning.seeds[0]])
     train([floor_spec(d, request.profile, tuning) for d in dict(pairs)], first)
     while True:
-        wanted: dict[int, list[RunSpec]] = {}
+        specs: dict[RunKey, RunSpec] = {}
+        seeds: dict[RunKey, list[int]] = {}
         for row in _rows(pairs, tuning, request):
             for trial in row.search.wanted():
                 spec = trial_spec(row.model, row.dataset, request.profile, tuning, trial)
-                wanted.setdefault(trial.seed, []).append(spec)
-        if not wanted:
+                specs[spec.key] = spec
+                seeds.setdefault(spec.key, []).append(trial.seed)
+        if not specs:
             return
-        for seed, specs in wanted.items():
-            train(specs, replace(request, seeds=[seed]))
+        # What several seeds want alike runs together, so that no worker waits between them.
+        for together in dict.fromkeys(map(tuple, seeds.values())):
+            alike = [spec for key, spec in specs.items() if tuple(seeds[key]) == together]
+            train(alike, replace(request, seeds=list(together)))
 
 
 def _rows(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> list[Row]:

@@ -86,21 +86,33 @@ class ClaimTest(_Strict):
     """What tests a claim whose kind does not say it (`benchmark/analyse/claim_tests.py`)."""
 
     by: Literal[
-        "gap", "noise", "long-tail", "significance", "gates", "alignment", "command", "nothing"
+        "gap",
+        "noise",
+        "long-tail",
+        "significance",
+        "gates",
+        "alignment",
+        "variants",
+        "cost",
+        "nothing",
     ]
-    """alignment: stored states of FindRec; command: another command measures it; nothing: it
-    cannot be tested here."""
+    """alignment: stored states of FindRec; variants: the row against its own variants; cost: what
+    the command `scale` measured of single layers; nothing: it cannot be tested here."""
     row: str = "FindRec"
     against: list[str] = []
     direction: Literal["narrows", "widens"] = "narrows"
     """Of "gap": with growing sequence length."""
+    variants: list[str] = []
+    """Of "variants"."""
     needs: str = ""
-    """Of "command" its name; of "nothing" what a test would take."""
+    """Of "nothing" what a test would take."""
 
     @model_validator(mode="after")
     def _check(self) -> ClaimTest:
-        if self.by in ("command", "nothing") and not self.needs:
-            raise ValueError(f"a test by {self.by!r} says what it needs")
+        if self.by == "nothing" and not self.needs:
+            raise ValueError("a test by 'nothing' says what it needs")
+        if self.by == "variants" and not self.variants:
+            raise ValueError("a test by 'variants' names them")
         if self.by in ("gap", "noise", "long-tail", "significance") and not self.against:
             raise ValueError(f"a test by {self.by!r} names the rows that it compares with")
         return self

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.analyse.analysis_plan import analysis_plan
-from benchmark.analyse.claim_data import Here
+from benchmark.analyse.claim_data import Here, LayerCosts
 from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import MEANINGS
 from benchmark.analyse.ledger import LedgerLine, Place, counts, judge_claims, ledger_frame
 from benchmark.analyse.verify import to_csv
 from benchmark.files import atomic_file
 from benchmark.paper import load_cells, load_claims
-from benchmark.plan import OWN_MODEL, Planned, experiments
+from benchmark.plan import OWN_MODEL, Planned, experiments, other_readings
 from benchmark.render.document import p_value, percent
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.tables.contrasts import arms_of, judged_of
@@ -31,6 +31,7 @@ EXPERIMENTS = (
     "primary",
     "machinery",
     "alignment",
+    "four-ways",
 )
 """What the claims are tested on."""
 
@@ -45,6 +46,7 @@ def build_ledger(
     reuse_stale: bool = False,
     data: Path | None = None,
     frequencies: Frequencies | None = None,
+    costs: LayerCosts | None = None,
 ) -> tuple[list[LedgerLine], Judged]:
     """Every claim judged on what is planned, and the plan's own claims; whatever is missing is "not
     reached". Raises InputError for runs of one dataset on different users."""
@@ -52,7 +54,9 @@ def build_ledger(
     planned = [p for p in planned if p not in states]
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {name: dataset_note(name, profile, data) for name in names}
-    judged = judged_of(planned, notes, best_row=True, reuse_stale=reuse_stale)
+    judged = judged_of(
+        planned, notes, best_row=True, reuse_stale=reuse_stale, read_as=other_readings()
+    )
     arms = arms_of(planned, reuse_stale=reuse_stale)
     places = []
     for name, note in notes.items():
@@ -65,7 +69,7 @@ def build_ledger(
             if p.key.dataset == name
             for run in p.results(reuse_stale=reuse_stale)
         ]
-        here = Here(name, arms[name], rows, barred, frequency, snapshots)
+        here = Here(name, arms[name], rows, barred, frequency, snapshots, costs or {})
         places.append(Place(here, note.grade))
     lines = judge_claims(load_claims(), load_cells(), places, analysis_plan(), judged)
     return lines, judged
@@ -133,7 +137,10 @@ def ledger_markdown(lines: Sequence[LedgerLine]) -> str:
         "Differences are relative, with their 95 % interval over users and seeds; positive is in "
         "favour of the claim. Of several comparisons the weakest is shown. *primary* claims are "
         "corrected by Holm, *secondary* ones (runs of the analysis plan) by Benjamini and Hochberg "
-        "at 10 %, a family a protocol; all else is *exploratory*, whatever it says.",
+        "at 10 %, a family a protocol; all else is *exploratory*, whatever it says. *Another "
+        "reading* is the claim of FindRec in reading A, in reading B, as released, or as "
+        "validation prefers it, corrected by Holm over the four: the base decides, and none of "
+        "them can take its place.",
         "",
     ]
     by_claim: dict[str, list[LedgerLine]] = {}
@@ -158,6 +165,7 @@ def ledger_markdown(lines: Sequence[LedgerLine]) -> str:
 def cells(line: LedgerLine) -> tuple[str, ...]:
     """A line of a claim's table: where, the verdict, the numbers, and what they rest on."""
     where = f"{line.dataset} ({line.grade}), {line.protocol}"
+    where += f", as {line.read_as}" if line.read_as else ""
     verdict = f"{line.verdict} ({line.standing})" if line.standing else line.verdict
     effect = line.finding.effect
     if effect is None:

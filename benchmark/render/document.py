@@ -1,8 +1,8 @@
 """A table ready to print: text and marks in places, and nothing left to compute.
 
 `tables/layout.py` and `tables/counts.py` make the blocks of a document; `tables/writers.py` writes
-it as Markdown, LaTeX and for the terminal, `report/page.py` as HTML. `number` or `change` formats
-every number, whatever is written.
+it as Markdown and for the terminal, `tables/latex.py` as LaTeX, `report/page.py` as HTML. `number`
+or `change` formats every number, whatever is written.
 
 Glossary
     document   one table: blocks, and notes under them
@@ -129,6 +129,11 @@ class Document:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Runs that are missing, failed, stale or damaged."""
+
+    @property
+    def subject(self) -> str:
+        """The title without the number or name that stands before it, "Overall performance"."""
+        return self.title.partition(". ")[2] or self.title
 
     def marks(self) -> tuple[Mark, ...]:
         """The marks that occur, in the order of the legend."""

@@ -84,6 +84,8 @@ STYLES = {
         ("step", "items"): "Mamba4Rec",
         ("step", "items, sampled"): "IISAN",
         ("step", "window"): "Mamba4Rec",
+        ("Mamba layer", "window"): "GRU4Rec",
+        ("attention layer", "window"): "NOVA",
         ("step", "seeds"): "IISAN",
         ("step", "width"): "FindRec",
         ("bundle", "width"): "SASRec",

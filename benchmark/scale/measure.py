@@ -25,10 +25,14 @@ from benchmark.runs.ranks import Ranks
 from benchmark.runs.spec import Training
 from benchmark.scale.generated import sequences, write_generated
 from benchmark.train.engine import TrainingRun
-from findrec.recommender import Catalogue, Features
+from findrec.layers import SelfAttention
+from findrec.mamba import Mamba, MambaSizes
+from findrec.recommender import Batch, Catalogue, Features
 
 DIM, BATCH = 64, 128
 STEPS = 2
+USERS, PASSES = 16, 4
+"""Of the measurements of single layers."""
 
 
 class Point(BaseModel):
@@ -120,11 +124,38 @@ def metrics(p: Point) -> Callable[[], object]:
     return run
 
 
+def mamba_layer(p: Point) -> Callable[[], object]:
+    """`PASSES` forward and backward passes of one Mamba layer over `window` positions."""
+    layer = Mamba(DIM, MambaSizes())
+    return _passes(p, layer)
+
+
+def attention_layer(p: Point) -> Callable[[], object]:
+    """The same of causal self-attention with one head, as SASRec has it."""
+    layer = SelfAttention(DIM, 1, 0.0, "scale", causal=True)
+    items = torch.ones(USERS, p.window, dtype=torch.int64)
+    batch = Batch(items, torch.arange(USERS), torch.tensor([0, 0]))
+    return _passes(p, lambda x: layer(x, x, x, batch))
+
+
+def _passes(p: Point, layer: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], object]:
+    x = torch.randn(USERS, p.window, DIM, requires_grad=True)
+
+    def run() -> None:
+        for _ in range(PASSES):
+            layer(x).sum().backward()
+
+    run()  # compiles what is compiled on first use
+    return run
+
+
 PARTS: dict[str, Callable[[Point], Callable[[], object]]] = {
     "bundle": bundle,
     "step": step,
     "evaluation": evaluation,
     "metrics": metrics,
+    "Mamba layer": mamba_layer,
+    "attention layer": attention_layer,
 }
 
 

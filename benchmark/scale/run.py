@@ -36,6 +36,9 @@ def points(largest: int) -> Iterator[Point]:
     for window in (25, 50, 100, 200):
         long: dict[str, Any] = {"interactions": 50_000, "mean_length": 200, "items": 1_000}
         yield Point(part="step", varies="window", window=window, **long)
+    for window in (50, 100, 200, 400, 800):
+        yield Point(part="Mamba layer", varies="window", window=window)
+        yield Point(part="attention layer", varies="window", window=window)
     for seeds in (1, 2, 4, 8):
         yield Point(part="step", varies="seeds", seeds=seeds, items=1_000, **few)
     for width in (64, 256, 1_024, 4_096):
@@ -54,6 +57,8 @@ def expected_seconds(p: Point) -> float:
         * (
             0.6 * p.window / 50 + 4e-4 * p.width + (2e-4 if p.negatives is None else 3e-6) * p.items
         ),
+        "Mamba layer": 0.01 * p.window,
+        "attention layer": 0.002 * p.window + 1e-5 * p.window**2,
     }
     return START + work[p.part]
 

@@ -50,9 +50,11 @@ def choose(
     """The smallest rung that is enough, else the largest.
 
     values: rung -> [U, S], the same users and seeds for all, at least three rungs; floor: [U],
-    Popularity's. A rung is enough if it has two larger ones at least, the upper bound of their gain
-    is below `gain`, and it lies above Popularity by the lower bound. The largest rung is "gaining"
-    where the lower bound of what it gained over the one before is above 0, else "not shown".
+    Popularity's. A rung is enough if the upper bound of what all larger ones gain is below `gain`,
+    and it lies above Popularity by the lower bound. That convergence is "shown" takes two larger
+    rungs, or one that is known to lose: a row that overfits would otherwise be given the longest
+    budget, its worst. The largest rung is "gaining" where the lower bound of what it gained over
+    the one before is above 0, else "not shown".
     """
     rungs = sorted(values)
     means = _resampled(values, floor)
@@ -60,10 +62,12 @@ def choose(
         rung: _gain(values, means, rung, rungs[at + 1 :], level)
         for at, rung in enumerate(rungs[:-1])
     }
-    for rung in rungs[:-2]:
+    for at, rung in enumerate(rungs[:-1]):
         above = float(np.quantile(means[rung] - means[0], 1 - level)) > 0
         if above and gains[rung].high < gain:
-            return Budget(rung, "shown", gains)
+            two_larger = at < len(rungs) - 2
+            shown = two_larger or gains[rung].high < 0
+            return Budget(rung, "shown" if shown else "not shown", gains)
     last = gains[rungs[-2]]
     return Budget(rungs[-1], "gaining" if last.low > 0 else "not shown", gains)
 

@@ -3,8 +3,11 @@
 1. Rates, then dropouts, at the second rung with the first seed: from the start to the neighbours of
    the best so far, until both are worse or the trials are used up. One point serves both protocols:
    the one with the highest geometric mean of NDCG@10 with the history kept and left out.
-2. The ladder of budgets at the best rate and the next lower, first seed.
-3. The ladder again for the other seeds, at the rate that is better at the largest budget.
+2. The ladder of budgets at the best rate and the next lower, first seed; the ladder with the better
+   best rung is taken.
+3. Where its best rung is not the largest, the row overfits with time, which the second rung could
+   not tell: the ladder at the next larger dropout, and on, while its best rung is better.
+4. The ladder again for the other seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,16 +78,10 @@ class Search:
     def wanted(self) -> list[Trial]:
         """What can be run now; empty when all is decided. Budgets of one trunk come one by one, the
         shorter first, since the longer goes on from it."""
-        point = self.point()
-        if isinstance(point, list):
-            return point
-        rates = self._rates(point)
-        first = [self._next(Point(lr, point.dropout), self.seed) for lr in rates]
-        missing = [trial for trial in first if trial is not None]
-        if missing:
-            return missing
-        best = self._best_rate(point)
-        more = [self._next(best, seed) for seed in self.tuning.seeds[1:]]
+        top = self.top()
+        if isinstance(top, list):
+            return top
+        more = [self._next(top, seed) for seed in self.tuning.seeds[1:]]
         return [trial for trial in more if trial is not None]
 
     def points(self) -> list[Point]:
@@ -105,12 +102,34 @@ class Search:
             at = found
         return at
 
+    def top(self) -> Point | list[Trial]:
+        """The point whose ladder has the best rung, or the trials that it takes to know; of equal
+        ones the lower rate and the smaller dropout."""
+        point = self.point()
+        if isinstance(point, list):
+            return point
+        at_rates = [Point(lr, point.dropout) for lr in self._rates(point)]
+        missing = [t for p in at_rates if (t := self._next(p, self.seed)) is not None]
+        if missing:
+            return missing
+        best = max(sorted(at_rates), key=self._peak)
+        for dropout in self.tuning.grid.dropout:
+            if dropout <= best.dropout or self._score(best, self.rungs[-1]) == self._peak(best):
+                continue
+            larger = best._replace(dropout=dropout)
+            trial = self._next(larger, self.seed)
+            if trial is not None:
+                return [trial]
+            if self._peak(larger) <= self._peak(best):
+                break
+            best = larger
+        return best
+
     def choice(self) -> Choice | None:
         """None while something is wanted, and where every seed of a rung has failed."""
-        point = self.point()
-        if isinstance(point, list) or self.wanted() or self.floor is None:
+        best = self.top()
+        if isinstance(best, list) or self.wanted() or self.floor is None:
             return None
-        best = self._best_rate(point)
         budgets: dict[History, Budget] = {}
         for protocol in PROTOCOLS:
             columns: dict[int, FloatArray] = {}
@@ -159,7 +178,10 @@ class Search:
         trials = [Trial(point, rung, seed) for rung in self.rungs]
         return next((trial for trial in trials if trial not in self.tried), None)
 
-    def _best_rate(self, point: Point) -> Point:
-        """The better at the largest budget, the lower one where they are equal."""
-        points = [Point(lr, point.dropout) for lr in sorted(self._rates(point))]
-        return max(points, key=lambda p: self.tried[Trial(p, self.rungs[-1], self.seed)].score)
+    def _score(self, point: Point, rung: int) -> float:
+        """Of the first seed."""
+        return self.tried[Trial(point, rung, self.seed)].score
+
+    def _peak(self, point: Point) -> float:
+        """Of the first seed's ladder."""
+        return max(self._score(point, rung) for rung in self.rungs)

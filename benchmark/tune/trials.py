@@ -72,11 +72,13 @@ def stored_trials(
         specs = [trial_spec(model, dataset, profile, tuning, trial) for trial in known]
         status = _statuses(specs, known, runs, data, as_stored)
         ended = {t: trials[t] for t in known if status[t] in usable}
-        tried = {t: _tried(stored) for t, stored in ended.items()}
+        found_values = {t: tried(stored) for t, stored in ended.items()}
         floor = _floor(dataset, profile, tuning, runs, data, as_stored)
         records = {t: (status[t], s.record) for t, s in ended.items() if s.record is not None}
         fixed = own_point(model, dataset, profile, tuning)
-        rows.append(Row(dataset, model, Search(tuning, ladder, tried, floor, fixed), records))
+        rows.append(
+            Row(dataset, model, Search(tuning, ladder, found_values, floor, fixed), records)
+        )
     return rows
 
 
@@ -116,7 +118,8 @@ def _statuses(
     return found
 
 
-def _tried(stored: Stored) -> Tried:
+def tried(stored: Stored) -> Tried:
+    """A stored trial's metric per user; nothing of one that has no ranks."""
     ranks = None if stored.result is None else stored.result.validation
     if ranks is None:
         return Tried()
@@ -134,5 +137,5 @@ def _floor(
     """Popularity's metric per user; None where it has not been ranked yet."""
     spec, seed = floor_spec(dataset, profile, tuning), tuning.seeds[0]
     (planned,) = plan([spec], [seed], runs, data=data, as_stored=as_stored)
-    values = _tried(planned.runs[seed]).values
+    values = tried(planned.runs[seed]).values
     return None if values is None else dict(values)

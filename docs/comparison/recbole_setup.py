@@ -7,25 +7,20 @@ only hands it the raw interactions and says which of its options differ from its
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import figures_files
 import recbole
-import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataset import SequentialDataset
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
-
-FIGURES = Path(__file__).resolve().parent / "figures"
 
 
 @dataclass(frozen=True)
@@ -57,40 +52,9 @@ class Run:
     trainer: Trainer
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write `value` atomically: a kill leaves the previous file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as handle:
-        json.dump(value, handle, indent=1)
-        handle.write("\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.chmod(handle.name, 0o644)
-    os.replace(handle.name, path)
-
-
 def machine() -> dict[str, Any]:
-    """What the seconds were measured on and with, allocator settings included (README.md)."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "recbole": recbole.__version__,
-        "niceness": os.nice(0),
-        "malloc": {k: v for k, v in sorted(os.environ.items()) if k.startswith("MALLOC_")},
-    }
+    """What the seconds were measured on and with, and RecBole's version."""
+    return figures_files.machine() | {"recbole": recbole.__version__}
 
 
 def _atomic_beauty(raw: Path, folder: Path) -> None:

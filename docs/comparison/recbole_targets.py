@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from recbole_setup import FIGURES, SOURCES, load_dataset, write_json
+from figures_files import FIGURES, write_json
+from recbole_setup import SOURCES, load_dataset
 
 Sequences = dict[str, list[str]]
 

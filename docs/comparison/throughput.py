@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from recbole_setup import FIGURES, SOURCES, machine, prepare, train_step, write_json
+from figures_files import FIGURES, write_json
+from recbole_setup import SOURCES, machine, prepare, train_step
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:

@@ -380,3 +380,18 @@ def test_a_number_of_seeds_means_the_profiles_own():
 def test_seeds_that_make_no_sense_are_refused(text):
     with pytest.raises(InputError, match="--seeds"):
         parse_seeds(text, get_profile("quick"))
+
+
+def test_what_all_leaves_out_is_said(work):
+    """With its reason; asked for by name, what says nothing under a profile is refused."""
+    done = invoke("diagnose", "--profile", "rolling", "--dry-run")
+    assert isinstance(done.exception, InputError)
+    assert "one test target a user" in str(done.exception)
+    done = invoke("all", "--profile", "smoke", "--dry-run", "--models", "SASRec")
+    assert done.exit_code == 0, done.output
+    assert "readings, specifications: left out" in done.output
+    (work / "results" / "smoke" / "tables").mkdir(parents=True)
+    (work / "results" / "smoke" / "tables" / "readings.json").touch()
+    done = invoke("all", "--profile", "smoke", "--dry-run", "--models", "SASRec")
+    assert "specifications: left out" in done.output
+    assert "readings, specifications" not in done.output

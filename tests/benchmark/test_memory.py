@@ -5,6 +5,7 @@ run of two seeds was seen to need. The model's parameters, gradients and moments
 seed; few users are ranked, so that this is most of it.
 """
 
+import errno
 import json
 import resource
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 
@@ -147,6 +149,9 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path):
     ("error", "memory"),
     [
         (MemoryError(), True),
+        (pyarrow.ArrowMemoryError("malloc of size 64 failed"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOENT, "No such file or directory"), False),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
         (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.plan import Experiment, experiments, plan, spec_of, specs
+from benchmark.plan import Experiment, experiments, plan, shown_in, spec_of, specs, unfit
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -115,3 +115,16 @@ def test_feature_controls_have_all_seeds(tmp_path):
     spec = spec_of("FindRec", "beauty", SMOKE, "no-features")
     (planned,) = plan([spec], [0, 1, 2], RunSet(Store(tmp_path)))
     assert list(planned.states) == [0, 1, 2]
+
+
+def test_what_all_shows_under_a_profile():
+    """What needs one test target a user is not for a rolling split, and says so; what trains dozens
+    of further arms is made on request alone."""
+    rolling = get_profile("rolling")
+    assert unfit("diagnose", QUICK) == ""
+    assert "up to 10" in unfit("diagnose", rolling)
+    assert "diagnose" in shown_in(QUICK)
+    for profile in (QUICK, rolling):
+        assert not {"readings", "specifications"} & set(shown_in(profile))
+        assert {"table2", "four-ways", "controls"} <= set(shown_in(profile))
+    assert not {"diagnose"} & set(shown_in(rolling))

@@ -14,7 +14,15 @@ from matplotlib.figure import Figure
 
 from benchmark.analyse.alignment import kernel_values, squared_distances
 from benchmark.analyse.statistics import FloatArray
-from benchmark.render.figures.style import IMAGE_COLOUR, QUIET, TEXT_COLOUR, TWO_COLUMNS, figure
+from benchmark.render.figures.style import (
+    AFTER,
+    BEFORE,
+    IMAGE_COLOUR,
+    QUIET,
+    TEXT_COLOUR,
+    TWO_COLUMNS,
+    figure,
+)
 from benchmark.runs.schema import RunResult
 
 LINKS = 12
@@ -124,7 +132,7 @@ def _distributions(axes: Axes, seen: Snapshot) -> None:
     edges = np.linspace(0, 1, 26)
     for at, (states, label) in enumerate([(seen.before, "before"), (seen.after, "after")]):
         paired, unpaired = kernel_values(states.image, states.text)
-        colour = (QUIET, "#AA4499")[at]
+        colour = (BEFORE, AFTER)[at]
         style: dict[str, Any] = {
             "bins": edges,
             "density": True,

@@ -20,6 +20,7 @@ from benchmark.render.figures.style import (
     ID_COLOUR,
     IMAGE_COLOUR,
     INK,
+    OWN_PART_COLOUR,
     QUIET,
     TEXT_COLOUR,
     TWO_COLUMNS,
@@ -166,7 +167,7 @@ def _draw_model(axes: Axes, model: FindRec) -> None:
     if model.coordinated:
         _loss(axes, columns["stream"] + _WIDTH / 2, model)
     if "routing" in found:
-        _box(axes, columns["route"], middle, found.pop("routing"), "#882255", width=1.2)
+        _box(axes, columns["route"], middle, found.pop("routing"), OWN_PART_COLOUR, width=1.2)
         _elbow(
             axes,
             (columns["route"] + 1.2, middle + _HEIGHT / 2),
@@ -229,10 +230,15 @@ def _elbow(axes: Axes, start: tuple[float, float], end: tuple[float, float], bef
 def _loss(axes: Axes, x: float, model: FindRec) -> None:
     """IICM stands between the text and the image stream; it has no parameters."""
     low, high = _ROWS["image"] + _HEIGHT, _ROWS["text"]
-    arrow = {"arrowstyle": "<|-|>", "color": "#AA4499", "lw": 0.9, "ls": (0, (3, 1.5))}
+    arrow = {"arrowstyle": "<|-|>", "color": OWN_PART_COLOUR, "lw": 0.9, "ls": (0, (3, 1.5))}
     axes.annotate("", (x, high), (x, low), arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0})
     text = f"IICM, λ = {model.config.iicm_weight:g}\n−E[K] and entropy"
-    style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 6.5, "color": "#7d2b70"}
+    style: dict[str, Any] = {
+        "ha": "right",
+        "va": "center",
+        "fontsize": 6.5,
+        "color": OWN_PART_COLOUR,
+    }
     axes.text(x - 0.08, (low + high) / 2, text, **style)
 
 
@@ -271,10 +277,12 @@ def _draw_routing(axes: Axes, model: FindRec) -> None:
     routing = model.routing
     axes.text(0.0, 0.62, "$O^h$", va="center")
     experts = f"{routing.n_experts} experts"
-    _small_box(axes, 0.9, 0.66, 1.3, experts, count(_size(routing.experts)), "#882255")
+    _small_box(axes, 0.9, 0.66, 1.3, experts, count(_size(routing.experts)), OWN_PART_COLOUR)
     _arrow(axes, (0.28, 0.64), (0.9, 0.84))
     if routing.router is not None:
-        _small_box(axes, 0.9, 0.1, 1.3, "router, softmax", count(_size(routing.router)), "#882255")
+        _small_box(
+            axes, 0.9, 0.1, 1.3, "router, softmax", count(_size(routing.router)), OWN_PART_COLOUR
+        )
         _arrow(axes, (0.28, 0.6), (0.9, 0.28))
         _arrow(axes, (2.2, 0.28), (2.72, 0.56), "$g^h$")
     _arrow(axes, (2.2, 0.84), (2.72, 0.66))

@@ -1,17 +1,20 @@
-"""Curves: hyperparameters (Figure 3 among them), learning, and how the experts are used."""
+"""Curves of training: learning, and how the experts are used."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL
+from benchmark.render.figures.labels import LineEnd, name_ends
 from benchmark.render.figures.style import (
+    EXPERT_COLOURS,
+    EXPERT_HATCHES,
+    EXPERT_LINES,
+    INK,
     ONE_COLUMN,
     QUIET,
     TWO_COLUMNS,
@@ -19,115 +22,26 @@ from benchmark.render.figures.style import (
     method_style,
 )
 from benchmark.render.notes import DatasetNote
-from benchmark.render.tables.definitions import SWEEPS
 from benchmark.runs.schema import RunRecord
 
 FloatArray = npt.NDArray[np.float64]
 
-_METRIC_STYLES: dict[str, tuple[str, Any, str]] = {
-    "NDCG@5": ("#0072B2", "-", "o"),
-    "NDCG@10": ("#D55E00", "-", "s"),
-    "MRR@5": ("#0072B2", (0, (4, 1.5)), "^"),
-    "MRR@10": ("#D55E00", (0, (4, 1.5)), "v"),
-}
-_VALIDATION_STYLE: tuple[str, Any, str] = (QUIET, (0, (1.2, 1.2)), "D")
-_LEFT_OUT: tuple[str, Any, str] = ("#009E73", (0, (4, 1.5)), "v")
-_EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo")
-_EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#999999")
+_Curve = tuple[npt.NDArray[np.int64], FloatArray, FloatArray, FloatArray]
+"""(steps, lowest, mean, highest over the seeds)"""
 
+NAMED = 3
+"""Other rows that stand out in a panel of learning curves."""
 
-# ---------------------------------------------------------------- hyperparameters
-
-
-def draw_sweep(name: str, cells: pd.DataFrame, datasets: Mapping[str, DatasetNote]) -> Figure:
-    """One hyperparameter: a row a dataset and protocol, a panel a metric family. cells: the long
-    form of the sweep's table, test and validation."""
-    rows = [(note, protocol) for note in datasets.values() for protocol in PROTOCOLS]
-    drawn = figure(TWO_COLUMNS, 2.0 * len(rows) + 0.35)
-    axes = drawn.subplots(len(rows), 2, squeeze=False)
-    for panels, (note, protocol) in zip(axes, rows, strict=True):
-        own = cells[(cells["dataset"] == note.name) & (cells["protocol"] == protocol)]
-        for panel, family in zip(panels, ("NDCG", "MRR"), strict=True):
-            for metric in (f"{family}@5", f"{family}@10"):
-                _curve(panel, own, name, metric, metric)
-            panel.set_title(f"{note.title}, {family}, history {protocol}")
-            panel.set(xlabel=SWEEPS[name].label)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    more = axes[0][1].get_legend_handles_labels()
-    drawn.legend([*handles, *more[0]], [*labels, *more[1]], loc="outside lower left", ncols=6)
-    return drawn
-
-
-def draw_all_sweeps(
-    cells: Mapping[str, pd.DataFrame], datasets: Mapping[str, DatasetNote]
-) -> Figure:
-    """Every hyperparameter: columns are settings, rows datasets; NDCG@10 on test and validation
-    with the history kept, the paper's points beside, and on test with it left out."""
-    drawn = figure(TWO_COLUMNS, 1.75 * len(datasets) + 0.5)
-    axes = drawn.subplots(len(datasets), len(cells), squeeze=False)
-    for row, note in zip(axes, datasets.values(), strict=True):
-        for panel, (name, frame) in zip(row, cells.items(), strict=True):
-            own = frame[frame["dataset"] == note.name]
-            kept, left_out = (own[own["protocol"] == protocol] for protocol in PROTOCOLS)
-            _curve(panel, kept, name, "NDCG@10", "test")
-            _curve(panel, kept, name, "NDCG@10", "validation", style=_VALIDATION_STYLE)
-            _curve(panel, left_out, name, "NDCG@10", "test, history left out", style=_LEFT_OUT)
-            panel.set(xlabel=SWEEPS[name].label)
-            panel.tick_params(labelsize=6.5)
-        row[0].set_ylabel(f"{note.title}\nNDCG@10")
-    handles = {
-        label: handle
-        for panel in axes.flat
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    drawn.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
-    return drawn
-
-
-def _curve(
-    axes: Axes,
-    cells: pd.DataFrame,
-    name: str,
-    metric: str,
-    label: str,
-    *,
-    style: tuple[str, Any, str] | None = None,
-) -> None:
-    """One line of a sweep; style: the metric's own if None."""
-    validation = style is _VALIDATION_STYLE
-    table = name.removeprefix("table") + ("-validation" if validation else "")
-    own = cells[(cells["table"] == table) & (cells["metric"] == metric)]
-    at = np.arange(len(own))
-    colour, line, marker = style or _METRIC_STYLES[metric]
-    mean, low, high = (own[c].to_numpy(float) for c in ("mean", "ci_low", "ci_high"))
-    axes.plot(at, mean, color=colour, linestyle=line, marker=marker, label=label)
-    axes.fill_between(at, low, high, color=colour, alpha=0.13, lw=0)
-    paper = own["paper"].to_numpy(float)
-    if not validation and not np.isnan(paper).all():
-        axes.plot(
-            at, paper, color=colour, ls="none", marker=marker, mfc="white", mew=1.0,
-            label=f"{label}, the paper",
-        )  # fmt: skip
-    axes.set_xticks(at, [_tick(column) for column in own["column"]])
-    axes.set_xlim(-0.3, max(len(own) - 0.7, 0.3))
-    if np.isnan(mean).all():
-        axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center", color=QUIET)
-
-
-def _tick(column: str) -> str:
-    """0.001 as a power of ten, so that small values do not run into one another."""
-    value = float(column)
-    return f"$10^{{{round(np.log10(value))}}}$" if 0 < value < 1 else column
-
-
-# ---------------------------------------------------------------- learning
+_PALE = "#c4c4c4"
+"""Of the other rows' curves."""
 
 
 def draw_learning(
     runs: Mapping[str, Mapping[str, Sequence[RunRecord]]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
     """Validation NDCG@10 against steps, a row a protocol; mean over seeds, the band from the lowest
-    to the highest.
+    to the highest. FindRec and the `NAMED` rows that end highest are named at their ends, the
+    others are grey, without bands.
 
     runs: dataset -> method -> records of its base configuration.
     """
@@ -135,27 +49,44 @@ def draw_learning(
     axes = drawn.subplots(len(PROTOCOLS), len(datasets), squeeze=False)
     shown = [(note, protocol) for protocol in PROTOCOLS for note in datasets.values()]
     for panel, (note, protocol) in zip(axes.flat, shown, strict=True):
-        for method, records in runs[note.name].items():
-            steps, low, mean, high = _joined(records, protocol)
-            if not len(steps):
-                continue
-            style = method_style(method)
-            panel.plot(
-                steps, mean, color=style.colour, linestyle=style.line, label=method, lw=1.2,
-                zorder=3 if method == OWN_MODEL else 2,
-            )  # fmt: skip
-            panel.plot(steps[-1], mean[-1], color=style.colour, marker=style.marker, ms=4)
-            panel.fill_between(steps, low, high, color=style.colour, alpha=0.1, lw=0)
+        curves = {m: _joined(records, protocol) for m, records in runs[note.name].items()}
+        curves = {method: curve for method, curve in curves.items() if len(curve[0])}
+        _learning_panel(panel, curves)
         panel.set_title(f"{note.title}, history {protocol}")
-        panel.set(xlabel="optimiser steps", ylabel="validation NDCG@10", ylim=(0, None))
-    method_legend(drawn, list(axes.flat))
+        panel.set_xlabel("optimiser steps")
+    for row in axes:
+        row[0].set_ylabel("validation NDCG@10")
     return drawn
 
 
-def _joined(
-    records: Sequence[RunRecord], protocol: History
-) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """(steps, lowest, mean, highest) at the steps that every seed reached."""
+def _learning_panel(panel: Axes, curves: Mapping[str, _Curve]) -> None:
+    if not curves:
+        panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
+        return
+    ranked = sorted(curves, key=lambda method: curves[method][2][-1], reverse=True)
+    named = [m for m in ranked if m != OWN_MODEL][:NAMED] + [OWN_MODEL] * (OWN_MODEL in curves)
+    ends: list[LineEnd] = []
+    others = [method for method in ranked if method not in named]
+    for method in (*others, *named):
+        steps, low, mean, high = curves[method]
+        style = method_style(method)
+        if method in others:
+            panel.plot(steps, mean, color=_PALE, lw=0.8, zorder=1)
+            continue
+        panel.fill_between(steps, low, high, color=style.colour, alpha=0.14, lw=0)
+        panel.plot(steps, mean, color=style.colour, linestyle=style.line, lw=1.2, zorder=3)
+        panel.plot(steps[-1], mean[-1], color=style.colour, marker=style.marker, ms=4, zorder=4)
+        ends.append(LineEnd(float(steps[-1]), float(mean[-1]), method, method == OWN_MODEL))
+    if others:
+        middle = curves[others[len(others) // 2]]
+        text = f"{len(others)} others" if len(others) > 1 else others[0]
+        ends.append(LineEnd(float(middle[0][-1]), float(middle[2][-1]), text))
+    panel.set_ylim(0, None)
+    name_ends(panel, ends)
+
+
+def _joined(records: Sequence[RunRecord], protocol: History) -> _Curve:
+    """At the steps that every seed reached."""
     curves = []
     for record in records:
         own = record.curves
@@ -170,39 +101,60 @@ def _joined(
     return np.array(steps), values.min(0), values.mean(0), values.max(0)
 
 
+TERMS = {"alignment": "alignment, −E[K]", "gate_entropy": "gate entropy / log K"}
+"""Name in the record -> label; each has axes of its own, since their scales have nothing in
+common."""
+
+
 def draw_terms(
     runs: Mapping[str, Sequence[RunRecord]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """FindRec's terms: how experts are used and how the alignment goes, against steps (seed mean).
+    """FindRec's terms against steps (seed mean), a column a dataset: how experts are used, then a
+    row for each of `TERMS` that any run has logged.
 
     runs: dataset -> records of FindRec's base configuration.
     """
-    drawn = figure(TWO_COLUMNS, 2.6)
-    axes = drawn.subplots(1, 2 * len(datasets), squeeze=False)[0]
-    for at, note in enumerate(datasets.values()):
+    logged = {n for records in runs.values() for r in records for n in r.curves.losses}
+    terms = [name for name in TERMS if name in logged]
+    rows = 1 + len(terms)
+    drawn = figure(TWO_COLUMNS, 1.5 * rows + 0.5)
+    axes = drawn.subplots(
+        rows, len(datasets), squeeze=False, sharex="col", height_ratios=[1.5] + [1] * len(terms)
+    )
+    for column, note in zip(axes.T, datasets.values(), strict=True):
         records = runs.get(note.name, ())
-        experts, terms = axes[2 * at], axes[2 * at + 1]
-        for name in sorted({n for r in records for n in r.curves.losses}):
+        _expert_panel(column[0], records)
+        column[0].set_title(note.title)
+        for panel, name in zip(column[1:], terms, strict=True):
             steps, values = _term(records, name)
-            if name.startswith("expert_"):
-                k = int(name.removeprefix("expert_")) - 1
-                line = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))[k % 4]
-                colour = _EXPERT_COLOURS[k % len(_EXPERT_COLOURS)]
-                experts.plot(steps, values, color=colour, ls=line, label=f"expert {k + 1}")
-            elif name in ("alignment", "gate_entropy"):
-                line, colour = ("-", "#AA4499") if name == "alignment" else ((0, (4, 1.5)), QUIET)
-                label = "alignment, −E[K]" if name == "alignment" else "gate entropy / log K"
-                terms.plot(steps, values, color=colour, ls=line, label=label)
-        experts.set(xlabel="optimiser steps", ylabel="mean gate", ylim=(0, None))
-        experts.set_title(note.title)
-        terms.set(xlabel="optimiser steps")
-        for panel in (experts, terms):
-            panel.tick_params(labelsize=6.5)
-            if panel.get_legend_handles_labels()[0]:
-                panel.legend(fontsize=6)
+            if len(steps):
+                panel.plot(steps, values, color=INK, lw=1.2)
             else:
-                panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
+                said = "not logged" if records else "no runs"
+                panel.text(0.5, 0.5, said, transform=panel.transAxes, ha="center", color=QUIET)
+        column[-1].set_xlabel("optimiser steps")
+    axes[0][0].set_ylabel("mean gate")
+    for row, name in zip(axes[1:], terms, strict=True):
+        row[0].set_ylabel(TERMS[name])
     return drawn
+
+
+def _expert_panel(panel: Axes, records: Sequence[RunRecord]) -> None:
+    names = {n for r in records for n in r.curves.losses if n.startswith("expert_")}
+    if not names:
+        said = "not logged" if records else "no runs"
+        panel.text(0.5, 0.5, said, transform=panel.transAxes, ha="center", color=QUIET)
+        return
+    ends = []
+    for name in sorted(names, key=lambda name: int(name.removeprefix("expert_"))):
+        steps, values = _term(records, name)
+        k = int(name.removeprefix("expert_")) - 1
+        colour = EXPERT_COLOURS[k % len(EXPERT_COLOURS)]
+        panel.plot(steps, values, color=colour, ls=EXPERT_LINES[k % len(EXPERT_LINES)], lw=1.2)
+        if len(steps):
+            ends.append(LineEnd(float(steps[-1]), float(values[-1]), f"expert {k + 1}"))
+    panel.set_ylim(0, None)
+    name_ends(panel, ends)
 
 
 def _term(records: Sequence[RunRecord], name: str) -> tuple[npt.NDArray[np.int64], FloatArray]:
@@ -224,8 +176,8 @@ def draw_experts(gates: FloatArray, dataset: str) -> Figure:
     for k in range(experts):
         axes.barh(
             np.arange(heads), gates[:, k], left=left, height=0.72, edgecolor="white", lw=0.6,
-            color=_EXPERT_COLOURS[k % len(_EXPERT_COLOURS)],
-            hatch=_EXPERT_HATCHES[k % len(_EXPERT_HATCHES)], label=f"expert {k + 1}",
+            color=EXPERT_COLOURS[k % len(EXPERT_COLOURS)],
+            hatch=EXPERT_HATCHES[k % len(EXPERT_HATCHES)], label=f"expert {k + 1}",
         )  # fmt: skip
         left += gates[:, k]
     axes.set(xlim=(0, 1), xlabel="share of the gate", ylabel="head")

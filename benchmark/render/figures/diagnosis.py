@@ -12,6 +12,7 @@ from benchmark.analyse.diagnosis import Fit
 from benchmark.evaluate.metrics import PAPER_METRICS
 from benchmark.render.figures.style import (
     FAINT,
+    FIT_COLOURS,
     INK,
     QUIET,
     TWO_COLUMNS,
@@ -32,7 +33,6 @@ SHAPES = (0.4, 1.1)
 """What is shown of a shape; marks further out stand at the edge as small arrows."""
 
 BAND = "#e9dfc7"
-VERDICT_COLOURS = {"compatible": "#117733", "undecided": "#B8860B"}
 
 
 def draw_diagnosis(fits: Sequence[Fit], datasets: Mapping[str, DatasetNote]) -> Figure:
@@ -65,12 +65,12 @@ def draw_diagnosis(fits: Sequence[Fit], datasets: Mapping[str, DatasetNote]) -> 
         panels[0].set_yticks(range(-1, len(own)), ["printed", *(_label(fit) for fit in own)])
         panels[0].tick_params(axis="y", labelsize=6.5)
         for label, fit in zip(panels[0].get_yticklabels()[1:], own, strict=True):
-            label.set_color(VERDICT_COLOURS.get(fit.verdict, INK))
+            label.set_color(FIT_COLOURS.get(fit.verdict, INK))
         for at, fit in enumerate(own):
             panels[-1].text(
                 1.03, at, _verdict(fit), transform=panels[-1].get_yaxis_transform(), va="center",
-                fontsize=6.5, color=VERDICT_COLOURS.get(fit.verdict, QUIET),
-                weight="bold" if fit.verdict in VERDICT_COLOURS else "normal",
+                fontsize=6.5, color=FIT_COLOURS.get(fit.verdict, QUIET),
+                weight="bold" if fit.verdict in FIT_COLOURS else "normal",
             )  # fmt: skip
     handles = {
         label: handle

@@ -10,10 +10,12 @@ from benchmark.render.figures import (
     alignment,
     curves,
     diagnosis,
+    doses,
     forest,
     per_user,
     retention,
     specifications,
+    sweeps,
 )
 from benchmark.render.figures.style import save, styled
 from benchmark.render.notes import DatasetNote, dataset_note
@@ -85,10 +87,11 @@ def draw(
             return save(diagnosis.draw_diagnosis(fits, notes), folder, name)
         if name == "retention":
             found = retained(planned, reuse_stale=selection.reuse_stale)
-            return save(retention.draw_retention(found, notes), folder, name)
+            paths = save(retention.draw_retention(found, notes), folder, name)
+            return paths + save(doses.draw_doses(found, notes), folder, f"{name}-doses")
         if name == "fig3":
             cells = _cells(name, planned, profile, runs, selection)
-            return save(curves.draw_sweep(name, cells, notes), folder, name)
+            return save(sweeps.draw_sweep(name, cells, notes), folder, name)
         return _curves(planned, runs, profile, folder, notes, selection)
 
 
@@ -117,7 +120,7 @@ def _curves(
     cells = {
         name: _cells(name, _members(name, planned), profile, runs, selection) for name in SWEEPS
     }
-    paths = save(curves.draw_all_sweeps(cells, notes), folder, "curves")
+    paths = save(sweeps.draw_all_sweeps(cells, notes), folder, "curves")
     records: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
     for p in planned:
         if p.key.variant == "base":

@@ -9,16 +9,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from benchmark.analyse.contrasts import Judged, JudgedContrast
+from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast
 from benchmark.analyse.effects import Effect, Word
 from benchmark.analyse.statistics import RULES
 from benchmark.data.config import dataset_lineage
 from benchmark.evaluate.metrics import PROTOCOLS, History
-from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure
+from benchmark.render.document import percent
+from benchmark.render.figures.style import (
+    BETTER,
+    INK,
+    NEITHER,
+    QUIET,
+    TWO_COLUMNS,
+    WORSE,
+    figure,
+)
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 
-_COLOURS: dict[Word, str] = {"supported": "#0072B2", "opposite": "#D55E00", "refuted": "#D55E00"}
+COLOURS: dict[Word, str] = {"supported": BETTER, "opposite": WORSE, "refuted": WORSE}
 _MARKERS = ("o", "s", "D", "^")
 """Of the datasets of one domain."""
 
@@ -87,30 +96,73 @@ def draw_pooled(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
 
 
 def draw_best(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
-    """FindRec against every other row (`primary`): a row of panels a dataset, a column a claim.
-    Thin lines reach the simultaneous upper bounds."""
+    """FindRec against every other row (`primary`): a row of panels a dataset, a column a claim, on
+    one scale; rows from the smallest difference with the history kept to the largest. Thin lines
+    reach the simultaneous upper bounds; the numbers at the right are the differences, that from the
+    row which is best on validation in bold."""
     claims = list(dict.fromkeys(one.claim for one in judged.best))
     most = max((len(one.others) for one in judged.best), default=1)
-    drawn = figure(TWO_COLUMNS, len(notes) * (most * 0.17 + 0.8) + 0.35)
-    axes = drawn.subplots(len(notes), max(len(claims), 1), squeeze=False, sharey="row")
+    drawn = figure(TWO_COLUMNS, len(notes) * (most * 0.17 + 1.05) + 0.35)
+    axes = drawn.subplots(
+        len(notes), max(len(claims), 1), squeeze=False, sharex="row", sharey="row"
+    )
     for row, note in zip(axes, notes.values(), strict=True):
+        own = {one.claim: one for one in judged.best if one.dataset == note.name}
+        order = _from_smallest(own[claims[0]]) if claims else []
         for panel, claim in zip(row, claims, strict=True):
-            one = next(b for b in judged.best if (b.claim, b.dataset) == (claim, note.name))
-            for at, other in enumerate(one.others):
-                assert one.result is not None
-                effect = one.result.effects[at]
-                upper = float(np.expm1(one.result.upper[at]))
-                if _has_interval(effect):
-                    _, low, high = effect.relative
-                    panel.plot([high, upper], [at, at], color=QUIET, lw=0.6)
-                    word: Word = "supported" if low > 0 else "opposite" if high < 0 else "undecided"
-                    _bar(panel, at, _Line(other, effect, word, "o"))
-            _finish(
-                panel, one.others, f"{note.title}, {HEADINGS[one.protocol]}: {claim} {one.word}"
-            )
+            _best_panel(panel, own[claim], order, note)
     said = _legend("interval above 0", "interval below 0", "neither")
     drawn.legend(handles=said, loc="outside lower left", ncols=4)
     return drawn
+
+
+def _from_smallest(one: JudgedBest) -> list[str]:
+    """The other rows, those first that FindRec exceeds least; rows without runs last."""
+    if one.result is None:
+        return list(one.others)
+    values = dict(zip(one.others, (e.value for e in one.result.effects), strict=True))
+    return sorted(values, key=lambda name: (np.isnan(values[name]), values[name]))
+
+
+def _best_panel(panel: Axes, one: JudgedBest, order: Sequence[str], note: DatasetNote) -> None:
+    words: list[Word] = []
+    results = {}
+    if one.result is not None:
+        results = dict(
+            zip(one.others, zip(one.result.effects, one.result.upper, strict=True), strict=True)
+        )
+    for at, other in enumerate(order):
+        if other not in results or not _has_interval(results[other][0]):
+            panel.text(
+                0.5, at, "no runs", transform=panel.get_yaxis_transform(), fontsize=5.5,
+                color=QUIET, ha="center", va="center",
+            )  # fmt: skip
+            continue
+        effect, upper = results[other]
+        value, low, high = effect.relative
+        panel.plot([high, float(np.expm1(upper))], [at, at], color=QUIET, lw=0.6)
+        words.append("supported" if low > 0 else "opposite" if high < 0 else "undecided")
+        _bar(panel, at, _Line(other, effect, words[-1], "o"))
+        panel.text(
+            1.02, at, percent(value), transform=panel.get_yaxis_transform(), fontsize=6.5,
+            va="center", fontweight="bold" if other == one.strongest else "normal", color=INK,
+        )  # fmt: skip
+    title = f"{note.title}, {HEADINGS[one.protocol]}. {one.claim}: {one.word}"
+    _finish(panel, order, title)
+    panel.set_title(title, fontsize=8, pad=15, color=COLOURS.get(one.word, INK))
+    counted = ", ".join(
+        f"{words.count(word)} {said}"
+        for word, said in (
+            ("supported", "above 0"),
+            ("opposite", "below"),
+            ("undecided", "neither"),
+        )
+    )
+    panel.text(
+        0, 1.015, f"{one.subject} against {len(words)} rows: {counted}", fontsize=7, color=QUIET,
+        transform=panel.transAxes,
+    )  # fmt: skip
+    panel.set_xlabel(f"\u2190 other row better    {RULES.metric}    {one.subject} better \u2192")
 
 
 def _contrast_panel(
@@ -149,8 +201,8 @@ def _contrast_panel(
 
 def _bar(panel: Axes, y: float, line: _Line) -> None:
     value, low, high = line.effect.relative
-    colour = _COLOURS.get(line.word, "#4d4d4d")
-    filled = line.word in _COLOURS
+    colour = COLOURS.get(line.word, NEITHER)
+    filled = line.word in COLOURS
     panel.plot([low, high], [y, y], color=colour, lw=1.2)
     panel.plot(value, y, line.marker, color=colour, ms=4, mfc=colour if filled else "white")
 
@@ -162,7 +214,7 @@ def _finish(panel: Axes, names: Sequence[str], title: str) -> None:
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.grid(True, axis="x")
     panel.grid(False, axis="y")
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
     panel.set(xlabel=f"difference in {RULES.metric}")
     panel.set_title(title, fontsize=7.5)
     if not panel.lines[2:]:
@@ -177,8 +229,8 @@ def _legend(above: str, below: str, neither: str) -> list[Line2D]:
     ]
     handles = [
         Line2D(
-            [], [], color=_COLOURS.get(word, "#4d4d4d"), marker="o", ms=4, label=label,
-            mfc=_COLOURS.get(word, "white"),
+            [], [], color=COLOURS.get(word, NEITHER), marker="o", ms=4, label=label,
+            mfc=COLOURS.get(word, "white"),
         )
         for word, label in said
     ]  # fmt: skip

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from scipy import stats
 
 from benchmark.analyse.outcomes import Outcomes, user_outcomes
@@ -15,9 +16,20 @@ from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
-from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure, method_style
+from benchmark.render.figures.style import (
+    ALIKE,
+    BETTER,
+    INK,
+    QUIET,
+    TWO_COLUMNS,
+    WORSE,
+    figure,
+    halo,
+    method_style,
+)
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.definitions import category
+from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunRecord
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,6 +41,8 @@ class Scores:
 
     values: Mapping[History, FloatArray]
     """Protocol -> [U, S] NDCG@10"""
+    validation: Mapping[History, float]
+    """Protocol -> mean NDCG@10 on validation"""
     length: npt.NDArray[np.int32]
     """[U]"""
     control: bool
@@ -44,73 +58,67 @@ def scores(planned: Sequence[Planned], *, reuse_stale: bool) -> dict[str, dict[s
         tests = [run.test for run in runs if run.test is not None]
         if not tests or runs[0].length is None:
             continue
-        values = {
-            protocol: np.stack(
-                [per_user(test, RULES.metric, masked=protocol == "left out") for test in tests],
-                axis=1,
-            )
-            for protocol in PROTOCOLS
-        }
+        values = _per_user(tests)
+        judged = _per_user([run.validation for run in runs if run.validation is not None])
+        validation = {protocol: float(own.mean()) for protocol, own in judged.items()}
         control = category(p.key) == "control"
         own = found.setdefault(p.key.dataset, {})
-        own[p.key.model] = Scores(values, runs[0].length, control)
+        own[p.key.model] = Scores(values, validation, runs[0].length, control)
     return found
+
+
+def _per_user(ranks: Sequence[Ranks]) -> dict[History, FloatArray]:
+    """Protocol -> [U, S] NDCG@10, a column a seed."""
+    return {
+        protocol: np.stack(
+            [per_user(r, RULES.metric, masked=protocol == "left out") for r in ranks], axis=1
+        )
+        for protocol in PROTOCOLS
+    }
 
 
 def draw_users(
     found: Mapping[str, Mapping[str, Scores]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """Where FindRec's users gain and lose against the best other method, a row a dataset and
-    protocol: the difference of their NDCG@10, sorted (left), and its mean by sequence length with a
-    95 % interval over users."""
+    """FindRec's users against the row that is best on validation, a row a dataset and protocol, a
+    line for all users and for each range of lengths: shares better, alike and worse (left), and the
+    mean difference of NDCG@10 (right); 95 % intervals over users."""
     rows = [(note, protocol) for note in datasets.values() for protocol in PROTOCOLS]
-    drawn = figure(TWO_COLUMNS, 2.0 * len(rows) + 0.1)
-    axes = drawn.subplots(len(rows), 2, squeeze=False, width_ratios=[1.4, 1])
+    drawn = figure(TWO_COLUMNS, 1.5 * len(rows) + 0.3)
+    axes = drawn.subplots(len(rows), 2, squeeze=False, width_ratios=[1.5, 1])
     for (left, right), (note, protocol) in zip(axes, rows, strict=True):
         own = found.get(note.name, {})
         others = {m: s for m, s in own.items() if m != OWN_MODEL and not s.control}
+        title = f"{note.title}, history {protocol}"
         if OWN_MODEL not in own or not others:
             for panel in (left, right):
                 panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
-                panel.set_title(note.title)
+            left.set_title(title)
             continue
-        means = {m: s.values[protocol].mean() for m, s in others.items()}
-        best = max(means, key=lambda m: means[m])
+        best = max(others, key=lambda m: others[m].validation[protocol])
         ours, theirs = own[OWN_MODEL].values[protocol], others[best].values[protocol]
-        gap = ours.mean(1) - theirs.mean(1)
-        ranked = np.sort(gap)[::-1]
-        share = (np.arange(len(ranked)) + 0.5) / len(ranked)
-        colour, other = method_style(OWN_MODEL).colour, method_style(best).colour
-        left.fill_between(
-            share, ranked, where=ranked > 0, color=colour, alpha=0.75, lw=0, step="mid"
-        )
-        left.fill_between(
-            share, ranked, where=ranked < 0, color=other, alpha=0.75, lw=0, step="mid"
-        )
-        left.axhline(0, color=INK, lw=0.6)
-        left.set_title(f"{note.title}, history {protocol}: {OWN_MODEL} − {best}")
-        left.set(xlabel="share of users, sorted", ylabel="difference of NDCG@10", xlim=(0, 1))
-        shares = user_outcomes(ours, theirs)
-        text = (
-            f"better for {100 * shares.win.value:.0f} %, alike {100 * shares.tie.value:.0f} %, "
-            f"worse {100 * shares.loss.value:.0f} %"
-        )
-        left.text(0.98, 0.93, text, transform=left.transAxes, ha="right", fontsize=7)
-        _by_length(right, gap, own[OWN_MODEL].length)
+        length = own[OWN_MODEL].length
+        groups = {f"all {len(length)} users": np.full(len(length), True)}
+        for bucket in RULES.buckets:
+            if (inside := bucket.holds(length)).any():
+                groups[f"length {bucket.label}: {inside.sum()}"] = inside
+        for at, inside in enumerate(groups.values()):
+            _outcome_bar(left, at, user_outcomes(ours[inside], theirs[inside]))
+            gap = ours[inside].mean(1) - theirs[inside].mean(1)
+            spread = gap.std(ddof=1) if len(gap) > 1 else 0.0
+            half = stats.norm.ppf(1 - RULES.alpha / 2) * spread / np.sqrt(len(gap))
+            right.errorbar(gap.mean(), at, xerr=half, color=INK, marker="o", lw=1, ms=3.5)
+        _outcome_axes(left, list(groups))
+        left.set_title(f"{title}: {OWN_MODEL} against {best}")
+        right.set_yticks(range(len(groups)), [""] * len(groups))
+        right.set_ylim(*left.get_ylim())
+        right.axvline(0, color=INK, lw=0.6)
+        right.grid(True, axis="x")
+        right.grid(False, axis="y")
+    axes[-1][0].set_xlabel("share of users")
+    axes[-1][1].set_xlabel(f"mean difference of {RULES.metric}")
+    _outcome_legend(drawn)
     return drawn
-
-
-def _by_length(axes: Axes, gap: FloatArray, length: npt.NDArray[np.int32]) -> None:
-    labels = []
-    for at, bucket in enumerate(b for b in RULES.buckets if b.holds(length).any()):
-        own = gap[bucket.holds(length)]
-        half = stats.norm.ppf(0.975) * own.std(ddof=1) / np.sqrt(len(own)) if len(own) > 1 else 0
-        axes.errorbar(at, own.mean(), half, color=INK, marker="o", capsize=2.5, lw=1)
-        labels.append(f"{bucket.label}\n{len(own)} users")
-    axes.axhline(0, color=INK, lw=0.6)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlim(-0.6, len(labels) - 0.4)
-    axes.set_title("by sequence length")
 
 
 def draw_cost(
@@ -152,35 +160,66 @@ def draw_cost(
 def draw_outcomes(
     found: Mapping[str, Mapping[str, Scores]], datasets: Mapping[str, DatasetNote]
 ) -> Figure:
-    """Users whom FindRec serves better, alike and worse than every other method, as shares of all;
-    a difference within `Rules.win_margin` is a tie. 95 % intervals over users (bootstrap)."""
+    """Users whom FindRec serves better, alike and worse than every other row, as shares of all,
+    sorted by what better exceeds worse, the controls apart below; a difference within
+    `Rules.win_margin` is alike. 95 % intervals over users (bootstrap)."""
     most = max((len(own) for own in found.values()), default=1)
-    drawn = figure(TWO_COLUMNS, len(datasets) * (0.16 * most + 0.75) + 0.3)
+    drawn = figure(TWO_COLUMNS, len(datasets) * (0.165 * most + 0.75) + 0.35)
     axes = drawn.subplots(len(datasets), len(PROTOCOLS), squeeze=False)
     for row, note in zip(axes, datasets.values(), strict=True):
         own = found.get(note.name, {})
-        others = [m for m in own if m != OWN_MODEL] if OWN_MODEL in own else []
         for panel, protocol in zip(row, PROTOCOLS, strict=True):
-            for at, method in enumerate(others):
-                ours, theirs = (own[m].values[protocol] for m in (OWN_MODEL, method))
-                _outcome_bar(panel, at, user_outcomes(ours, theirs), method)
-            panel.set_yticks(range(len(others)), others if protocol == "kept" else [])
-            panel.invert_yaxis()
-            panel.set_xlim(0, 1)
             panel.set_title(f"{note.title}, history {protocol}")
-            panel.grid(False, axis="y")
-            if not others:
+            if OWN_MODEL not in own or len(own) < 2:
                 panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
+                continue
+            ours = own[OWN_MODEL].values[protocol]
+            outcomes = {
+                m: user_outcomes(ours, s.values[protocol]) for m, s in own.items() if m != OWN_MODEL
+            }
+            lead = {m: o.win.value - o.loss.value for m, o in outcomes.items()}
+            order = sorted(outcomes, key=lambda m: (own[m].control, lead[m]))
+            for at, method in enumerate(order):
+                _outcome_bar(panel, at, outcomes[method])
+            _outcome_axes(panel, order)
+            trained = sum(not own[m].control for m in order)
+            if 0 < trained < len(order):
+                panel.axhline(trained - 0.5, color=QUIET, lw=0.6)
     for panel in axes[-1]:
-        panel.set(xlabel=f"share of users: {OWN_MODEL} better | alike | worse")
+        panel.set_xlabel("share of users")
+    _outcome_legend(drawn)
     return drawn
 
 
-def _outcome_bar(panel: Axes, at: int, outcomes: Outcomes, method: str) -> None:
+_WORSE_HATCH = "////"
+
+
+def _outcome_bar(panel: Axes, at: int, outcomes: Outcomes) -> None:
     """One line: wins from the left, losses from the right, ties between, with their intervals."""
     win, loss = outcomes.win, outcomes.loss
-    panel.barh(at, win.value, color=method_style(OWN_MODEL).colour, height=0.62)
-    panel.barh(at, outcomes.tie.value, left=win.value, color="#E8E8E8", height=0.62)
-    panel.barh(at, loss.value, left=1 - loss.value, color=method_style(method).colour, height=0.62)
-    panel.plot([win.low, win.high], [at, at], color=INK, lw=1.0)
-    panel.plot([1 - loss.high, 1 - loss.low], [at, at], color=INK, lw=1.0)
+    panel.barh(at, win.value, color=BETTER, height=0.66)
+    panel.barh(at, outcomes.tie.value, left=win.value, color=ALIKE, height=0.66)
+    panel.barh(
+        at, loss.value, left=1 - loss.value, color=WORSE, height=0.66, hatch=_WORSE_HATCH,
+        edgecolor="white", lw=0,
+    )  # fmt: skip
+    for ends in ((win.low, win.high), (1 - loss.high, 1 - loss.low)):
+        panel.plot(ends, (at, at), color=INK, lw=1.1, path_effects=halo(1.1))
+
+
+def _outcome_axes(panel: Axes, labels: Sequence[str]) -> None:
+    panel.set_yticks(range(len(labels)), list(labels), fontsize=7)
+    panel.set_ylim(len(labels) - 0.4, -0.6)
+    panel.set_xlim(0, 1)
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    panel.axvline(0.5, color=INK, lw=0.5, ls=(0, (3, 2)), zorder=3)
+    panel.grid(False)
+
+
+def _outcome_legend(drawn: Figure) -> None:
+    handles = [
+        Patch(facecolor=BETTER, label=f"{OWN_MODEL} better"),
+        Patch(facecolor=ALIKE, label=f"alike (within {RULES.win_margin:g})"),
+        Patch(facecolor=WORSE, edgecolor="white", lw=0, hatch=_WORSE_HATCH, label="worse"),
+    ]
+    drawn.legend(handles=handles, loc="outside lower left", ncols=3)

@@ -74,7 +74,7 @@ def _effects(panel: Axes, effects: dict[str, Effect], protocol: History, asked: 
             panel.plot([at, at], [low, high], color=QUIET, lw=0.9)
         panel.plot(at, value, "o", ms=2.8, color=INK)
     panel.axhline(0, color=INK, lw=0.7)
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     missing = f"; {asked - len(effects)} without runs" if len(effects) < asked else ""
     panel.set_title(f"{HEADINGS[protocol]}{missing}", fontsize=7.5)
     if protocol == PROTOCOLS[0]:

@@ -35,7 +35,7 @@ def read_ledger(path: Path) -> LedgerPage | None:
     choices = {
         name: list(dict.fromkeys(line[name] for line in lines if line[name])) for name in _CHOICES
     }
-    tested = [line for line in lines if line["dataset"]]
+    tested = [line for line in lines if line["dataset"] and not line["read_as"]]
     words = [f"{sum(o['verdict'] == w for o in tested)} {w}" for w in choices["verdict"]]
     said = ", ".join(word for word in words if not word.startswith("0 "))
     summary = f"{len(tested)} lines rest on runs: {said}." if tested else ""
@@ -71,4 +71,5 @@ def _line(record: dict[str, Any]) -> dict[str, Any]:
         if record["users"]
         else "runs",
         "runs": record["runs"].split(),
+        "read_as": record["read_as"],
     }

@@ -9,7 +9,9 @@ report/claims.html    the paper's statements, with their verdicts once `claims` 
 """
 
 import json
+import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
 from benchmark.plan import OWN_MODEL, shown_in
 from benchmark.render.document import ValueKey, number
-from benchmark.render.figures.style import method_style
 from benchmark.render.notes import GRADES, dataset_note
 from benchmark.render.power import power_block, printed_improvements
 from benchmark.render.report.answer import Answer, answer
@@ -35,6 +36,7 @@ from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.report.trial import pairs, sections
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
+from benchmark.render.tables.contrasts import BASE_TABLES
 from benchmark.render.tables.definitions import category
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
@@ -42,7 +44,7 @@ from rankaudit.findings import AuditReport
 from rankaudit.page import SCRIPT
 from rankaudit.page import body as page_body
 
-_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", "readings", "diagnose")}
+_PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", *BASE_TABLES, "diagnose")}
 """Page -> the tables whose cells it shows; other pages have all."""
 
 ASSETS = Path(__file__).parent / "assets"
@@ -50,17 +52,21 @@ ASSETS = Path(__file__).parent / "assets"
 CAPTIONS = {
     "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
-    "primary": "FindRec against every other row: 95 % intervals, and simultaneous upper bounds.",
+    "primary": "FindRec against every other row: 95 % intervals, simultaneous upper bounds (thin).",
     "retention": "History kept, kept with a constant against it (at the right), and left out.",
+    "retention-doses": "What a constant recovers of what the history costs, and where 90 % are.",
     "machinery": "Every contrast of the analysis plan with its 95 % interval, domain by domain.",
     "machinery-pooled": "The contrasts pooled over domains: descriptive, no interval.",
-    "fig3": "Number of experts; bands are 95 % intervals over users and seeds.",
+    "readings": "Every arm of the readings of the paper against its base, with 95 % intervals.",
+    "specifications": "All 24 combinations of four open choices against the default, sorted.",
+    "four-ways": "FindRec in reading A, in reading B, as released, and as validation prefers it.",
+    "fig3": "Number of experts; bars are 95 % intervals over users and seeds.",
     "diagnose": "Where each hypothesis about the protocol puts our rows; the band is printed.",
-    "curves": "Every hyperparameter; bands are 95 % intervals, open points the paper's numbers.",
+    "curves": "Every hyperparameter; bars are 95 % intervals, open points the paper's numbers.",
     "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
     "curves-terms": "How experts are used and how the alignment goes while FindRec trains.",
     "curves-experts": "Mean gate of every expert in every head, after training (figure 2's model).",
-    "curves-users": "Who gains and who loses against the best other method.",
+    "curves-users": "Users better, alike and worse off than with the best other row, by length.",
     "curves-cost": "Quality against the time of training; bars span the seeds.",
     "curves-outcomes": "Shares of users whom FindRec serves better, alike (within 0.05) and worse.",
 }
@@ -85,9 +91,17 @@ class Bars:
     """One method under both protocols."""
 
     method: str
-    colour: str
     control: bool
     bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The picture of one dataset: best first, controls after the others."""
+
+    rows: tuple[Bars, ...]
+    ticks: tuple[tuple[str, float], ...]
+    """(text, place as a share of the widest) of the axis"""
 
 
 def write_report(
@@ -256,8 +270,8 @@ def _pairs(table: BuiltTable, answers: list[Answer], profile: Profile) -> dict[s
     }
 
 
-def _bars(table: BuiltTable, dataset: str) -> list[Bars]:
-    """NDCG@10 of every row of Table 2 under both protocols."""
+def _bars(table: BuiltTable, dataset: str) -> Chart:
+    """NDCG@10 of every row of Table 2 under both protocols, best first with the history kept."""
     cells = {
         ValueKey(*(r[name] for name in ValueKey._fields)): r for r in table.cells.to_dict("records")
     }
@@ -284,15 +298,26 @@ def _bars(table: BuiltTable, dataset: str) -> list[Bars]:
             cell=cell_id(key),
         )
 
-    return [
-        Bars(
-            cell_spec.row,
-            method_style(cell_spec.row).colour,
-            category(cell_spec.run_key) == "control",
-            tuple(map(bar, pair)),
-        )
-        for cell_spec, pair in zip(own, keys, strict=True)
-    ]
+    ranked = sorted(
+        zip(own, keys, strict=True),
+        key=lambda pair: (category(pair[0].run_key) == "control", -_or_zero(cells[pair[1][0]])),
+    )
+    rows = tuple(
+        Bars(c.row, category(c.run_key) == "control", tuple(map(bar, pair))) for c, pair in ranked
+    )
+    return Chart(rows, tuple((f"{tick:g}", _share(tick, widest)) for tick in ticks(widest)))
+
+
+def _or_zero(cell: Mapping[Any, Any]) -> float:
+    mean = float(cell["mean"])
+    return mean if mean == mean else 0.0
+
+
+def ticks(widest: float) -> list[float]:
+    """Round places of an axis from 0 to `widest` (above 0), three to six of them."""
+    power = 10.0 ** math.floor(math.log10(widest))
+    step = next(s * power for s in (0.2, 0.25, 0.5, 1.0, 2.0) if widest / (s * power) < 6)
+    return [round(step * at, 12) for at in range(math.floor(widest / step * (1 + 1e-9)) + 1)]
 
 
 def _share(value: float, widest: float) -> float:

@@ -16,10 +16,16 @@ SECTIONS = {
     "machinery": "Does the machinery help?",
     "claims": "The paper’s claims",
     "readings": "Readings of the paper",
+    "specifications": "Every combination of four open choices",
+    "four-ways": "FindRec, four ways",
     "diagnose": "Which protocol could have given the printed levels?",
     "power": "What could be shown",
 }
 """In the page's order; the experiment or command that each shows -> its heading."""
+
+
+_FURTHER = {"retention": ("retention-doses",)}
+"""Pictures beside the one that has the section's name."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,8 @@ class Section:
     name: str
     title: str
     blocks: tuple[Block, ...]
-    figure: str
-    """Name of a picture that is drawn; "" without one."""
+    figures: tuple[str, ...]
+    """Names of its pictures that are drawn."""
     missing: str
     """Why nothing is shown; "" where something is."""
 
@@ -93,8 +99,8 @@ def sections(
             blocks = tuple(block for block in table.document.blocks if not block.detail)
         elif name not in ("power", "claims") or (name == "claims" and not ledger):
             missing = f"./reproduce.sh {name}"
-        figure = name if name in figures and not missing else ""
-        found.append(Section(name, title, blocks, figure, missing))
+        own = () if missing else tuple(f for f in (name, *_FURTHER.get(name, ())) if f in figures)
+        found.append(Section(name, title, blocks, own, missing))
     return found
 
 

@@ -36,8 +36,9 @@ from benchmark.render.tables.contrasts import (
 )
 from benchmark.render.tables.counts import CountTable, table1, table4
 from benchmark.render.tables.definitions import SWEEPS, distinct, specs_of_cells
+from benchmark.render.tables.latex import to_latex
 from benchmark.render.tables.layout import Layout
-from benchmark.render.tables.writers import to_latex, to_markdown
+from benchmark.render.tables.writers import to_markdown
 from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import Profile

@@ -18,7 +18,7 @@ from benchmark.analyse.contrasts import (
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
 from benchmark.paper.readings import readings
-from benchmark.plan import Planned
+from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, favourable_reading
 from benchmark.render.document import Block, Entry, TableRow, number, p_value, percent
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
@@ -39,6 +39,12 @@ COLUMNS = (
     *("verdict", "note"),
 )
 """Of the CSV file beside the table's cells: a line for each difference."""
+
+_NO_OWN_RUNS = {
+    "not chosen": f"not chosen yet: `./reproduce.sh {FAVOURABLE}` tries the readings on validation",
+    "base": "validation prefers the base itself",
+}
+"""Why the reading that validation prefers has no runs of its own."""
 
 _COMPARED = ("id", "simple", "advanced")
 """Categories of the rows that FindRec is compared with."""
@@ -67,10 +73,20 @@ def judged_of(
     best_row: bool,
     reuse_stale: bool,
     contrasts: Sequence[Contrast] | None = None,
+    read_as: Sequence[str] = (),
 ) -> Judged:
     """The plan judged on what is planned. best_row: whether its claims about the best row are
-    judged too. contrasts: in place of the plan's."""
+    judged too. contrasts: in place of the plan's. read_as: arms of which the claims about the best
+    row are judged too, beside the paper's method as it is by default."""
     plan = analysis_plan()
+    arms = arms_of(planned, reuse_stale=reuse_stale)
+    favourable = f"{OWN_MODEL} {FAVOURABLE}"
+    absent = {}
+    for dataset, own in arms.items():
+        chosen = favourable_reading(dataset)
+        absent[dataset] = {favourable: _NO_OWN_RUNS[chosen]} if chosen in _NO_OWN_RUNS else {}
+        if chosen == "base" and read_as and OWN_MODEL in own:
+            own[favourable] = own[OWN_MODEL]
     if contrasts is not None:
         plan = replace(plan, contrasts=tuple(contrasts))
     untestable = {
@@ -85,9 +101,11 @@ def judged_of(
     }
     return judge_plan(
         plan,
-        arms_of(planned, reuse_stale=reuse_stale),
+        arms,
         rows=compared_rows(planned) if best_row else (),
+        readings=read_as,
         untestable=untestable,
+        absent=absent,
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmark.analyse.bootstrap import Interval
 from benchmark.analyse.cells import COLUMNS
+from benchmark.analyse.dose import MOST
 from benchmark.analyse.retention import STATES, RetainedRow, State, retained_rows
 from benchmark.analyse.statistics import RULES
 from benchmark.plan import OWN_MODEL, Planned
@@ -16,6 +17,7 @@ from benchmark.render.document import Block, Entry, TableRow, ValueKey, number, 
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.tables.counts import CountTable
+from benchmark.runs.ranks import PENALTIES
 from benchmark.settings.registry import Profile
 
 NAME = "retention"
@@ -26,15 +28,23 @@ HEADINGS: Mapping[State, str] = {
     "left out": "history left out",
 }
 
+_MOST = f"{100 * MOST:.0f} %"
+
+RECOVERED = f"{_MOST} of the gap at"
+"""Column of the smallest constant that recovers most of what the history costs."""
+
 NOTES = (
     "Descriptive: this table decides nothing. What decides is in `primary`.",
     "Constant: taken from the scores of all history items, in standard deviations of a query's "
     "scores; one a row, chosen on validation with the history kept, ∞ where leaving the history "
-    "out is best. It is no new model: what a row gains by it, the row had not learned to suppress. "
-    "Where no user meets an item twice, lowering the history more never hurts, so that the best "
-    "constant does nearly what leaving the history out does; its size says by how much history "
-    "items stood out. "
-    "Intervals take it as given.",
+    "out is best. It is no new model: what a row gains by it is what history items still cost it. "
+    "Where no user meets an item twice, lowering the history more never hurts: the best constant "
+    "is then ∞ for every row and says nothing of it. Intervals take it as given.",
+    f"What a row needs: the smallest constant that recovers {_MOST} of the gap between kept and "
+    "left out, interpolated between those that were counted, with the middle 95 % of the resamples "
+    "of users and seeds. It is small where the row ranks its history little above other items, and "
+    "large where history items stand out. No gap is shown where the interval of kept / left out "
+    "holds 1.",
     "± is half of the 95 % interval over users and seeds (crossed bootstrap); other intervals are "
     "of 95 % too. Kept / left out: the share of its score that a row keeps when its users' history "
     "competes with the targets.",
@@ -56,7 +66,8 @@ def layout(
     profile: Profile,
     notes: Mapping[str, DatasetNote],
 ) -> CountTable:
-    """Two blocks a dataset: what every row scores, and the lead of the paper's method.
+    """Three blocks a dataset: what every row scores, the lead of the paper's method, and the scores
+    at every constant.
 
     found: as `retained` gives it. notes: by dataset.
     """
@@ -81,6 +92,12 @@ def layout(
         )
         title = f"{note.title}: {OWN_MODEL} / row − 1, {RULES.metric}"
         blocks.append(Block(title, "row", headings, leads))
+        doses = tuple(
+            TableRow(row.name, _doses(row, note, cells)) for row in rows if row.response is not None
+        )
+        title = f"{note.title}: {RULES.metric}, history's scores lowered by a constant"
+        constants = (*(f"{c:g} sd" for c in PENALTIES), RECOVERED, "its 95 % interval")
+        blocks.append(Block(title, "row", constants, doses))
     seeds = max((row.n_seeds for _, rows in found.values() for row in rows), default=0)
     said = f"Profile `{profile.name}`: {profile.title}; up to {seeds} seeds a row are finished."
     return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), (*NOTES, said))
@@ -115,6 +132,29 @@ def _scores(
 def constant_text(penalty: float) -> str:
     """As tables and pictures print it: 0.25, 0 of a row that needs none, ∞."""
     return "∞" if math.isinf(penalty) else f"{penalty:g}"
+
+
+def _doses(
+    row: RetainedRow, note: DatasetNote, cells: list[tuple[object, ...]]
+) -> tuple[Entry, ...]:
+    """The score at every constant, and the one that recovers most of the gap."""
+    assert row.response is not None
+    entries = [
+        _entry(row, f"lowered by {c:g} sd", RULES.metric, row.response.scores[c], note, cells)
+        for c in PENALTIES
+    ]
+    recovery = row.response.recovery
+    if recovery is None:
+        return (*entries, Entry("no gap shown"), Entry(""))
+    ends = (recovery.constant, recovery.low, recovery.high)
+    key = _cell(row, RECOVERED, RULES.metric, note, cells, *ends)
+    own, low, high = map(dose_text, ends)
+    return (*entries, Entry(own, key=key), Entry(f"{low} to {high}"))
+
+
+def dose_text(constant: float) -> str:
+    """A constant that was interpolated, or one that is larger than all that were counted."""
+    return f"> {PENALTIES[-1]:g}" if math.isinf(constant) else f"{constant:.2f}"
 
 
 def _entry(

@@ -1,4 +1,4 @@
-"""Documents as Markdown, LaTeX and on the terminal."""
+"""Documents as Markdown and on the terminal."""
 
 import re
 from collections.abc import Iterable
@@ -65,101 +65,6 @@ def _markdown_entry(entry: Entry) -> str:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([|*<_])", r"\\\1", text)
-
-
-# ---------------------------------------------------------------- LaTeX
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "−": "$-$",
-    "–": "--",
-    "±": r"$\pm$",
-    "λ": r"$\lambda$",
-    "Δ": r"$\Delta$",
-    "×": r"$\times$",
-    "²": r"$^2$",
-    "∞": r"$\infty$",
-    "\u2009": r"\,",
-    "\u00a0": r"\,",
-    "†": r"$^\dagger$",
-    "‡": r"$^\ddagger$",
-    "§": r"$^\S$",
-    "*": r"$^{*}$",
-    "¶": r"$^\P$",
-    "★": r"$^\bigstar$",
-}
-
-
-def to_latex(document: Document) -> str:
-    """One `table*` a block, with booktabs and amssymb; notes in the caption's own paragraph."""
-    parts = ["% \\usepackage{booktabs,amssymb}"]
-    for block in document.blocks:
-        columns, headings = "l", [_latex(block.row_heading)]
-        for at, heading in enumerate(block.headings):
-            extra = ["paper"] * block.has_paper(at) + [r"$\Delta$"] * block.has_difference(at)
-            columns += "r" * (1 + len(extra))
-            headings += [_latex(heading), *extra]
-        title = f"{document.title}. {block.title}" if block.title else document.title
-        parts += [
-            r"\begin{table*}",
-            r"\centering\small",
-            f"\\caption{{{_latex(title)}}}",
-            f"\\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(headings) + r" \\",
-            r"\midrule",
-            *_latex_lines(block, len(columns)),
-            r"\bottomrule",
-            r"\end{tabular}",
-            *(f"\\par {_latex(note)}" for note in block.notes),
-            r"\end{table*}",
-            "",
-        ]
-    notes = [f"{mark}: {meaning}" for mark, meaning in document.legend()]
-    notes += [*document.notes, *document.problems]
-    parts += [r"\begin{itemize}\small"] * bool(notes)
-    parts += [f"\\item {_latex(note)}" for note in notes]
-    parts += [r"\end{itemize}"] * bool(notes)
-    return "\n".join(parts) + "\n"
-
-
-def _latex_lines(block: Block, width: int) -> Iterable[str]:
-    for index, row in enumerate(block.rows):
-        if index and (row.rule or row.heading):
-            yield r"\midrule"
-        if row.heading:
-            yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{_latex(row.heading)}}}}} \\\\"
-        cells = [_latex(row.label)]
-        for at, entry in enumerate(row.entries):
-            cells.append(_latex_entry(entry))
-            cells += [_latex(entry.paper)] * block.has_paper(at)
-            cells += [_latex(entry.difference)] * block.has_difference(at)
-        yield " & ".join(cells) + r" \\"
-
-
-def _latex_entry(entry: Entry) -> str:
-    text = _latex(entry.text)
-    if entry.bold:
-        text = f"\\textbf{{{text}}}"
-    if entry.underline:
-        text = f"\\underline{{{text}}}"
-    spread = f" {{\\scriptsize $\\pm$ {entry.spread}}}" if entry.spread else ""
-    return f"{text}{spread}{_latex(entry.symbols)}"
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 # ---------------------------------------------------------------- terminal

@@ -10,11 +10,12 @@ import pytest
 from benchmark.analyse.alignment import expected_kernel
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.bootstrap import Score
-from benchmark.analyse.claim_data import Here, values_in
+from benchmark.analyse.claim_data import Here, layer_costs, values_in
 from benchmark.analyse.claim_tests import answer
 from benchmark.analyse.contrasts import Arm, judge_plan
 from benchmark.analyse.ledger import FRAME, Place, counts, judge_claims, ledger_frame
 from benchmark.analyse.statistics import RULES
+from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
 from benchmark.paper import Claims, load_cells, load_claims
 from tests.benchmark.results import draw_above, make_ranks, make_result, make_spec
@@ -212,6 +213,58 @@ def test_every_claim_has_a_line_with_nothing_run():
     frame = ledger_frame(lines)
     assert tuple(frame.columns) == FRAME
     assert len(frame) == len(lines)
+
+
+def test_every_claim_has_a_test_or_a_reason():
+    """With nothing run, what is not reached has a hook that runs answer, what is described is of a
+    kind that the page itself decides or has its evidence, and the rest says what a test would
+    take."""
+    empty = Place(Here("ml-1m", {}, {}, rules=QUICK), "C")
+    by_runs = {"order", "change", "shape", "mixed", "gap"}
+    by_page = {"value", "change", "range", "setting", "base", "reference", "promise", "loose_end"}
+    for line in judge_claims(CLAIMS, load_cells(), [empty], PLAN):
+        claim, said = line.claim, line.finding.said
+        if line.word == "not reached":
+            assert claim.kind in by_runs or claim.test is not None, claim.id
+        elif line.word == "described":
+            assert claim.kind in by_page or claim.evidence, claim.id
+        else:
+            assert "would take" in said or "it speaks of" in said, claim.id
+
+
+def test_variants_are_described():
+    """The row over each variant that was run, with the numbers of one contrast; the others are not
+    waited for."""
+    rows = {"FindRec permuted-features": arm("FindRec [permuted-features]", 0.5)}
+    own = here(rows=rows)
+    found = answer(BY_ID["rq2-modalities"], own, "kept")
+    names = [Score(own.arms[n].name, "NDCG@10", "kept") for n in ("FindRec", *rows)]
+    contrast = own.scores().contrast({names[0]: 1, names[1]: -1})
+    assert (found.word, found.arms) == ("described", ("FindRec", *rows))
+    assert found.effect.value == pytest.approx(contrast.value, abs=1e-12)
+    assert f"over permuted-features {100 * np.expm1(contrast.value):+.1f} %" in found.said
+    assert answer(BY_ID["method-kl"], own, "kept").word == "not reached"
+
+
+def test_costs_are_power_laws(tmp_path):
+    """Times that grow as the length and as its square: the exponents are 1 and 2, and the ratio of
+    both falls by the ratio of the lengths. They are one line, of no dataset."""
+    path = tmp_path / "scale.csv"
+    lines = [f"Mamba layer,{n},{0.01 * n}\nattention layer,{n},{1e-4 * n * n}" for n in (50, 200)]
+    path.write_text("part,window,cpu_seconds\nstep,50,9\n" + "\n".join(lines) + "\n")
+    places = [Place(here(costs=layer_costs(path)), "C") for _ in range(2)]
+    (line,) = ledger(places, ["abstract-linear"])
+    assert (line.word, line.dataset) == ("described", "")
+    assert "as length^1.00" in line.finding.said
+    assert "as length^2.00" in line.finding.said
+    assert "at 50 Mamba's layer takes 2.0 times" in line.finding.said
+    assert "at 200 0.5 times" in line.finding.said
+    assert layer_costs(tmp_path / "none.csv") == {}
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="run `scale` again"):
+        layer_costs(path)
+    (line,) = ledger([Place(here(), "C")], ["abstract-linear"])
+    assert (line.word, line.finding.said) == ("not reached", "run `scale`, which measures it")
 
 
 def ledger(places, ids, judged=None):

@@ -105,6 +105,49 @@ def test_loads_and_fits(at, page, width, dark):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_keeps_the_methods_in_sight(at):
+    """However far a table is moved sideways: the first column stays at its left edge."""
+    browser = at("tables", 390)
+    script = """
+      const box = [...document.querySelectorAll('.scroll')].find(
+        b => b.offsetHeight && b.scrollWidth > 1.5 * b.clientWidth);
+      box.scrollLeft = box.scrollWidth;
+      const left = box.getBoundingClientRect().left;
+      const row = [...box.querySelectorAll('tbody tr')].find(r => r.cells.length > 2);
+      return [box.scrollLeft, row.cells[0].getBoundingClientRect().left - left,
+              row.cells[1].getBoundingClientRect().left - left,
+              row.cells[0].getBoundingClientRect().width / box.clientWidth];
+    """
+    moved, first, second, share = browser.execute_script(script)
+    assert moved > 100
+    assert abs(first) < 2.5  # the border
+    assert second < first
+    assert share < 0.5
+
+
+def test_bars_are_sorted_on_an_axis(at):
+    """Trained rows from best to worst, controls after them; ticks lie on the scale of the bars."""
+    browser = at("index")
+    script = """
+      const chart = document.querySelector('.bars');
+      const rows = [...chart.querySelectorAll('.method:not(.axis)')];
+      return [rows.map(r => [r.classList.contains('control'), r.querySelector('.value').textContent,
+                             parseFloat(r.querySelector('.fill').style.width)]),
+              [...chart.querySelectorAll('.ticks span')].map(
+                t => [parseFloat(t.textContent), parseFloat(t.style.left)])];
+    """
+    rows, ticks = browser.execute_script(script)
+    finished = [(control, float(text), share) for control, text, share in rows if text[:1] == "0"]
+    assert len(finished) > 3
+    assert [r[:2] for r in finished] == sorted(
+        (r[:2] for r in finished), key=lambda r: (r[0], -r[1])
+    )
+    assert len(ticks) > 2
+    for _, value, share in finished:
+        # widths are rounded to 0.01 %, values to four decimals
+        assert share / value == pytest.approx(ticks[-1][1] / ticks[-1][0], rel=2e-3)
+
+
 def test_sorts(at):
     browser = at("tables")
     own_order = column(browser, 2)

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from benchmark.core import builder, split, take_snapshot
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
 from benchmark.plan import specs
+from benchmark.render.document import percent
 from benchmark.render.experiment import render
 from benchmark.render.figures.alignment import (
     Snapshot,
@@ -21,14 +23,23 @@ from benchmark.render.figures.alignment import (
     principal_plane,
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
+from benchmark.render.figures.curves import draw_learning
+from benchmark.render.figures.forest import draw_best
+from benchmark.render.figures.labels import spread
+from benchmark.render.figures.per_user import draw_outcomes, draw_users, scores
 from benchmark.render.figures.style import FORMATS, METHOD_STYLES, method_style, save, styled
+from benchmark.render.figures.sweeps import draw_all_sweeps, draw_sweep
+from benchmark.render.notes import dataset_note
 from benchmark.render.selection import NotDrawn, Selection
+from benchmark.render.tables.build import build_table
+from benchmark.render.tables.contrasts import judged_of
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import DamagedRun, Store
 from benchmark.settings.registry import get_profile
 from findrec.config import FindRecConfig
 from findrec.model import FindRec
+from tests.benchmark.render.synthetic import fill, synthetic_run
 from tests.benchmark.train.synthetic import sequences
 from tests.catalogues import catalogue
 
@@ -119,6 +130,112 @@ def test_files_are_fit_for_print(tmp_path):
     assert b"synthetic states, before training" in files["svg"]
     for suffix in ("svg", "pdf"):
         assert (tmp_path / "b" / f"fig.{suffix}").read_bytes() == files[suffix]
+
+
+def test_spread_is_the_nearest_with_gaps():
+    """Against a quadratic programme; what lies far enough apart stays where it is."""
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 5, 9):
+        places = rng.uniform(0, 1, count)
+        order = np.argsort(places)
+        found = minimize(
+            lambda moved, places=places: ((moved - places) ** 2).sum(),
+            np.sort(places)[np.argsort(order)],
+            constraints=[
+                {"type": "ineq", "fun": lambda y, a=a, b=b: y[b] - y[a] - 0.2}
+                for a, b in itertools.pairwise(order)
+            ],
+            options={"ftol": 1e-12, "maxiter": 500},
+        )
+        # the solver stops at 1e-12 of the sum, that is about 1e-6 of a place
+        np.testing.assert_allclose(spread(places, 0.2), found.x, atol=1e-5)
+    np.testing.assert_array_equal(spread([0.9, 0.1, 0.5], 0.2), [0.9, 0.1, 0.5])
+
+
+def test_learning_names_the_best_and_greys_the_others(synthetic, profile):
+    """With ten other rows, three of them and FindRec are named and coloured."""
+    _, planned = synthetic
+    spec = next(p.spec for p in planned if p.key.model == "FindRec" and p.key.variant == "base")
+    run = synthetic_run(spec, 0, 20).record
+    steps = run.curves.validation_steps
+    runs = {}
+    for at in range(11):
+        name = f"row {at}" if at else "FindRec"
+        level = [0.01 * (at + 1) * step / steps[-1] for step in steps]
+        curves = run.curves.model_copy(update={"validation": level, "validation_left_out": level})
+        runs[name] = [run.model_copy(update={"curves": curves})]
+    drawn = draw_learning({"beauty": runs}, {"beauty": dataset_note("beauty", profile)})
+    for panel in drawn.axes:
+        texts = [text.get_text() for text in panel.texts]
+        assert texts == ["row 10", "row 9", "row 8", "FindRec", "7 others"]
+        pale = [line for line in panel.lines if line.get_color() == "#c4c4c4"]
+        assert len(pale) == 7
+
+
+def test_printed_points_have_an_axis_of_their_own(synthetic, profile):
+    """Ours and the paper's levels differ by their factor here; neither axis holds the other's."""
+    store, planned = synthetic
+    own = [p for p in planned if p.key.model == "FindRec" and p.key.variant.startswith("lambda")]
+    base = [p for p in planned if p.key.model == "FindRec" and p.key.variant == "base"]
+    cells = build_table("table6", own + base, profile, root=store.root).cells
+    printed = cells["paper"].notna()
+    assert printed.any()
+    cells.loc[printed, "paper"] *= 20
+    notes = {"beauty": dataset_note("beauty", profile)}
+    for drawn in (draw_sweep("table6", cells, notes), draw_all_sweeps({"table6": cells}, notes)):
+        shown = [panel for panel in drawn.axes if panel.get_visible()]
+        tops = [panel.get_ylim()[1] for panel in shown]
+        assert max(tops) > 1
+        assert all(
+            top < 0.5 or low > 0.5
+            for (low, _), top in zip((panel.get_ylim() for panel in shown), tops, strict=True)
+        )
+
+
+def test_users_and_outcomes_are_of_the_row_best_on_validation(synthetic, profile):
+    """Whatever test ranks say; shares of a bar sum to 1, and rows are sorted by win less loss."""
+    _, planned = synthetic
+    found = scores(planned, reuse_stale=False)
+    own = found["beauty"]
+    rivals = {m: s for m, s in own.items() if m != "FindRec" and not s.control}
+    best = max(rivals, key=lambda m: rivals[m].validation["kept"])
+    other = next(m for m in rivals if m != best)
+    flattered = {p: v + 1 for p, v in rivals[other].values.items()}
+    found = {"beauty": own | {other: replace(rivals[other], values=flattered)}}
+    notes = {"beauty": dataset_note("beauty", profile)}
+    drawn = draw_users(found, notes)
+    assert drawn.axes[0].get_title(loc="left").endswith(f"against {best}")
+    widths = [patch.get_width() for patch in drawn.axes[0].patches]
+    np.testing.assert_allclose(np.reshape(widths, (-1, 3)).sum(1), 1)
+    panel = draw_outcomes(found, notes).axes[0]
+    bars = np.reshape([patch.get_width() for patch in panel.patches], (-1, 3))
+    trained = len(rivals)
+    assert (np.diff((bars[:, 0] - bars[:, 2])[:trained]) >= 0).all()
+    labels = [text.get_text() for text in panel.get_yticklabels()]
+    assert labels[0] == other  # which wins everywhere now
+    assert set(labels[:trained]) == set(rivals)
+
+
+def test_forest_is_sorted_and_says_the_verdict(tmp_path):
+    profile = get_profile("smoke").model_copy(update={"run_on": ("ml-100k",)})
+    store = Store(tmp_path)
+    models = ("SASRec", "GRU4Rec", "MMMLP", "FindRec")
+    planned = fill(store, ["primary"], profile, seeds=6, users=60, models=models)
+    notes = {"ml-100k": dataset_note("ml-100k", profile)}
+    judged = judged_of(planned, notes, best_row=True, reuse_stale=False)
+    drawn = draw_best(judged, notes)
+    for panel, one in zip(drawn.axes, judged.best, strict=True):
+        title = panel.get_title(loc="left")
+        assert title.endswith(f"history {one.protocol}. {one.claim}: {one.word}")
+        effects = dict(zip(one.others, one.result.effects, strict=True))
+        labels = [text.get_text() for text in drawn.axes[0].get_yticklabels()]
+        assert set(labels) == set(effects)
+        texts = [text.get_text() for text in panel.texts]
+        assert texts[: len(labels)] == [percent(effects[name].relative[0]) for name in labels]
+        if one is judged.best[0]:
+            values = [effects[name].value for name in labels]
+            assert values == sorted(values)
+    assert drawn.axes[0].get_xlim() == drawn.axes[1].get_xlim()
 
 
 def test_curves_and_figure_3(synthetic, profile, tmp_path):

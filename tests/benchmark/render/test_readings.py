@@ -11,7 +11,15 @@ import pytest
 from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.paper.readings import readings
-from benchmark.plan import OWN_MODEL, against_base, contrasts_of, experiments, plan, specs
+from benchmark.plan import (
+    OWN_MODEL,
+    against_base,
+    contrasts_of,
+    experiments,
+    favourable_reading,
+    plan,
+    specs,
+)
 from benchmark.render.document import percent
 from benchmark.render.experiment import render
 from benchmark.render.figures.specifications import SWITCHES, draw_specifications, order
@@ -21,7 +29,7 @@ from benchmark.render.tables.build import build_table
 from benchmark.render.tables.contrasts import frame_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
-from benchmark.settings.registry import get_profile, methods
+from benchmark.settings.registry import Settings, get_profile, methods
 from tests.benchmark.render.synthetic import fill, scores_of
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "paper-readings.md"
@@ -149,8 +157,27 @@ def test_every_file_is_written(store, tmp_path, name):
     }
 
 
+def test_the_reading_that_validation_prefers(store, monkeypatch):
+    """While none is chosen it is no row and no copy of the base, and the table says why; once one
+    is, it has a row, and where validation prefers the base, the base stands for it."""
+    own = methods()[OWN_MODEL].variants
+    plans = planned(store, "four-ways")
+    assert "favourable" not in {p.key.variant for p in plans}
+    built = build_table("four-ways", plans, PROFILE, root=store.root)
+    by_name = {one.claim: one for one in built.judged.contrasts}
+    assert by_name["FindRec favourable"].note.startswith("not chosen yet: `./reproduce.sh")
+    assert any("not chosen yet" in n for b in built.document.blocks for n in b.notes)
+    chosen = own["favourable"].model_copy(update={"datasets": {"ml-100k": Settings()}})
+    monkeypatch.setitem(own, "favourable", chosen)
+    judged = build_table("four-ways", plans, PROFILE, root=store.root).judged
+    by_name = {one.claim: one for one in judged.contrasts}
+    assert by_name["FindRec favourable"].note == "validation prefers the base itself"
+    layer = {"ml-100k": Settings(model={"iicm_kl": 0.01})}
+    monkeypatch.setitem(own, "favourable", chosen.model_copy(update={"datasets": layer}))
+    assert favourable_reading("ml-100k") == "another"
+
+
 def test_what_was_not_run_says_so(tmp_path):
-    """Nor was the most favourable reading chosen: it is no row, and no copy of the base."""
     plans = planned(Store(tmp_path), "specifications")
     built = build_table("specifications", plans, PROFILE, root=tmp_path)
     assert {one.word for one in built.judged.contrasts} == {"not reached"}

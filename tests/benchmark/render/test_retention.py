@@ -9,20 +9,23 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from benchmark.analyse.dose import smallest
 from benchmark.analyse.retention import STATES, retained_rows
-from benchmark.analyse.suppression import suppress
+from benchmark.analyse.suppression import CHOICES, suppress, with_penalty
 from benchmark.analyse.verify import verify
 from benchmark.evaluate.metrics import per_user
 from benchmark.plan import experiments, plan, specs
 from benchmark.render.document import number, percent
 from benchmark.render.experiment import render
+from benchmark.render.figures.doses import draw_doses
 from benchmark.render.figures.retention import draw_retention
 from benchmark.render.figures.style import FORMATS, styled
 from benchmark.render.notes import dataset_note
 from benchmark.render.selection import Selection
 from benchmark.render.tables.build import build_table
 from benchmark.render.tables.contrasts import arms_of
-from benchmark.render.tables.retention import HEADINGS, retained
+from benchmark.render.tables.retention import HEADINGS, RECOVERED, dose_text, retained
+from benchmark.runs.ranks import PENALTIES
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile, methods
@@ -98,7 +101,7 @@ def test_the_lead_is_that_of_the_primary_claims(store):
 def test_the_table_prints_what_was_derived(store):
     built = build_table("retention", planned(store), get_profile("rolling"), root=store.root)
     rows = {r.name: r for r in retained(planned(store), reuse_stale=False)[DATASET][1]}
-    scores, leads, _ = built.document.blocks
+    scores, leads, *_ = built.document.blocks
     assert [row.label for row in scores.rows] == list(rows)
     entries = {row.label: row.entries for row in scores.rows}["SASRec"]
     own = rows["SASRec"]
@@ -117,6 +120,43 @@ def test_the_table_prints_what_was_derived(store):
     )  # fmt: skip
 
 
+def test_the_table_has_every_constant(store):
+    """Scores at each constant from the ranks themselves, and the constant that recovers most."""
+    plans = planned(store)
+    built = build_table("retention", plans, get_profile("rolling"), root=store.root)
+    (doses,) = [b for b in built.document.blocks if "lowered by a constant" in b.title]
+    arms = arms_of(plans, reuse_stale=False)[DATASET]
+    assert [row.label for row in doses.rows] == list(arms)
+    by_name = {row.label: [e.text for e in row.entries] for row in doses.rows}
+    tests = [run.test for run in arms["SASRec"].runs]
+    means = {c: np.mean([per_user(with_penalty(t, c), METRIC) for t in tests]) for c in CHOICES}
+    assert by_name["SASRec"][: len(PENALTIES)] == [number(means[c]) for c in PENALTIES]
+    own = {r.name: r for r in retained(plans, reuse_stale=False)[DATASET][1]}["SASRec"]
+    recovery = own.response.recovery
+    assert recovery.low <= recovery.constant <= recovery.high
+    assert recovery.constant == smallest(np.array(list(means.values())))
+    assert by_name["SASRec"][-2] == dose_text(recovery.constant)
+    cells = built.cells.set_index(["row", "column"])
+    line = cells.loc["SASRec", RECOVERED]
+    assert (line["mean"], line["ci_low"], line["ci_high"]) == (
+        recovery.constant, recovery.low, recovery.high,
+    )  # fmt: skip
+
+
+def test_the_picture_of_doses_has_a_curve_and_a_mark_a_row(store):
+    found = retained(planned(store), reuse_stale=False)
+    with styled():
+        drawn = draw_doses(found, {DATASET: dataset_note(DATASET, get_profile("rolling"), None)})
+    curves, constants = drawn.axes
+    rows = found[DATASET][1]
+    shares = [list(row.response.shares.values())[:-1] for row in rows]
+    lines = [line for line in curves.lines if len(line.get_xdata()) == len(PENALTIES) + 1]
+    assert [list(line.get_ydata()) for line in lines] == shares
+    marks = [line.get_xdata()[0] for line in constants.lines if line.get_marker() == "o"]
+    assert marks == [row.response.recovery.constant for row in rows]
+    assert [label.get_text() for label in constants.get_yticklabels()] == [r.name for r in rows]
+
+
 def test_runs_without_lowered_scores_say_so(store):
     """Runs that were made before they were counted keep the other columns."""
     plans = planned(store, models=["SASRec", "FindRec"])
@@ -128,6 +168,7 @@ def test_runs_without_lowered_scores_say_so(store):
     found = retained_rows(arms | {"SASRec": replace(arms["SASRec"], runs=runs)}, "FindRec")
     (own,) = [row for row in found if row.name == "SASRec"]
     assert np.isnan(own.penalty)
+    assert own.response is None
     assert set(own.scores) == set(own.lead) == {"kept", "left out"}
 
 
@@ -155,6 +196,7 @@ def test_smoke_runs_end_to_end(tmp_path):
     selection = Selection(seeds=(0, 1))
     shown = render("retention", plans, RunSet(store), profile, tmp_path / "out", selection)
     expected = {f"retention.{suffix}" for suffix in (*FORMATS, "md", "tex", "csv", "json")}
+    expected |= {f"retention-doses.{suffix}" for suffix in FORMATS}
     assert {path.name for path in shown.paths} == expected
     built = build_table("retention", plans, profile, root=store.root)
     assert verify(tmp_path / "out" / "tables" / "retention.csv", built.cells) == []
@@ -166,3 +208,4 @@ def test_smoke_runs_end_to_end(tmp_path):
     assert "no current run" in console.export_text()
     with styled():
         assert [t.get_text() for t in draw_retention({}, {}).axes[0].texts] == ["no runs"]
+        assert [t.get_text() for t in draw_doses({}, {}).axes[0].texts] == ["no runs"]

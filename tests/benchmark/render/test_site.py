@@ -11,7 +11,7 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.plan import experiments
 from benchmark.render.document import number, percent
 from benchmark.render.experiment import render
-from benchmark.render.report.page import write_report
+from benchmark.render.report.page import ticks, write_report
 from benchmark.render.report.trial import SECTIONS
 from benchmark.render.selection import Selection
 from benchmark.render.tables.build import build_table
@@ -139,6 +139,15 @@ def test_settings_say_where_they_come_from(report, synthetic):
         file, number_of_line = reason.rpartition(" ")[2].split(":")
         line = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(number_of_line) - 1]
         assert expected in line
+
+
+@pytest.mark.parametrize("widest", [0.0131, 0.05, 0.1, 0.149, 0.2856, 0.999, 1.0])
+def test_ticks_are_round_and_few(widest):
+    found = ticks(widest)
+    assert found[0] == 0
+    assert 3 <= len(found) <= 6
+    assert found[-1] <= widest < found[-1] + found[1] * (1 + 1e-9)
+    assert all(len(f"{tick:g}") <= 6 for tick in found)
 
 
 def test_says_what_three_seeds_can_carry(report):

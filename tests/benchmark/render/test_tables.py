@@ -27,7 +27,8 @@ from benchmark.render.experiment import render
 from benchmark.render.notes import dataset_note
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, build_table
-from benchmark.render.tables.writers import to_latex, to_markdown, to_terminal
+from benchmark.render.tables.latex import to_latex
+from benchmark.render.tables.writers import to_markdown, to_terminal
 from benchmark.runs.identity import hashes
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -381,22 +382,6 @@ def test_a_slice_of_users_is_compared_with_nothing(tmp_path):
     assert set(table.cells["grade"]) == {"C"}
     assert entries(table, "SASRec")[0].paper
     assert not entries(table, "SASRec")[0].difference
-
-
-def test_latex_escapes_and_balances(synthetic, profile):
-    store, _ = synthetic
-    for name in ("table2", "table6"):
-        text = to_latex(
-            build_table(name, planned(store, profile, name), profile, root=store.root).document
-        )
-        assert text.isascii(), set(filter(lambda c: not c.isascii(), text))
-        assert text.count("{") == text.count("}")
-        for number_of_columns, body in re.findall(
-            r"begin\{tabular\}\{(l[r]*)\}(.*?)end\{tabular\}", text, re.S
-        ):
-            for row in body.splitlines():
-                if row.endswith(r"\\") and "multicolumn" not in row:
-                    assert len(re.findall(r"(?<!\\)&", row)) == len(number_of_columns) - 1
 
 
 def test_render_writes_three_files(synthetic, profile, tmp_path):

@@ -1,30 +1,37 @@
 """The verdict's page: what it says before anything is run and after; the reply that it keeps."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from benchmark.analyse.analysis_plan import analysis_plan
-from benchmark.analyse.effects import NOT_REACHED, PAIRS, verdict_on
+from benchmark.analyse.effects import MEANINGS, NOT_REACHED, PAIRS, verdict_on
 from benchmark.cli import app
-from benchmark.plan import plan, specs
+from benchmark.cli.claims import noisy_rows, variants_of_claims
+from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
 from benchmark.render.notes import dataset_note
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.verdict import verdict_page
+from benchmark.render.verdict_texts import M1
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 from tests.benchmark.render.synthetic import synthetic_run
 
 ROOT = Path(__file__).parents[3]
+RETENTION = "Why rows part: what they keep when the history competes"
 SECTIONS = (
+    "How to read this page",
     "Is FindRec above every other row? (P1, P2)",
+    "The same of other readings of FindRec",
     "Does the machinery help? (M1 to M4)",
-    "Why rows part: what they keep when the history competes",
+    RETENTION,
     "The paper's claims",
     "Tuning spent",
     "What could be shown",
@@ -43,12 +50,17 @@ def ledger(tmp_path_factory):
     """Everything that the claims rest on, on the primary dataset, made up."""
     store, profile = Store(tmp_path_factory.mktemp("runs")), get_profile("rolling")
     wanted = specs(EXPERIMENTS, profile, datasets=["ml-1m"])
+    known = {spec.key for spec in wanted}
+    further = [spec_of(r, "ml-1m", profile, v) for r, v in (*noisy_rows(), *variants_of_claims())]
+    wanted += [spec for spec in further if spec.key not in known]
     seeds = profile.first_seeds()
     for spec in wanted:
         for seed in seeds[:1] if spec.protocol.control else seeds:
             store.write(synthetic_run(spec, seed, 100))
     planned = plan(wanted, seeds, RunSet(store), as_stored=True)
-    return planned, *build_ledger(planned, profile)
+    frequency = {"target": np.arange(100) % 10, "items": np.arange(50)}
+    layers = {f"{name} layer": {50: 1.0, 100: 2.0} for name in ("Mamba", "attention")}
+    return planned, *build_ledger(planned, profile, frequencies=lambda _: frequency, costs=layers)
 
 
 def page_of(ledger, **fields):
@@ -70,9 +82,10 @@ def test_a_fresh_page_says_not_reached_at_every_place(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     found = sections(out.read_text(encoding="utf-8"))
     assert tuple(found) == SECTIONS
-    for name in SECTIONS[:5]:
+    for name in SECTIONS[1:7]:
         assert "not reached" in found[name].lower(), name
-    assert "supported" not in "".join(found.values())
+    assert "**supported**" not in "".join(found.values())
+    assert "not reached." in out.read_text(encoding="utf-8").split("**")[1].lower()
     assert analysis_plan().hash in out.read_text(encoding="utf-8")
 
 
@@ -88,14 +101,56 @@ def test_a_filled_page_has_the_plans_numbers(ledger):
     assert verdict_on(words["kept"], words["left out"], "FindRec") in page
     found = sections(page)
     for one in judged.contrasts:
-        assert f"| {one.claim}, history {one.protocol} | **{one.word}** |" in found[SECTIONS[1]]
-    assert "| FindRec | " in found[SECTIONS[2]]
-    assert "lambda" not in found[SECTIONS[2]], "no swept values among the rows"
-    assert "SASRec with-fusion" in found[SECTIONS[2]], "what was not run is named"
+        assert (
+            f"| {one.claim}, history {one.protocol} | **{one.word}** |"
+            in found["Does the machinery help? (M1 to M4)"]
+        )
+    assert "| FindRec | " in found[RETENTION]
+    assert "lambda" not in found[RETENTION], "no swept values among the rows"
+    assert "SASRec with-fusion" in found[RETENTION], "what was not run is named"
     assert "no log of trials" in found["Tuning spent"]
     assert "margin other than 1 %" in found["What would change this verdict"]
-    decided = [line for line in lines if line.word in ("supported", "opposite")]
+    words = ("supported", "opposite")
+    decided = [line for line in lines if line.word in words and not line.read_as]
     assert found["The paper's claims"].count("\n| ") >= len(decided)
+
+
+def test_other_readings_have_their_section(ledger):
+    """Each reading under both protocols, below the default's verdict and with corrected p; in the
+    table of decided claims there is none of them."""
+    judged = ledger[2]
+    found = sections(page_of(ledger))
+    own = found["The same of other readings of FindRec"]
+    for one in judged.readings:
+        assert f"{one.claim}, history {one.protocol}, {one.subject} | **{one.word}**" in own
+    assert "not chosen yet" in own
+    assert "reading-a" not in found["The paper's claims"]
+    assert "FindRec (released)" not in found[RETENTION], "it is no row of the paper's table"
+
+
+@pytest.mark.parametrize("word", MEANINGS)
+def test_the_first_sentence_is_one_whatever_m1_came_to(ledger, word):
+    planned, lines, judged = ledger
+    contrasts = tuple(
+        replace(one, word=word) if one.contrast.id == "M1" else one for one in judged.contrasts
+    )
+    page = page_of((planned, lines, replace(judged, contrasts=contrasts)))
+    answer = page.split("**")[1]
+    assert answer.endswith(
+        M1.get(word, "Whether FindRec's machinery beats plain late fusion (M1) is not reached.")
+    )
+    assert answer.count(".") == 2
+
+
+def test_every_claim_is_reached_by_what_the_command_reads(ledger):
+    """With all of it run, no claim is left over; of FindRec's other readings one was not chosen."""
+    _, lines, _ = ledger
+    left = [line for line in lines if line.word == "not reached"]
+    assert {line.claim.id for line in left if not line.read_as} == set()
+    assert {line.read_as for line in left} == {"FindRec favourable"}
+    others = [line for line in lines if line.read_as]
+    assert len(others) == 8
+    assert {line.claim.id for line in others} == {"abstract-superior"}
 
 
 def test_the_reply_stays(ledger):

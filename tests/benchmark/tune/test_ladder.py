@@ -37,10 +37,16 @@ def test_the_smallest_rung_that_longer_ones_do_not_beat_is_enough():
         assert gain.high > gain.estimate - 1e-3
 
 
-def test_a_rung_with_one_larger_one_is_never_enough():
-    """The third of four is as good as the fourth, but one doubling can be a chance."""
+def test_one_larger_rung_shows_nothing_unless_it_loses():
+    """The third of four is as good as the fourth: it is taken, but one doubling can be a chance.
+    Where the fourth is known to be worse, the row has passed its best."""
     values, floor = ladder([0.05, 0.07, 0.10, 0.10])
-    assert choose(values, floor, **RULES).rung == 800
+    budget = choose(values, floor, **RULES)
+    assert (budget.rung, budget.convergence) == (400, "not shown")
+    values, floor = ladder([0.05, 0.07, 0.10, 0.09])
+    budget = choose(values, floor, **RULES)
+    assert (budget.rung, budget.convergence) == (400, "shown")
+    assert budget.gains[400].high < 0
 
 
 def test_what_still_grows_is_gaining_and_what_noise_hides_is_not_shown():

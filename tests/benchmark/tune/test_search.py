@@ -127,6 +127,53 @@ def test_a_lower_rate_that_wins_with_time_is_taken():
     assert search.choice().point.lr == 0.001
 
 
+def overfitting(enough):
+    """Without dropout the second rung is best and the largest worst; from enough of it on quality
+    grows to the end. The second rung, where the search looks, likes none."""
+
+    def quality(trial):
+        doublings = math.log2(trial.steps / RUNGS[0])
+        lost = max(0.0, 1 - trial.point.dropout / enough) * max(0.0, doublings - 1) ** 2
+        away = abs(math.log2(trial.point.lr / 0.002))
+        return 0.08 + 0.01 * (doublings - 1.2 * lost - trial.point.dropout - away)
+
+    return quality
+
+
+def test_a_row_that_overfits_is_tried_with_more_dropout():
+    """Ladders at 0.1, 0.2 and 0.3, of which the last one has its best rung at the end; all at the
+    first seed, the others at what was chosen."""
+    search, order = run(overfitting(0.3))
+    assert search.point() == Point(0.002, 0.0)
+    assert search.choice().point.dropout == 0.3
+    ladders = {t.point.dropout for t in order if t.steps == RUNGS[-1] and t.seed == RULES.seeds[0]}
+    assert ladders == {0.0, 0.1, 0.2, 0.3}
+    assert {t.point for t in order if t.seed != RULES.seeds[0]} == {search.choice().point}
+
+
+def test_more_dropout_that_does_not_help_is_not_taken():
+    """One ladder more, and the budget is that of the peak."""
+
+    def quality(trial):
+        late = max(0.0, math.log2(trial.steps / RUNGS[2]))
+        return 0.1 * (1 - 0.5 ** (trial.steps / 60)) * (1 - 0.3 * late) - 0.05 * abs(
+            trial.point.dropout - 0.1
+        )
+
+    search, order = run(quality)
+    choice = search.choice()
+    assert choice.point.dropout == 0.1
+    ladders = {t.point.dropout for t in order if t.steps == RUNGS[-1] and t.seed == RULES.seeds[0]}
+    assert ladders == {0.1, 0.2}
+    assert (choice.steps, choice.convergence) == (RUNGS[2], "shown")
+
+
+def test_a_row_that_gains_to_the_end_needs_no_more_dropout():
+    search, order = run(lambda t: 0.05 + 0.01 * math.log2(t.steps / 50) - 0.02 * t.point.dropout)
+    ladders = {t.point.dropout for t in order if t.steps == RUNGS[-1]}
+    assert ladders == {search.choice().point.dropout} == {0.0}
+
+
 def test_failed_trials_are_never_chosen():
     search, _ = run(hill(Point(0.005, 0.2)), fails=lambda t: t.point.lr > 0.002)
     assert search.choice().point.lr == 0.002

@@ -1,0 +1,66 @@
+"""Names at the ends of lines, where a legend would send the eye to and fro."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from benchmark.render.figures.style import INK, QUIET
+
+
+@dataclass(frozen=True)
+class LineEnd:
+    """Where a line ends, in the units of its axes, and what it is called."""
+
+    x: float
+    y: float
+    text: str
+    bold: bool = False
+
+
+def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> None:
+    """Write every line's name beside its end, none over another; thin lines join those that had to
+    move. The y axis must have its limits; the x axis is widened to make room."""
+    if not ends:
+        return
+    left, right = panel.get_xlim()
+    width = right - left
+    longest = max(len(end.text) for end in ends)
+    inches = panel.figure.get_size_inches()
+    columns = panel.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
+    share = 0.7 * size / 72 * longest / (inches[0] / columns)
+    panel.set_xlim(left, left + width / max(1 - share, 0.4))
+    low, high = panel.get_ylim()
+    height = panel.get_position().height * inches[1] * 72
+    apart = spread([(end.y - low) / (high - low) for end in ends], 1.25 * size / height)
+    x = max(end.x for end in ends)
+    for end, y in zip(ends, apart, strict=True):
+        panel.annotate(
+            end.text, (end.x, end.y), (x + 0.06 * width, low + y * (high - low)), va="center",
+            fontsize=size, color=INK, fontweight="bold" if end.bold else "normal",
+            annotation_clip=False, zorder=5,
+            arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.4, "shrinkA": 1, "shrinkB": 4},
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], gap: float) -> npt.NDArray[np.float64]:
+    """Places moved as little as possible in the sense of least squares, in their order and `gap`
+    apart at least.
+
+    With y_i = place_i - i * gap in sorted order the condition is that y rises, so that the answer
+    is the isotonic regression of y (pool adjacent violators).
+    """
+    order = np.argsort(places, kind="stable")
+    wanted = np.asarray(places, float)[order] - gap * np.arange(len(places))
+    pools: list[tuple[float, int]] = []
+    for value in wanted:
+        pools.append((float(value), 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (last, m), (before, n) = pools.pop(), pools.pop()
+            pools.append(((before * n + last * m) / (n + m), n + m))
+    fitted = np.concatenate([np.full(n, value) for value, n in pools]) if pools else np.empty(0)
+    moved = np.empty(len(places))
+    moved[order] = fitted + gap * np.arange(len(places))
+    return moved

@@ -1,0 +1,59 @@
+"""What docs/verdict.md says whatever the runs show: how to read it, what would change it, and the
+invitation to reply. Each text stands here once."""
+
+from benchmark.analyse.effects import Word
+
+READING = """\
+This page says what the suite's own runs show of the paper's claims, by rules that were fixed
+before them ([plan](plan.md)). It does not say how the printed numbers came about, and a claim
+that is not supported here is not thereby false:
+
+- The features are not those of the paper's encoders, the widths are small, and not every dataset
+  is the paper's: each dataset has a grade, and "does not replicate" is said of grade A alone (the
+  paper's own data, encoders and widths).
+- The paper does not say whether items of a user's history compete with the target. Both ways are
+  shown side by side, and neither is called the right one.
+- Where the paper leaves a choice open or says two things, FindRec here has a default
+  ([readings](paper-readings.md)); other readings are tried too. Unless the reply below says so,
+  nobody who wrote the paper has checked this implementation.
+- *Undecided* means that these runs are too few to tell; it is no mild no. What they could have
+  shown stands beside it (*detectable*). What the other words mean is in
+  [protocol](protocol.md#the-analysis-plan)."""
+
+CHANGE = """\
+And, whoever brings it:
+
+- **A mistake of ours**, in FindRec, in another row, in the ranking or in the inference. The runs
+  that it touches are made anew; the new answer stands here, and the deviations have the old one.
+- **Another reading.** One that the authors name as theirs is run by the rules of the plan, with
+  the same seeds, and its answer stands beside the default's, unadjusted if it is named before
+  it is run.
+- **Better settings of a row**, found on validation targets within the number of trials that every
+  row had: printed beside this answer.
+- **More seeds**, up to ten, for all rows of a comparison at once: both answers are printed.
+
+Seeds, rows, metrics or a protocol that are chosen after the results are known change nothing."""
+
+INVITATION = """\
+Whoever wrote the paper is invited to answer here, at any length, by an issue or a pull request.
+What is sent stands unedited between the marks, and stays when the page is filled anew. It would
+help most to know: whether items of the history competed with the target in the printed numbers,
+and all items or sampled ones; which split, encoders and settings; and which of the open
+[readings](paper-readings.md) is the authors' own."""
+
+M1: dict[Word, str] = {
+    "supported": "Cross-attention, alignment and experts together beat plain late fusion (M1).",
+    "opposite": "Plain late fusion is above cross-attention, alignment and experts (M1).",
+    "smaller than 1 %": "That cross-attention, alignment and experts gain 1 % over plain late "
+    "fusion is excluded (M1).",
+    "undecided": "Whether cross-attention, alignment and experts beat plain late fusion is not "
+    "decided (M1).",
+}
+"""What M1 came to -> the sentence."""
+
+BEST_NOTE = (
+    "The margin is over the row that is best on validation under the same protocol. The verdict "
+    "rests on all eleven rows: it is *supported* where the lower bound is above 0 over each of "
+    "them, and *refuted* where a gain of 1 % is excluded over one of them, which says nothing of "
+    "the others. Every difference stands in `results/<profile>/tables/primary.md`."
+)
