@@ -28,6 +28,11 @@ from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 
 COLOURS: dict[Word, str] = {"supported": BETTER, "opposite": WORSE, "refuted": WORSE}
+_COUNTED: tuple[tuple[Word, str], ...] = (
+    ("supported", "above 0"),
+    ("opposite", "below"),
+    ("undecided", "neither"),
+)
 _MARKERS = ("o", "s", "D", "^")
 """Of the datasets of one domain."""
 
@@ -150,14 +155,7 @@ def _best_panel(panel: Axes, one: JudgedBest, order: Sequence[str], note: Datase
     title = f"{note.title}, {HEADINGS[one.protocol]}. {one.claim}: {one.word}"
     _finish(panel, order, title)
     panel.set_title(title, fontsize=8, pad=15, color=COLOURS.get(one.word, INK))
-    counted = ", ".join(
-        f"{words.count(word)} {said}"
-        for word, said in (
-            ("supported", "above 0"),
-            ("opposite", "below"),
-            ("undecided", "neither"),
-        )
-    )
+    counted = ", ".join(f"{words.count(word)} {said}" for word, said in _COUNTED)
     panel.text(
         0, 1.015, f"{one.subject} against {len(words)} rows: {counted}", fontsize=7, color=QUIET,
         transform=panel.transAxes,

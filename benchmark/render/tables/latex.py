@@ -99,11 +99,11 @@ def to_latex(document: Document) -> str:
             caption = title if number == 0 else f"{title} (continued)"
             notes = block.notes if last else ()
             parts += _table(block, caption, columns, rows, label, notes)
-    notes = [f"{mark}: {meaning}" for mark, meaning in document.legend()]
-    notes += [*document.notes, *document.problems]
-    parts += [r"\begin{itemize}\scriptsize\raggedright"] * bool(notes)
-    parts += [f"\\item {_breakable(note)}" for note in notes]
-    parts += [r"\end{itemize}"] * bool(notes)
+    below = [f"{mark}: {meaning}" for mark, meaning in document.legend()]
+    below += [*document.notes, *document.problems]
+    parts += [r"\begin{itemize}\scriptsize\raggedright"] * bool(below)
+    parts += [f"\\item {_breakable(note)}" for note in below]
+    parts += [r"\end{itemize}"] * bool(below)
     return "\n".join(parts) + "\n"
 
 
