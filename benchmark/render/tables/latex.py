@@ -97,8 +97,8 @@ def to_latex(document: Document) -> str:
         for number, (columns, rows) in enumerate((c, r) for c in shares for r in pages):
             last = number == len(shares) * len(pages) - 1
             caption = title if number == 0 else f"{title} (continued)"
-            notes = block.notes if last else ()
-            parts += _table(block, caption, columns, rows, label, notes)
+            below = block.notes if last else ()
+            parts += _table(block, caption, columns, rows, label, below)
     notes = [f"{mark}: {meaning}" for mark, meaning in document.legend()]
     notes += [*document.notes, *document.problems]
     parts += [r"\begin{itemize}\scriptsize\raggedright"] * bool(notes)
