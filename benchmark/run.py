@@ -5,6 +5,7 @@ into ranks and is what the code hash covers; here stands what surrounds it: load
 records, memory, failures.
 """
 
+import dataclasses
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from benchmark.core import (
 from benchmark.data.bundle import load_bundle
 from benchmark.data.config import has_times
 from benchmark.data.content import Bundle
-from benchmark.errors import InputError
+from benchmark.errors import InputError, OutOfMemory, lacks_memory
 from benchmark.feature_controls import apply_feature_control
 from benchmark.preflight import check_contract
 from benchmark.runs.checkpoint import CheckpointFile, Owner, sweep_checkpoints
@@ -56,8 +57,14 @@ def run_seeds(
     watch: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = _log,
     stop: Callable[[], bool] = lambda: False,
+    retry: str = "",
 ) -> list[RunRecord]:
     """Train, rank and store the given seeds of a spec; one record a seed, failed ones included.
+
+    Seeds that do not fit the memory at once are trained in halves, which `note` and the records
+    say. Where one seed alone does not fit, or the dataset, OutOfMemory is raised and nothing
+    stored, so that a launcher can try again when nothing else runs. It then says so in `retry`,
+    which the records keep, and a seed that does not fit is a failed run like any other.
 
     A trial is ranked on validation alone; its test queries are not looked at.
     data: folder of bundles. note: is given a line on whatever is worth one, such as a checkpoint
@@ -72,7 +79,12 @@ def run_seeds(
             f"{spec.key}: no moment divides the users of {spec.dataset!r}, whose timestamps only "
             "number each user's interactions; choose a dataset with times"
         )
-    bundle = load_bundle(spec.dataset, root=data)
+    try:
+        bundle = load_bundle(spec.dataset, root=data)
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        raise OutOfMemory(_failure(error)["message"]) from error
     parts = hashes(spec, bundle.meta.data_hash)
     started = datetime.now(UTC)
     checkpoints = _Checkpoints(spec, parts, store, note, stop)
@@ -83,9 +95,11 @@ def run_seeds(
         raise
     except Exception as error:
         failure = _failure(error)
+        if lacks_memory(error) and not retry:
+            raise OutOfMemory(failure["message"]) from error
         results = [_failed(spec, seed, parts, device, started, failure) for seed in seeds]
     else:
-        results = [_result(spec, outcome, parts, device, started) for outcome in outcomes]
+        results = [_result(spec, outcome, parts, device, started, retry) for outcome in outcomes]
     for result in results:
         _write(result, store, note)
     return [result.record for result in results]
@@ -170,7 +184,7 @@ def _watched(
     """The outcomes, if no module had a part in them that the code hash does not cover."""
     with ImportWatch(code_of(spec.implementation)) as imports:
         _preflight(spec, bundle, seeds[0], parts)
-        outcomes = _in_memory(spec, bundle, seeds, checkpoints, device, watch)
+        outcomes = _in_memory(spec, bundle, seeds, checkpoints, device, watch, len(seeds))
         missing = imports.missing()
     if missing:
         raise UnhashedImport(
@@ -203,15 +217,16 @@ def _in_memory(
     checkpoints: _Checkpoints,
     device: torch.device,
     watch: Callable[[Progress], None],
+    asked: int,
 ) -> list[Outcome]:
-    """Train the seeds as one stack; where that does not fit the device's memory, as two halves,
-    which changes no result (stack invariance)."""
+    """Train the seeds as one stack; where that does not fit the memory, as two halves, which
+    changes no result (stack invariance). asked: how many seeds were to be trained at once."""
     if one_by_one(spec) and len(seeds) > 1:
-        each = [_in_memory(spec, bundle, [s], checkpoints, device, watch) for s in seeds]
+        each = [_in_memory(spec, bundle, [s], checkpoints, device, watch, 1) for s in seeds]
         return [outcome for part in each for outcome in part]
     checkpoint = checkpoints.of(seeds)
     try:
-        return compute(
+        outcomes = compute(
             spec,
             bundle,
             seeds,
@@ -220,10 +235,15 @@ def _in_memory(
             checkpoint=checkpoint,
             trunk=checkpoints.trunk(seeds),
         )
-    except torch.OutOfMemoryError:
-        if len(seeds) == 1:
+    except Exception as error:
+        if len(seeds) == 1 or not lacks_memory(error):
             raise
         checkpoint.remove()
+    else:
+        if len(seeds) == asked:
+            return outcomes
+        smaller = f"{len(seeds)} of {asked} seeds at once, for want of memory"
+        return [dataclasses.replace(o, execution=_also(o.execution, smaller)) for o in outcomes]
     checkpoints.note(f"{len(seeds)} seeds at once do not fit the memory; half of them at a time")
     # outside of the handler, whose traceback keeps the tensors alive
     torch.cuda.empty_cache()
@@ -231,15 +251,26 @@ def _in_memory(
     return [
         outcome
         for part in (seeds[:half], seeds[half:])
-        for outcome in _in_memory(spec, bundle, part, checkpoints, device, watch)
+        for outcome in _in_memory(spec, bundle, part, checkpoints, device, watch, asked)
     ]
 
 
+def _also(execution: str, more: str) -> str:
+    """Both, of which either may be empty."""
+    return "; ".join(filter(None, (execution, more)))
+
+
 def _result(
-    spec: RunSpec, outcome: Outcome, parts: Hashes, device: torch.device, started: datetime
+    spec: RunSpec,
+    outcome: Outcome,
+    parts: Hashes,
+    device: torch.device,
+    started: datetime,
+    retry: str,
 ) -> RunResult:
     made = _record(spec, outcome.seed, parts, device, started)
-    environment = made.environment.model_copy(update={"execution": outcome.execution})
+    execution = _also(outcome.execution, retry)
+    environment = made.environment.model_copy(update={"execution": execution})
     record = made.model_copy(
         update={
             "environment": environment,

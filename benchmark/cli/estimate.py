@@ -103,6 +103,11 @@ class Estimator:
         course.state, course.since, course.step = "running", self.clock(), None
         course.fresh = fresh
 
+    def again(self, job: Hashable) -> None:
+        """The job came to nothing and waits for another try."""
+        course = self.course[job]
+        course.state, course.step = "waiting", None
+
     def step(self, job: Hashable, step: int) -> None:
         """The job has done so many of its steps, those of its checkpoint included."""
         course, now = self.course[job], self.clock()

@@ -91,6 +91,8 @@ class LiveTable:
         if event.kind in ("note", "again"):
             self.console.print(f"{job}: {event.message}", style="yellow")
             if event.kind == "again":
+                self.at_work.pop(event.worker, None)
+                self.estimator.again(job)
                 self._warm.discard(event.worker)
         elif event.kind == "start":
             self.at_work[event.worker] = job

@@ -26,7 +26,7 @@ from benchmark.data.config import (
     dataset_config,
     dataset_names,
 )
-from benchmark.errors import InputError
+from benchmark.errors import InputError, lacks_memory
 from benchmark.files import sha256
 
 VERSION = 3
@@ -204,6 +204,8 @@ def read_frame(path: Path, name: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(path / name)
     except (OSError, pyarrow.ArrowException) as error:
+        if lacks_memory(error):
+            raise
         raise InputError(
             f"{path}: a Parquet file cannot be read ({error}); {_rebuild(path)}"
         ) from error

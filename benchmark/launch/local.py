@@ -2,8 +2,9 @@
 
 Processes are spawned, not forked: a fork after an OpenMP region aborts. Each takes one job at a
 time and writes its own results to the store; the parent hears of progress through a pipe. A worker
-that dies is replaced and its job tried once more, then stored as failed. A worker whose parent dies
-ends at once and stores nothing: the next call goes on from its checkpoint.
+that dies is replaced and its job tried once more, then stored as failed. Where memory ran out, that
+second try comes when all other jobs have ended and there is one worker alone. A worker whose parent
+dies ends at once and stores nothing: the next call goes on from its checkpoint.
 """
 
 import contextlib
@@ -21,10 +22,11 @@ from pathlib import Path
 
 import torch
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, OutOfMemory
 from benchmark.launch.jobs import Event, Job
 from benchmark.launch.queue import Queue, planned_seconds
-from benchmark.run import run_seeds, store_failure
+from benchmark.launch.retries import Retries
+from benchmark.run import run_seeds
 from benchmark.runs.checkpoint import Stopped
 from benchmark.runs.leases import Leases
 from benchmark.runs.store import Store
@@ -92,22 +94,30 @@ def run_jobs(
     flight save their state and go on from it the next time. Raises InputError where the store
     cannot be written.
     """
-    tries: dict[Job, int] = {}
-    failed = 0
     with Leases(Path(store) / ".leases") as leases, contextlib.ExitStack() as closing:
         queue = Queue(
             jobs, store, leases, watch, until=until, expected=expected, wait=wait_for_others
         )
+        retries = Retries(queue, data, watch, most=2)
         spawn = partial(_spawn, store=store, data=data, workers=len(workers))
         pool = {at: spawn(device) for at, device in enumerate(workers[: max(len(jobs), 1)])}
         closing.callback(_stop, pool)
         while True:
             for at, worker in pool.items():
                 if worker.job is None and queue.left > 0:
-                    _assign(at, worker, queue, watch)
+                    _assign(at, worker, queue, retries, watch)
             busy = [worker for worker in pool.values() if worker.job]
-            if (not busy and not queue.is_open) or queue.left <= 0:
-                return failed
+            if queue.left <= 0:
+                return retries.failed
+            if not busy and not queue.is_open:
+                if not queue.postponed:
+                    return retries.failed
+                # new processes: what an old one has used it may not give back
+                _stop(pool)
+                pool.clear()
+                pool[0] = spawn(workers[0])
+                queue.take_up()
+                continue
             ready = wait([w.connection for w in busy], timeout=min(_TICK, max(queue.left, 0.0)))
             tick()
             for at, worker in list(pool.items()):
@@ -117,27 +127,14 @@ def run_jobs(
                 try:
                     kind, fields = worker.connection.recv()
                 except (EOFError, ConnectionError):
+                    kind, fields = "died", {}
+                if kind in ("died", "memory"):
                     worker.process.join()
-                    tries[job] = tries.get(job, 0) + 1
-                    message = f"its process died ({_cause(worker.process.exitcode)})"
-                    if tries[job] < 2:
-                        queue.again(job)
-                        watch(Event(job, "again", at, message=f"{message}; it is tried again"))
-                    else:
-                        failed += 1
-                        message = message.replace("died", "died twice", 1)
-                        say = partial(_say, watch, job, at)
-                        with contextlib.suppress(InputError):
-                            seeds = queue.given(job).seeds
-                            store_failure(
-                                job.spec, seeds, Store(store), message, data=data, note=say
-                            )
-                        queue.end(job)
-                        watch(Event(job, "failed", at, message=message))
+                    _once_more(job, at, worker, fields, retries, others=len(pool) - 1)
                     pool[at] = spawn(workers[at])
                     continue
                 if kind in ("done", "failed"):
-                    failed += kind == "failed"
+                    retries.failed += kind == "failed"
                     worker.job = None
                     queue.end(job)
                 watch(Event(job, kind, at, **fields))
@@ -155,15 +152,29 @@ def _stop(pool: Mapping[int, _Worker]) -> None:
         worker.process.join()
 
 
-def _say(watch: Callable[[Event], None], job: Job, at: int, line: str) -> None:
-    watch(Event(job, "note", at, message=line))
+def _once_more(
+    job: Job,
+    at: int,
+    worker: _Worker,
+    fields: Mapping[str, str],
+    retries: Retries,
+    others: int,
+) -> None:
+    """A worker's process has ended in the middle of a job, which is tried once more.
 
-
-def _cause(exitcode: int | None) -> str:
-    """What an exit code says; negative ones are signals."""
-    if exitcode == -getattr(signal, "SIGKILL", 9):
-        return "killed, as the system does where memory runs out"
-    return f"exit code {exitcode}"
+    fields: the worker's last words, `message`, where it ran out of memory and could say so. others:
+    how many workers there are besides; if there are any and memory may have run out, the second try
+    has to do without them.
+    """
+    killed = worker.process.exitcode == -getattr(signal, "SIGKILL", 9)
+    cause = f"exit code {worker.process.exitcode}"
+    if killed:
+        cause = "killed, as the system does where memory runs out"
+    why = fields.get("message") or f"its process died ({cause})"
+    apart = others > 0 and (killed or "message" in fields)
+    alone = "at the end, alone" if apart else ""
+    if not retries.again(job, at, why, alone=alone, last=apart):
+        retries.fail(job, at, why.replace("its process died", "its process died twice", 1))
 
 
 def _spawn(device: str, *, store: Path, data: Path | None, workers: int) -> _Worker:
@@ -183,13 +194,15 @@ def _spawn(device: str, *, store: Path, data: Path | None, workers: int) -> _Wor
     return _Worker(process, ours)
 
 
-def _assign(at: int, worker: _Worker, queue: Queue, watch: Callable[[Event], None]) -> None:
+def _assign(
+    at: int, worker: _Worker, queue: Queue, retries: Retries, watch: Callable[[Event], None]
+) -> None:
     worker.job = queue.take()
     if worker.job is not None:
         watch(Event(worker.job, "start", at))
         # a worker that has just died is noticed when its pipe is read
         with contextlib.suppress(ConnectionError):
-            worker.connection.send(queue.given(worker.job))
+            worker.connection.send((queue.given(worker.job), retries.retry(worker.job)))
 
 
 class _Stopping:
@@ -230,7 +243,7 @@ def _work(
 
     while not stopping.asked:
         try:
-            job: Job = connection.recv()
+            job, retry = connection.recv()
         except (EOFError, ConnectionError):
             return
         stopping.at_work = True
@@ -246,12 +259,16 @@ def _work(
                 watch=tell,
                 note=note,
                 stop=lambda: stopping.asked,
+                retry=retry,
             )
             finished = tuple(record.seed for record in records if record.status == "ok")
             for record in records:
                 if record.status == "failed" and failure is None:
                     failure = {"message": record.message, "traceback": record.traceback}
         except Stopped:
+            return
+        except OutOfMemory as error:
+            send("memory", message=str(error))
             return
         except InputError as error:
             failure = {"message": str(error)}

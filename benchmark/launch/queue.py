@@ -51,6 +51,7 @@ class Queue:
         self.waiting = list(jobs)
         self.store, self.leases, self.watch = Store(store), leases, watch
         self.until, self.expected, self.wait, self.clock = until, expected, wait, clock
+        self.postponed: list[Job] = []
         self.held: dict[Job, Job] = {}
         """Job -> the same with the seeds that it was given out with."""
         self._before = {job: [self._stamp(job, seed) for seed in job.seeds] for job in jobs}
@@ -84,6 +85,16 @@ class Queue:
         """The job's process died; it comes first."""
         self.end(job)
         self.waiting.insert(0, job)
+
+    def postpone(self, job: Job) -> None:
+        """The job has not come to its end; it is not given out before `take_up`."""
+        self.end(job)
+        self.postponed.append(job)
+
+    def take_up(self) -> None:
+        """Let the jobs that were postponed be given out."""
+        self.waiting += self.postponed
+        self.postponed = []
 
     @property
     def is_open(self) -> bool:

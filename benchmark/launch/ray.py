@@ -23,7 +23,7 @@ from benchmark.files import write_bytes
 from benchmark.launch.jobs import Event, Job
 from benchmark.launch.queue import Queue, planned_seconds
 from benchmark.launch.ray_task import Answer, train
-from benchmark.run import store_failure
+from benchmark.launch.retries import Retries
 from benchmark.runs.checkpoint import begun_files
 from benchmark.runs.identity import hashes
 from benchmark.runs.leases import Leases
@@ -144,13 +144,12 @@ class _Driver:
             )
             .remote()
         )
+        self.retries = Retries(queue, data, watch, MOST_TRIES)
         self.running: dict[Any, _Task] = {}
-        self.tries: dict[Job, int] = {}
         self.whole_node: set[Job] = set()
         """Jobs that ran out of memory beside others."""
         self.datasets: dict[str, tuple[Any, str]] = {}
         """Name -> its files in the object store, and its data hash."""
-        self.failed = 0
         self.number = 0
 
     def start(self, capacity: int) -> None:
@@ -164,7 +163,7 @@ class _Driver:
             try:
                 ref = self._submit(job)
             except InputError as error:
-                self._fail(job, slot, str(error))
+                self.retries.fail(job, slot, str(error))
                 continue
             self.running[ref] = _Task(job, slot, self.number)
 
@@ -176,12 +175,13 @@ class _Driver:
             path.name: path.read_bytes()
             for path in begun_files(self.store.root / ".checkpoints", job.spec.key)
         }
-        cpus = 1.0
+        cpus, gpus = 1.0, self.gpus
         if job in self.whole_node:
+            gpus = 1.0
             nodes = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
             cpus = max(nodes, default=1.0)
         # a worker that has used one GPU must not be given another: its CUDA would keep the first
-        for_gpu = {"num_gpus": self.gpus, "max_calls": 1} if self.device == "cuda" else {}
+        for_gpu = {"num_gpus": gpus, "max_calls": 1} if self.device == "cuda" else {}
         task = self.ray.remote(
             num_cpus=cpus, max_retries=0, scheduling_strategy="SPREAD", **for_gpu
         )(train)
@@ -195,6 +195,7 @@ class _Driver:
             states,
             self.board,
             self.number,
+            self.retries.retry(job),
         )
 
     def _dataset(self, name: str) -> tuple[Any, str]:
@@ -225,13 +226,17 @@ class _Driver:
         try:
             answer: Answer = self.ray.get(ref)
         except self.ray.exceptions.RayTaskError as error:
-            self._fail(job, task.slot, " ".join(str(error.cause or error).split()))
+            self.retries.fail(job, task.slot, " ".join(str(error.cause or error).split()))
             return
         except self.ray.exceptions.RayError as error:
-            self._died(task, error)
+            memory = isinstance(error, self.ray.exceptions.OutOfMemoryError)
+            self._lost(task, f"lost ({type(error).__name__})", memory)
+            return
+        if answer.no_memory:
+            self._lost(task, answer.no_memory, True)
             return
         if answer.refused:
-            self._fail(job, task.slot, answer.refused, answer.traceback)
+            self.retries.fail(job, task.slot, answer.refused, answer.traceback)
             return
         self._keep(answer, say)
         self.queue.end(job)
@@ -242,7 +247,7 @@ class _Driver:
         if bad is None:
             self.watch(Event(job, "done", task.slot, finished=finished))
             return
-        self.failed += 1
+        self.retries.failed += 1
         self.watch(
             Event(
                 job,
@@ -264,29 +269,14 @@ class _Driver:
         for name, data in answer.states.items():
             write_bytes(folder / name, data)
 
-    def _died(self, task: _Task, error: Exception) -> None:
-        """The node or the worker of a task is gone."""
-        job = task.job
-        self.tries[job] = self.tries.get(job, 0) + 1
-        message = f"lost ({type(error).__name__})"
-        if self.tries[job] >= MOST_TRIES:
-            self._fail(job, task.slot, f"{message} {MOST_TRIES} times")
-            return
+    def _lost(self, task: _Task, why: str, memory: bool) -> None:
+        """The node or the worker of a task is gone, or the task has run out of memory."""
         alone = ""
-        if isinstance(error, self.ray.exceptions.OutOfMemoryError):
-            self.whole_node.add(job)
-            alone = ", with a node to itself"
-        self.queue.again(job)
-        self.watch(Event(job, "again", task.slot, message=f"{message}; it is tried again{alone}"))
-
-    def _fail(self, job: Job, slot: int, message: str, trace: str = "") -> None:
-        self.failed += 1
-        say = partial(_say, self.watch, _Task(job, slot, 0))
-        with contextlib.suppress(InputError):
-            seeds = self.queue.given(job).seeds
-            store_failure(job.spec, seeds, self.store, message, data=self.data, note=say)
-        self.queue.end(job)
-        self.watch(Event(job, "failed", slot, message=message, traceback=trace))
+        if memory:
+            self.whole_node.add(task.job)
+            alone = "with a node to itself"
+        if not self.retries.again(task.job, task.slot, why, alone=alone):
+            self.retries.fail(task.job, task.slot, f"{why} {MOST_TRIES} times")
 
     def stop(self) -> None:
         """Have the tasks save and return their states; end those that do not in time."""
@@ -331,7 +321,7 @@ def run_jobs(
         while True:
             driver.start(_capacity(device, gpus))
             if (not driver.running and not queue.is_open) or queue.left <= 0:
-                return driver.failed
+                return driver.retries.failed
             pause = min(_TICK, max(queue.left, 0.0))
             if driver.running:
                 ready, _ = ray.wait(list(driver.running), timeout=pause)

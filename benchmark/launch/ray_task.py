@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmark.data.bundle import load_bundle
-from benchmark.errors import InputError
+from benchmark.errors import InputError, OutOfMemory
 from benchmark.files import atomic_folder, locked
 from benchmark.run import run_seeds
 from benchmark.runs.checkpoint import Stopped
@@ -34,6 +34,8 @@ class Answer:
     results: list[RunResult] = field(default_factory=list)
     states: dict[str, bytes] = field(default_factory=dict)
     """Name -> content of the checkpoints of a task that was told to stop."""
+    no_memory: str = ""
+    """Why it could not work beside others, in one line."""
     refused: str = ""
     """Why it could not work at all, in one line."""
     traceback: str = ""
@@ -49,8 +51,10 @@ def train(
     states: dict[str, bytes],
     board: Any,
     number: int,
+    retry: str,
 ) -> Answer:
-    """A task: train the seeds of a spec. files: the dataset's. code: the hash of the driver's."""
+    """A task: train the seeds of a spec. files: the dataset's. code: the hash of the driver's.
+    retry: as `run_seeds` takes it."""
     import ray
 
     wanted = RunSpec.model_validate_json(spec)
@@ -85,11 +89,14 @@ def train(
                 watch=tell,
                 note=note,
                 stop=lambda: stopping,
+                retry=retry,
             )
             stored = [store.status(wanted.key, seed).result for seed in seeds]
             return Answer(results=[result for result in stored if result is not None])
     except Stopped as stopped:
         return Answer(states=dict(stopped.args[1]))
+    except OutOfMemory as error:
+        return Answer(no_memory=str(error))
     except InputError as error:
         return Answer(refused=str(error))
     except Exception as error:

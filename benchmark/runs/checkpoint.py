@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
+from benchmark.errors import lacks_memory
 from benchmark.files import atomic_file, sweep, writing
 from benchmark.runs.spec import RunKey
 
@@ -162,7 +163,8 @@ def _first_line(digest: str) -> bytes:
 
 
 def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
-    """The state in a file. Raises FileNotFoundError, Unusable, torch.OutOfMemoryError."""
+    """The state in a file. Raises FileNotFoundError, Unusable, and what tells of memory that
+    runs out (`lacks_memory`)."""
     try:
         with path.open("rb") as file:
             first, rest = file.read(_FIRST_LINE), file.read()
@@ -180,9 +182,9 @@ def _state(path: Path, owner: Owner, device: torch.device) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(
             io.BytesIO(rest[body.tell() :]), map_location=device, weights_only=True
         )
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # the reader raises whatever another version's file leads it to
+        if lacks_memory(error):
+            raise
         raise Unusable(f"this version of torch cannot read ({type(error).__name__})") from error
     return state
 

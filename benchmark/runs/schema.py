@@ -68,8 +68,9 @@ class Environment(Frozen):
     threads: int
     packages: dict[str, str]
     execution: str = ""
-    """How training steps were run: "op by op", "CUDA graph", or why it was not the latter; "" of a
-    control, and where it was not recorded."""
+    """How training steps were run: "op by op", "CUDA graph", or why it was not the latter; where
+    memory ran out, also how many seeds were trained at once, or why the job was tried again. Else
+    "" of a control, and where it was not recorded."""
 
     @classmethod
     def current(cls, *, device: str, scan_backend: str, threads: int) -> "Environment":

@@ -1,8 +1,8 @@
 """One measurement in a process of its own: `python -m benchmark.scale.measure POINT`, a JSON.
 
-Prints CPU seconds (user and system, of one thread) of the part alone, and the peak of the resident
-memory of the whole process. CPU seconds are compared and not wall time, since other programs may
-share the cores.
+Prints CPU seconds (user and system, of one thread) of the part alone, the peak of the resident
+memory of the whole process, and what the process had before it made any data. CPU seconds are
+compared and not wall time, since other programs may share the cores.
 """
 
 import resource
@@ -56,6 +56,13 @@ class Cost(BaseModel):
     cpu_seconds: float
     wall_seconds: float
     peak_mb: float
+    base_mb: float = 0.0
+    """What Python and its packages take."""
+
+    @property
+    def own_mb(self) -> float:
+        """What the data and the work on them take."""
+        return self.peak_mb - self.base_mb
 
 
 def bundle(p: Point) -> Callable[[], object]:
@@ -81,7 +88,10 @@ def step(p: Point) -> Callable[[], object]:
 
 
 def evaluation(p: Point) -> Callable[[], object]:
-    """Rank one target for each of `interactions / mean_length` users, with lists of 50."""
+    """Rank one target for each of `interactions / mean_length` users, with lists of 50.
+
+    The model is a sum of vectors over the history: what ranking costs beside the model's forward.
+    """
     windows, queries = _split(p)
     table = torch.randn(p.items, DIM)
     weights = torch.randn(p.items + 1, DIM)
@@ -196,6 +206,7 @@ def _training_run(p: Point) -> TrainingRun:
 def main() -> None:
     torch.set_num_threads(1)
     point = Point.model_validate_json(sys.argv[1])
+    base = _peak_mb()
     run = PARTS[point.part](point)
     cpu, wall = time.process_time(), time.perf_counter()
     run()
@@ -203,9 +214,16 @@ def main() -> None:
         point=point,
         cpu_seconds=time.process_time() - cpu,
         wall_seconds=time.perf_counter() - wall,
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_mb=_peak_mb(),
+        base_mb=base,
     )
     print(cost.model_dump_json())
+
+
+def _peak_mb() -> float:
+    """The largest resident memory of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 if __name__ == "__main__":

@@ -156,6 +156,25 @@ def test_a_job_that_starts_again_is_whole_again():
     assert np.abs(world.errors(after=50 / 250)).max() < 0.05
 
 
+def test_a_job_that_is_put_off_waits():
+    """10 s a job, one worker: the first is at step 60 of 100 when its process dies; it counts as
+    whole, now and after the other job, which takes its place, has begun."""
+    clock = [0.0]
+    work = {name: Work("Row", "beauty", 100, 10.0) for name in "ab"}
+    estimator = Estimator(work, 1, lambda: clock[0])
+    estimator.start("a")
+    for step in range(61):
+        estimator.step("a", step)
+        clock[0] += 0.1
+    estimator.again("a")
+    assert estimator.seconds_left() == pytest.approx(20)
+    estimator.start("b")
+    estimator.step("b", 0)
+    clock[0] += 5
+    estimator.step("b", 50)
+    assert estimator.seconds_left() == pytest.approx(15)
+
+
 def test_a_failed_job_is_done_with_and_its_steps_stay_evidence():
     """It fails at half of its steps: nothing of it is left, and the other seed's estimate is that
     of its true rate, though the plan was three times too long."""

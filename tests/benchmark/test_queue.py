@@ -144,6 +144,20 @@ def test_a_job_whose_process_died_comes_first(tmp_path, leases):
     assert drain(queue) == jobs
 
 
+def test_a_job_that_is_postponed_comes_when_it_is_taken_up(tmp_path, leases, others):
+    """Until then its lease is free."""
+    jobs = [Job(TRAINED, (seed,), 1.0) for seed in range(3)]
+    queue = Queue(jobs, tmp_path, leases, print)
+    queue.postpone(queue.take())
+    assert drain(queue) == jobs[1:]
+    assert (queue.is_open, queue.postponed) == (False, jobs[:1])
+    assert others.take("quick--toy--sasrec--base--seed-0")
+    others.release("quick--toy--sasrec--base--seed-0")
+    queue.take_up()
+    assert drain(queue) == jobs[:1]
+    assert queue.postponed == []
+
+
 def test_long_names_are_cut_and_told_apart(tmp_path, leases):
     one, other = (make_spec("x" * 300 + letter) for letter in "ab")
     jobs = [Job(one, (0,), 1.0), Job(other, (0,), 1.0)]

@@ -25,16 +25,15 @@ def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> Non
     move. The y axis must have its limits; the x axis is widened to make room."""
     if not ends:
         return
+    points = 72 / panel.figure.dpi
     left, right = panel.get_xlim()
     width = right - left
     longest = max(len(end.text) for end in ends)
-    inches = panel.figure.get_size_inches()
-    columns = panel.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
-    share = 0.7 * size / 72 * longest / (inches[0] / columns)
+    share = 0.6 * size * longest / (panel.bbox.width * points)  # a letter is 0.6 of the size wide
     panel.set_xlim(left, left + width / max(1 - share, 0.4))
     low, high = panel.get_ylim()
-    height = panel.get_position().height * inches[1] * 72
-    apart = spread([(end.y - low) / (high - low) for end in ends], 1.25 * size / height)
+    gap = 1.25 * size / (panel.bbox.height * points)
+    apart = spread([(end.y - low) / (high - low) for end in ends], gap)
     x = max(end.x for end in ends)
     for end, y in zip(ends, apart, strict=True):
         panel.annotate(

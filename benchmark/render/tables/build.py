@@ -15,7 +15,14 @@ from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells
 from benchmark.plan import Planned, contrasts_of, experiments
 from benchmark.render.document import Document
-from benchmark.render.notes import DatasetNote, dataset_note, facts, runs_block, time_split_note
+from benchmark.render.notes import (
+    DatasetNote,
+    dataset_note,
+    facts,
+    mixed,
+    runs_block,
+    time_split_note,
+)
 from benchmark.render.tables import alignment, diagnosis, retention
 from benchmark.render.tables.contrasts import (
     BASE_NOTES,
@@ -186,7 +193,7 @@ def _own_layout(
         name,
         title,
         (*found.blocks, runs_block(planned, records, notes)),
-        found.notes,
+        (*found.notes, *mixed([record for own in records.values() for record in own])),
         _problems(problems, root),
     )
     return BuiltTable(found.cells, document, shown=shown, source=OWN_LAYOUTS[name])

@@ -145,6 +145,7 @@ def test_spread_is_the_nearest_with_gaps():
                 {"type": "ineq", "fun": lambda y, a=a, b=b: y[b] - y[a] - 0.2}
                 for a, b in itertools.pairwise(order)
             ],
+            method="SLSQP",
             options={"ftol": 1e-12, "maxiter": 500},
         )
         # the solver stops at 1e-12 of the sum, that is about 1e-6 of a place
@@ -164,7 +165,7 @@ def test_learning_names_the_best_and_greys_the_others(synthetic, profile):
         level = [0.01 * (at + 1) * step / steps[-1] for step in steps]
         curves = run.curves.model_copy(update={"validation": level, "validation_left_out": level})
         runs[name] = [run.model_copy(update={"curves": curves})]
-    drawn = draw_learning({"beauty": runs}, {"beauty": dataset_note("beauty", profile)})
+    drawn = draw_learning({"beauty": runs}, {"beauty": dataset_note("beauty", profile, None)})
     for panel in drawn.axes:
         texts = [text.get_text() for text in panel.texts]
         assert texts == ["row 10", "row 9", "row 8", "FindRec", "7 others"]
@@ -181,7 +182,7 @@ def test_printed_points_have_an_axis_of_their_own(synthetic, profile):
     printed = cells["paper"].notna()
     assert printed.any()
     cells.loc[printed, "paper"] *= 20
-    notes = {"beauty": dataset_note("beauty", profile)}
+    notes = {"beauty": dataset_note("beauty", profile, None)}
     for drawn in (draw_sweep("table6", cells, notes), draw_all_sweeps({"table6": cells}, notes)):
         shown = [panel for panel in drawn.axes if panel.get_visible()]
         tops = [panel.get_ylim()[1] for panel in shown]
@@ -202,8 +203,9 @@ def test_users_and_outcomes_are_of_the_row_best_on_validation(synthetic, profile
     other = next(m for m in rivals if m != best)
     flattered = {p: v + 1 for p, v in rivals[other].values.items()}
     found = {"beauty": own | {other: replace(rivals[other], values=flattered)}}
-    notes = {"beauty": dataset_note("beauty", profile)}
-    drawn = draw_users(found, notes)
+    notes = {"beauty": dataset_note("beauty", profile, None)}
+    with styled():
+        drawn = draw_users(found, notes)
     assert drawn.axes[0].get_title(loc="left").endswith(f"against {best}")
     widths = [patch.get_width() for patch in drawn.axes[0].patches]
     np.testing.assert_allclose(np.reshape(widths, (-1, 3)).sum(1), 1)
@@ -221,9 +223,10 @@ def test_forest_is_sorted_and_says_the_verdict(tmp_path):
     store = Store(tmp_path)
     models = ("SASRec", "GRU4Rec", "MMMLP", "FindRec")
     planned = fill(store, ["primary"], profile, seeds=6, users=60, models=models)
-    notes = {"ml-100k": dataset_note("ml-100k", profile)}
+    notes = {"ml-100k": dataset_note("ml-100k", profile, None)}
     judged = judged_of(planned, notes, best_row=True, reuse_stale=False)
-    drawn = draw_best(judged, notes)
+    with styled():
+        drawn = draw_best(judged, notes)
     for panel, one in zip(drawn.axes, judged.best, strict=True):
         title = panel.get_title(loc="left")
         assert title.endswith(f"history {one.protocol}. {one.claim}: {one.word}")

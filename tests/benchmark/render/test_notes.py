@@ -1,8 +1,15 @@
 """What is said below a table of the runs behind it."""
 
+from dataclasses import replace
+
 import pytest
 
+from benchmark.plan import plan, specs
 from benchmark.render.notes import mixed
+from benchmark.render.tables.build import OWN_LAYOUTS, build_table
+from benchmark.runs.runset import RunSet
+from benchmark.runs.store import Store
+from tests.benchmark.render.synthetic import fill
 from tests.benchmark.results import ENVIRONMENT, make_record, make_spec
 
 
@@ -32,3 +39,25 @@ def test_runs_of_different_devices_or_versions_are_marked(environments, said):
     lines = mixed(records)
     assert len(lines) == len(said)
     assert all(f"made with different {end}" in line for line, end in zip(lines, said, strict=True))
+
+
+@pytest.mark.parametrize("name", ["table2", *OWN_LAYOUTS])
+def test_every_table_says_so(tmp_path, profile, name):
+    """One run of one row is made with another version of torch."""
+    store, models = Store(tmp_path), ("SASRec", "FindRec", "Popularity")
+    profile = profile.model_copy(update={"run_on": ("ml-100k",)})  # it has both modalities
+
+    def marked():
+        wanted = specs([name], profile, models=models)
+        rows = plan(wanted, range(2), RunSet(store), as_stored=True)
+        table = build_table(name, rows, profile, root=store.root)
+        return [note for note in table.document.notes if note.startswith("Mixed runs")]
+
+    rows = fill(store, [name], profile, seeds=2, users=60, models=models)
+    assert marked() == []
+    run = store.read(rows[0].key, min(rows[0].runs))
+    packages = {"torch": "2.11.0"}
+    environment = run.record.environment.model_copy(update={"packages": packages})
+    store.write(replace(run, record=run.record.model_copy(update={"environment": environment})))
+    (note,) = marked()
+    assert "different versions of torch (2.11.0, unknown);" in note
