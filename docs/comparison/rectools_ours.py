@@ -80,6 +80,11 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.dropout is not None:
         spec = spec.model_copy(update={"config": spec.config | {"dropout": arguments.dropout}})
     assert spec.training is not None
+    tag = f"lr{spec.training.lr:g}-d{spec.config['dropout']:g}-{spec.training.steps}"
+    path = arguments.scratch / f"ours-{dataset}-{model}-{tag}.npz"
+    if path.exists():
+        print(f"{path.name} is there")
+        return
     started = time.process_time()
     (outcome,) = compute(spec, load_bundle(dataset), [SEED], device=torch.device("cpu"))
     ranks = outcome.validation
@@ -93,8 +98,6 @@ def train(arguments: argparse.Namespace) -> None:
         "config": spec.config,
         "cpu_s": round(time.process_time() - started, 1),
     }
-    tag = f"lr{spec.training.lr:g}-d{spec.config['dropout']:g}-{spec.training.steps}"
-    path = arguments.scratch / f"ours-{dataset}-{model}-{tag}.npz"
     counts = {name: getattr(ranks, name) for name in ("above", "equal")}
     counts |= {f"{name}_masked": getattr(ranks, f"{name}_masked") for name in counts}
     np.savez(path, settings=json.dumps(settings), candidates=ranks.n_candidates_masked, **counts)

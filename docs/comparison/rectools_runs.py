@@ -13,6 +13,7 @@ from the stored ranks with this project's code. There are no test items in the e
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 import warnings
@@ -127,7 +128,9 @@ def listed_ndcg(model: TransformerModelBase, split: Split, asked: Dataset, left_
 
 
 def build(arguments: argparse.Namespace) -> TransformerModelBase:
-    own = {"data_preparator_kwargs": {"mask_prob": arguments.mask_prob}}
+    if arguments.mask_prob is not None and arguments.model != "BERT4Rec":
+        raise SystemExit("--mask-prob is for BERT4Rec alone; leave it out")
+    own = {} if arguments.mask_prob is None else {"mask_prob": arguments.mask_prob}
     return MODELS[arguments.model](
         n_blocks=2,
         n_heads=2,
@@ -141,7 +144,7 @@ def build(arguments: argparse.Namespace) -> TransformerModelBase:
         get_trainer_func=quiet_trainer,
         recommend_torch_device="cpu",
         recommend_batch_size=512,
-        **(own if arguments.mask_prob is not None else {}),
+        **own,
     )
 
 
@@ -238,13 +241,19 @@ def main() -> None:
         tag += "-kpm"
     name = f"rectools-{arguments.dataset}-{arguments.model}-{tag}"
     path, ranks = FIGURES / f"{name}.json", arguments.scratch / f"{name}.npz"
+    settings = {key: value for key, value in vars(arguments).items() if key != "scratch"}
+    if path.exists() and ranks.exists():
+        earlier = json.loads(path.read_text())
+        if earlier["status"] != "running" and earlier["settings"] == settings:
+            print(f"{path.name} is complete")
+            return
     split = read_split(arguments.scratch, arguments.dataset)
     seed_everything(arguments.seed, verbose=False)
     model = build(arguments)
     record: dict[str, Any] = {
         "run": name,
         "status": "running",
-        "settings": {key: value for key, value in vars(arguments).items() if key != "scratch"},
+        "settings": settings,
         "rectools": rectools.__version__,
         "machine": machine(),
         "best": {},

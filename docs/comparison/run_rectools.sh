@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All runs of the comparison with RecTools, one after the other on one core: ours, theirs, and the
 # table. About 15 CPU minutes a RecTools run at most; finished ones are skipped.
-#   OURS=.venv/bin/python RECTOOLS=.rectools-venv/bin/python SCRATCH=/tmp/rectools ./run_rectools.sh
+#   OURS=$PWD/../../.venv/bin/python RECTOOLS=$PWD/.rectools-venv/bin/python SCRATCH=/tmp/rectools ./run_rectools.sh
 set -u
 cd "$(dirname "$0")"
 : "${OURS:?}" "${RECTOOLS:?}" "${SCRATCH:?}"
