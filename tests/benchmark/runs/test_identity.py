@@ -117,7 +117,7 @@ MOVES_NONE = [
     ("records", SASREC, "benchmark/runs/schema.py", "SCHEMA_VERSION = 3", "SCHEMA_VERSION = 4"),
     ("checkpoints", SASREC, "benchmark/runs/checkpoint.py", "30.0", "60.0"),
     ("reading data", SASREC, "benchmark/data/readers.py", '"timestamp"', '"time"'),
-    ("the launcher", SASREC, "benchmark/launch/local.py", "tries[job] < 2", "tries[job] < 3"),
+    ("the launcher", SASREC, "benchmark/launch/local.py", "_TICK = 0.5", "_TICK = 0.7"),
     ("the loading around the core", SASREC, "benchmark/run.py", "[:16]", "[:12]"),
     ("the wording of errors", SASREC, "rankaudit/errors.py", "did you mean", "perhaps"),
     ("another model", SASREC, "baselines/nova.py", "gating", "gate"),
