@@ -109,8 +109,8 @@ FAULTS = [
     Fault(
         "history holds the tested item",
         "benchmark/data",
-        r"first \+ start, before - start, L",
-        "first + start, before - start + 1, L",
+        r"first \+ oldest, before - oldest, L",
+        "first + oldest, before - oldest + 1, L",
         ("tests/benchmark/data/test_sequences.py", "queries"),
     ),
     Fault(
