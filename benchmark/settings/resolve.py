@@ -233,10 +233,32 @@ def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Ite
                 yield _Layer(f"{place} on {d}", own.datasets[d], own, ("datasets", d))
     yield from _particular(name, method, method, (), datasets, profiles)
     if variant != "base":
-        change = pick(variant, method.variants, f"variant of {name}")
-        label, keys = f"{name} [{variant}]", ("variants", variant)
-        yield _Layer(label, change, method, keys)
-        yield from _particular(label, change, method, keys, datasets, profiles)
+        yield from _of_variant(method, variant, datasets, profiles)
+
+
+def _of_variant(
+    method: Method, variant: str, datasets: Sequence[str], profiles: Sequence[str]
+) -> Iterator[_Layer]:
+    change = pick(variant, method.variants, f"variant of {method.name}")
+    label, keys = f"{method.name} [{variant}]", ("variants", variant)
+    yield _Layer(label, change, method, keys)
+    yield from _particular(label, change, method, keys, datasets, profiles)
+
+
+def changes_of(
+    name: str, dataset: str, profile: Profile, variant: str
+) -> dict[str, dict[str, Any]]:
+    """What a variant changes on the dataset in the profile, all its layers in one: block ("model",
+    "training", "protocol") -> field -> value. The base changes nothing. Raises InputError for an
+    unknown method or variant."""
+    if variant == "base":
+        return {}
+    profiles = [own.name for own in profile.lineage]
+    merged: dict[str, dict[str, Any]] = {block: {} for block in BLOCKS.values()}
+    for layer in _of_variant(get_method(name), variant, dataset_lineage(dataset), profiles):
+        for block, fields in merged.items():
+            fields |= getattr(layer.settings, block)
+    return {block: fields for block, fields in merged.items() if fields}
 
 
 def _particular(

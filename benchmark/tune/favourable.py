@@ -20,19 +20,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from benchmark.analyse.analysis_plan import split_arm
-from benchmark.data.config import dataset_lineage
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.files import atomic_file
 from benchmark.paper.readings import readings
 from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, other_readings
-from benchmark.settings.registry import Profile, Settings, methods
+from benchmark.settings.registry import Profile, methods
+from benchmark.settings.resolve import changes_of
 from benchmark.tune.search import Tried
 
 _OF_THE_TABLE = ("id", "simple", "advanced")
@@ -209,7 +209,7 @@ def markdown(
 
 def entry(variant: str, dataset: str, profile: Profile) -> str:
     """YAML for FindRec's file, under `variants`: the reading's settings on the dataset."""
-    changes = settings_of(variant, dataset, profile)
+    changes = changes_of(OWN_MODEL, dataset, profile, variant)
     inside = ", ".join(
         f"{block}: {{{', '.join(f'{name}: {_yaml(v)}' for name, v in fields.items())}}}"
         for block, fields in changes.items()
@@ -221,23 +221,6 @@ def entry(variant: str, dataset: str, profile: Profile) -> str:
             f"  datasets: {{{dataset}: {{{inside}}}}}",
         ]
     )
-
-
-def settings_of(variant: str, dataset: str, profile: Profile) -> dict[str, dict[str, Any]]:
-    """What a variant of FindRec changes on the dataset in the profile, all its layers in one, in
-    the order of `benchmark/settings/resolve.py`; the base changes nothing."""
-    if variant == "base":
-        return {}
-    own = methods()[OWN_MODEL].variants[variant]
-    in_profiles = [own.profiles[p.name] for p in profile.lineage if p.name in own.profiles]
-    layers: list[Settings] = [own, *in_profiles]
-    for block in (own, *in_profiles):
-        layers += [block.datasets[d] for d in dataset_lineage(dataset) if d in block.datasets]
-    merged = {
-        name: {field: value for one in layers for field, value in getattr(one, name).items()}
-        for name in ("model", "training", "protocol")
-    }
-    return {name: fields for name, fields in merged.items() if fields}
 
 
 def _yaml(value: object) -> str:

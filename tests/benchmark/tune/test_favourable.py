@@ -14,13 +14,13 @@ from benchmark.paper.readings import readings
 from benchmark.plan import OWN_MODEL, favourable_reading, spec_of
 from benchmark.settings import registry
 from benchmark.settings.registry import Method, get_profile, methods
+from benchmark.settings.resolve import changes_of
 from benchmark.tune.favourable import (
     ReadingSearch,
     ReadingTrial,
     candidates,
     entry,
     fewest_trials,
-    settings_of,
 )
 from benchmark.tune.search import Tried
 from benchmark.yaml_files import read_model
@@ -134,7 +134,7 @@ def test_the_lines_for_the_config_are_the_reading(entered, dataset):
         assert found == own.model_copy(update={"variant": "favourable"})
         assert favourable_reading(dataset) == ("another" if variant != "base" else "base")
         assert favourable_reading("beauty") == "not chosen"
-    assert settings_of("base", dataset, ROLLING) == {}
+    assert changes_of(OWN_MODEL, dataset, ROLLING, "base") == {}
 
 
 def test_from_the_command_to_the_log(tmp_path, monkeypatch):
