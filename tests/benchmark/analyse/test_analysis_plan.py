@@ -26,7 +26,8 @@ def test_seeds_are_those_of_the_text(tmp_path):
     assert all(0 <= seed < 2**31 for seed in seeds)
     other = changed(tmp_path, "exclude a gain of 1 %", "exclude a gain of 2 %")
     assert not set(other.seeds(10)) & set(seeds)
-    deviated = changed(tmp_path, "None so far.", "2030-01-01: another machine.")
+    end = "otherwise, and why.\n"
+    deviated = changed(tmp_path, end, f"{end}\n- 2030-01-01: another machine.\n")
     assert deviated.seeds(10) == seeds
     assert changed(tmp_path, "\n", "\r\n").seeds(10) == seeds
     assert changed(tmp_path, ".\n", ".  \n").seeds(10) == seeds
