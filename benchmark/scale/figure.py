@@ -1,11 +1,13 @@
-"""The figure of cost against size: points, with the laws of the upper decades."""
+"""The figure of cost against size: points with their laws."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmark.render.figures.style import TWO_COLUMNS, figure, method_style, save, styled
-from benchmark.scale.fit import DECADES, PowerLaw, upper
+from benchmark.scale.fit import Law
 from benchmark.scale.lines import LEAST_MB, SIZES, WHAT, fits, lines, size_of
 from benchmark.scale.measure import Cost
 
@@ -13,13 +15,12 @@ AXES = ("interactions", "items", "other sizes, times the smallest")
 
 
 def draw(costs: Sequence[Cost], folder: Path) -> list[Path]:
-    """The figure: CPU seconds and own MB against each size, points with the law of the upper
-    decades."""
+    """The figure: CPU seconds and own MB against each size, points with the law of each line."""
     with styled():
-        drawn = figure(TWO_COLUMNS, 4.4)
+        drawn = figure(TWO_COLUMNS, 5.0)
         panels = drawn.subplots(2, 3)
         for row, what in enumerate(WHAT):
-            laws = fits(costs, what, upper)
+            laws = fits(costs, what)
             for at, axis in enumerate(AXES):
                 panel = panels[row][at]
                 for line, own in lines(costs).items():
@@ -29,7 +30,8 @@ def draw(costs: Sequence[Cost], folder: Path) -> list[Path]:
                 panel.set_xlabel(axis) if row else None
                 panel.set_ylabel(what) if at == 0 else None
                 if row == 0 and panel.lines:
-                    panel.legend(fontsize=6)
+                    # above the panel: the lines of the third cross all of it
+                    panel.legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, 1))
         return save(drawn, folder, "scale")
 
 
@@ -43,7 +45,7 @@ def _line(
     line: tuple[str, str],
     own: Sequence[Cost],
     what: str,
-    law: PowerLaw | None,
+    law: Law | None,
     *,
     relative: bool,
 ) -> None:
@@ -64,7 +66,7 @@ def _line(
         label=name,
     )
     if law is not None:
-        sizes = [size for size, _ in shown if size >= shown[-1][0] / 10**DECADES * (1 - 1e-9)]
+        sizes = np.geomspace(shown[0][0], shown[-1][0], 50).tolist()
         panel.plot(
             [size / unit for size in sizes],
             [law(size) for size in sizes],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from benchmark.scale.fit import PowerLaw
+from benchmark.scale.fit import Law, fit
 from benchmark.scale.measure import Cost
 
 SIZES = {"items, sampled": "items"}
@@ -29,9 +29,7 @@ def lines(costs: Sequence[Cost]) -> dict[tuple[str, str], list[Cost]]:
     return found
 
 
-def fits(
-    costs: Sequence[Cost], what: str, fit: Callable[..., PowerLaw]
-) -> dict[tuple[str, str], PowerLaw]:
+def fits(costs: Sequence[Cost], what: str) -> dict[tuple[str, str], Law]:
     """The law of every line that has two sizes with a cost that can be told from nothing."""
     found, least = {}, LEAST_MB if what == "own MB" else 0.0
     for line, own in lines(costs).items():

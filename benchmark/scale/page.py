@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.files import write_bytes
 from benchmark.scale import gpu
 from benchmark.scale.figure import draw
-from benchmark.scale.fit import DECADES, power_law, upper
+from benchmark.scale.fit import FIXED_FROM
 from benchmark.scale.lines import SIZES, WHAT, fits, lines, size_of
 from benchmark.scale.measure import BATCH, DIM, STEPS, Cost
 from benchmark.scale.targets import (
@@ -56,18 +56,18 @@ def _page(costs: Sequence[Cost]) -> str:
         "",
         "Made by `python -m benchmark scale`. CPU seconds of one thread; memory is the peak of the "
         f"process above the {base:,.0f} MB that Python and its packages take. A step's cost is of "
-        f"{STEPS} steps of {BATCH} windows of SASRec at width {DIM}. b is the exponent of "
-        "cost = a size^b, by least squares on logarithms, over all points and over those of the "
-        f"upper {DECADES} decades, where fixed costs weigh little; the latter with its 95 % "
-        "interval, which knows of noise alone and not of whether a power law holds.",
+        f"{STEPS} steps of {BATCH} windows of SASRec at width {DIM}. The law of a line is "
+        "cost = fixed + a size^b, by least squares on logarithms; without a fixed cost where "
+        f"there are fewer than {FIXED_FROM} sizes or none fits better. b has its 95 % interval, "
+        "which knows of noise alone and not of whether such a law holds beyond the points.",
         "",
-        "![Cost against size](scale.png)",
+        "![Cost against size](scale.svg)",
         "",
-        *_exponents(costs),
+        *_laws(costs),
         "",
         *_gpu(),
-        *_cpu(fits(costs, "CPU s", upper)),
-        *_breaks(fits(costs, "own MB", upper)),
+        *_cpu(fits(costs, "CPU s")),
+        *_breaks(fits(costs, "own MB")),
         "## Measurements",
         "",
     ]
@@ -83,17 +83,20 @@ def _page(costs: Sequence[Cost]) -> str:
     return "\n".join(page)
 
 
-def _exponents(costs: Sequence[Cost]) -> list[str]:
-    found = ["## Exponents", "", "| part | against | of | |", "|---|---|---|---|"]
+def _laws(costs: Sequence[Cost]) -> list[str]:
+    found = [
+        "## Laws",
+        "",
+        "| part | against | of | points | fixed | b | 95 % interval |",
+        "|---|---|---|---:|---:|---:|---|",
+    ]
     for what in WHAT:
-        whole, last = fits(costs, what, power_law), fits(costs, what, upper)
-        for line, law in last.items():
-            said = f"b = {whole[line].b:.2f} (all points)"
-            if math.isfinite(law.low):
-                said += (
-                    f", {law.b:.2f} [{law.low:.2f}, {law.high:.2f}] (upper decades, {law.points})"
-                )
-            found.append(f"| {line[0]} | {line[1]} | {what} | {said} |")
+        for line, law in fits(costs, what).items():
+            interval = f"{law.low:.2f} to {law.high:.2f}" if math.isfinite(law.low) else "none"
+            found.append(
+                f"| {line[0]} | {line[1]} | {what} | {law.points} | {law.fixed:,.3g} | "
+                f"{law.b:.2f} | {interval} |"
+            )
     return found
 
 
@@ -149,8 +152,8 @@ def _cpu(time: Fits) -> list[str]:
     return [
         "## On a CPU, from the measurements",
         "",
-        f"Hours of one core for one seed of SASRec at width {DIM}, by the fits over the upper "
-        "decades, each size by itself and their effects multiplied; passes and sampled items as "
+        f"Hours of one core for one seed of SASRec at width {DIM}, by the laws above, each "
+        "size by itself and their effects multiplied; passes and sampled items as "
         "above, but with 512 of them. The bundle is made once, ranking is of validation and test.",
         "",
         "| data | bundle | training | ranking |",
@@ -186,7 +189,7 @@ def _breaks(memory: Fits) -> list[str]:
     return [
         "## What breaks first",
         "",
-        f"Memory of a CPU by part, from the fits over the upper decades: the size at which "
+        f"Memory of a CPU by part, by the laws above: the size at which "
         f"{HOST_MB / 1e3:.0f} GB are reached, and GB at the published sizes, bold where that is "
         "more. The part with the least room at MicroLens-1M's size comes first.",
         "",

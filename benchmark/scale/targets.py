@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.scale import gpu
-from benchmark.scale.fit import PowerLaw
+from benchmark.scale.fit import Law
 from benchmark.scale.measure import BATCH, DIM, STEPS, Point
 
 WIDTH = 768
@@ -88,7 +88,7 @@ def on_gpu(row: gpu.Row, target: Target) -> OnGpu:
     return OnGpu(row.name, target.name, target.steps, (1e3 * least, 1e3 * most), hours, together)
 
 
-Fits = Mapping[tuple[str, str], PowerLaw]
+Fits = Mapping[tuple[str, str], Law]
 """By part and by what varies."""
 
 
