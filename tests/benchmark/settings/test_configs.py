@@ -132,8 +132,8 @@ def test_datasets_without_budgets_of_their_own_take_beautys():
 
 
 def test_tuned_settings_are_what_the_log_chose():
-    """Each of them wherever it stands, in the method's file, in the profile or in the class. A row and
-    dataset that are decided have a budget in the log; ML-100k's all are."""
+    """Each of them wherever it stands, in the method's file, in the profile or in the class. A row
+    and dataset that are decided have a budget in the log; ML-100k's all are."""
     with LOG.open(encoding="utf-8") as lines:
         decided = list(csv.DictReader(lines))
     for line in decided:
