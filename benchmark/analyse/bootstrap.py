@@ -44,7 +44,7 @@ Verdict = Literal["replicated", "contradicted", "inconclusive"]
 _DRAWS_AT_ONCE = 1 << 20
 """Bounds the memory of a block of resamples to some tens of MB."""
 MOST_UNITS = 50_000
-"""Of users, or groups of them, that a resample draws: its time grows with them."""
+"""Users, or groups of them, that a resample draws at most: time and memory grow with them."""
 _NOISE = 1e-12
 """Standard errors below this are rounding."""
 
@@ -120,36 +120,39 @@ class Interval:
     high: float
 
 
-def resampled_means(values: FloatArray, *, resamples: int, seed: int) -> FloatArray:
-    """[R, C]: means of the columns of values [U, C] over users drawn with replacement, the same
-    draws for every column. Draws depend on (U, R, seed) alone.
+def in_units(values: FloatArray) -> FloatArray:
+    """[G, C]: what a resample draws of values [U, C]. Up to `MOST_UNITS` users: the users.
 
-    More than `MOST_UNITS` users are dealt at random into that many groups, whose sizes differ by
-    one at most, and groups are drawn whole. Users are exchangeable, so the variance of a mean is
-    the same in expectation; its standard error is known to 1 / sqrt(2 MOST_UNITS), 0.3 per cent.
+    More are dealt at random into that many groups, whose sizes differ by one at most. A group's
+    value is the mean over all users and, times G / U, the sum of its users' deviations from it, so
+    that the mean over groups is that over users. Users are exchangeable, hence the variance of a
+    mean stays the same in expectation; its standard error is known to 1 / sqrt(2 G), 0.3 per cent.
+    The groups depend on U alone.
     """
+    users = len(values)
+    if users <= MOST_UNITS:
+        return values
+    group = np.random.default_rng(users).permutation(np.arange(users) % MOST_UNITS)
+    means = values.mean(axis=0)
+    sums = [np.bincount(group, column, MOST_UNITS) for column in (values - means).T]
+    return means + np.stack(sums, axis=1) * (MOST_UNITS / users)
+
+
+def resampled_means(values: FloatArray, *, resamples: int, seed: int) -> FloatArray:
+    """[R, C]: means of the columns of values [U, C] over users drawn with replacement (groups of
+    them where they are many: `in_units`), the same draws for every column. Draws depend on
+    (U, R, seed) alone."""
+    values = in_units(values)
+    units = len(values)
     rng = np.random.default_rng(seed)
-    sums, sizes = _units(values, rng)
-    units = len(sums)
     block = max(1, _DRAWS_AT_ONCE // units)
     means = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = rng.integers(0, units, (rows, units)) + units * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
-        counts = counts.astype(np.float64)
-        means[start : start + rows] = counts @ sums / (counts @ sizes)[:, None]
-    return means
-
-
-def _units(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """What is drawn: sums over its users [G, C] and their number [G]."""
-    users = len(values)
-    if users <= MOST_UNITS:
-        return values, np.ones(users)
-    group = rng.permutation(np.arange(users) % MOST_UNITS)
-    sums = [np.bincount(group, column, MOST_UNITS) for column in values.T]
-    return np.stack(sums, axis=1), np.bincount(group, minlength=MOST_UNITS).astype(np.float64)
+        means[start : start + rows] = counts.astype(np.float64) @ values
+    return means / units
 
 
 class CrossedBootstrap:
@@ -169,12 +172,12 @@ class CrossedBootstrap:
         fixed: Collection[Hashable] = (),
     ) -> None:
         self.rules = rules
-        self.values = {name: np.asarray(v, np.float64) for name, v in values.items()}
         self.fixed = frozenset(fixed)
-        sizes = {len(v) for v in self.values.values()}
+        sizes = {len(v) for v in values.values()}
         if len(sizes) > 1:
             raise ValueError(f"methods were ranked on different numbers of users: {sorted(sizes)}")
         (self.n_users,) = sizes or {0}
+        self.values = {name: in_units(np.asarray(v, np.float64)) for name, v in values.items()}
         usable = [name for name in self.values if not self.problem(name)]
         self._means: dict[Hashable, FloatArray] = {}
         self._contrasts: dict[tuple[frozenset[tuple[Any, int]], bool], Contrast] = {}
