@@ -60,7 +60,7 @@ Fusion = Literal["add", "concat", "gating"]
 
 @dataclass(frozen=True)
 class NOVAConfig(ModelConfig):
-    """Defaults from BERT4Rec (Sun et al. 2019, section 4.4), whose structure the paper keeps."""
+    """Defaults from BERT4Rec (Sun et al. 2019, section 4.3), whose structure the paper keeps."""
 
     dropout: float = 0.1
     layers: int = 2

@@ -19,7 +19,8 @@ __all__ = ["AuditReport", "audit_csv", "audit_rows", "run_audit"]
 
 
 def run_audit(csv: Path, out: Path) -> AuditReport:
-    """Audit a CSV file of result rows, and write `audit.json` and `audit.md` under `out`.
+    """Audit a file of result rows (CSV, LaTeX or Markdown), and write `audit.md`, `audit.html` and
+    `audit.json` under `out`.
 
     Raises InputError if the file is malformed or `out` cannot be written.
     """

@@ -43,6 +43,8 @@ Verdict = Literal["replicated", "contradicted", "inconclusive"]
 
 _DRAWS_AT_ONCE = 1 << 20
 """Bounds the memory of a block of resamples to some tens of MB."""
+MOST_UNITS = 50_000
+"""Of users, or groups of them, that a resample draws: its time grows with them."""
 _NOISE = 1e-12
 """Standard errors below this are rounding."""
 
@@ -120,17 +122,34 @@ class Interval:
 
 def resampled_means(values: FloatArray, *, resamples: int, seed: int) -> FloatArray:
     """[R, C]: means of the columns of values [U, C] over users drawn with replacement, the same
-    draws for every column. Draws depend on (U, R, seed) alone."""
-    users = len(values)
+    draws for every column. Draws depend on (U, R, seed) alone.
+
+    More than `MOST_UNITS` users are dealt at random into that many groups, whose sizes differ by
+    one at most, and groups are drawn whole. Users are exchangeable, so the variance of a mean is
+    the same in expectation; its standard error is known to 1 / sqrt(2 MOST_UNITS), 0.3 per cent.
+    """
     rng = np.random.default_rng(seed)
-    block = max(1, _DRAWS_AT_ONCE // users)
+    sums, sizes = _units(values, rng)
+    units = len(sums)
+    block = max(1, _DRAWS_AT_ONCE // units)
     means = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
-        drawn = rng.integers(0, users, (rows, users)) + users * np.arange(rows)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=rows * users).reshape(rows, users)
-        means[start : start + rows] = counts.astype(np.float64) @ values
-    return means / users
+        drawn = rng.integers(0, units, (rows, units)) + units * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
+        counts = counts.astype(np.float64)
+        means[start : start + rows] = counts @ sums / (counts @ sizes)[:, None]
+    return means
+
+
+def _units(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """What is drawn: sums over its users [G, C] and their number [G]."""
+    users = len(values)
+    if users <= MOST_UNITS:
+        return values, np.ones(users)
+    group = rng.permutation(np.arange(users) % MOST_UNITS)
+    sums = [np.bincount(group, column, MOST_UNITS) for column in values.T]
+    return np.stack(sums, axis=1), np.bincount(group, minlength=MOST_UNITS).astype(np.float64)
 
 
 class CrossedBootstrap:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark import plan as planning
-from benchmark.cli.options import RUNS, DataOption, ProfileOption, console, shown_path
+from benchmark.cli.options import RUNS, DataOption, console, shown_path
 from benchmark.data.meta import default_root, is_current, read_meta
 from benchmark.errors import InputError
 from benchmark.runs.exchange import What, export_runs, import_runs
@@ -23,7 +23,9 @@ app = typer.Typer()
 @app.command()
 def export(
     archive: Annotated[Path, typer.Argument(help="File to write, NAME.zip.")],
-    profile: ProfileOption = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Runs of this profile alone; of all if none.")
+    ] = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="Folder of runs; runs/ if none.")
     ] = None,

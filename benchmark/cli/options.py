@@ -33,7 +33,11 @@ def shown_path(path: Path) -> Path:
 
 
 ProfileOption = Annotated[
-    str | None, typer.Option(help="smoke, quick, paper or reading-b; quick without a GPU.")
+    str | None,
+    typer.Option(
+        help="smoke, quick, paper, reading-b, rolling or ci; where no default stands here, paper "
+        "with a GPU and quick without."
+    ),
 ]
 DatasetsOption = Annotated[str | None, typer.Option(help="Comma-separated; the profile's if none.")]
 ModelsOption = Annotated[str | None, typer.Option(help="Comma-separated rows; all if none.")]

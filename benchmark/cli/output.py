@@ -10,7 +10,6 @@ from benchmark.cli.options import (
     RUNS,
     DataOption,
     FromOption,
-    ProfileOption,
     console,
     only_profile,
     shown_path,
@@ -30,6 +29,9 @@ RowArgument = Annotated[str, typer.Argument(help="Row of the tables, such as SAS
 DatasetArgument = Annotated[str, typer.Argument(help="Dataset.")]
 SeedOption = Annotated[int | None, typer.Option(help="The first that is stored if none.")]
 VariantOption = Annotated[str, typer.Option(help="base, or a variant of the row.")]
+RunProfileOption = Annotated[
+    str | None, typer.Option(help="Of the run; needed where the folder holds several profiles.")
+]
 
 
 @app.command()
@@ -43,7 +45,7 @@ def recommend(
     ] = "left-out",
     variant: VariantOption = "base",
     seed: SeedOption = None,
-    profile: ProfileOption = None,
+    profile: RunProfileOption = None,
     source: FromOption = None,
     data: DataOption = None,
 ) -> None:
@@ -68,7 +70,7 @@ def export_trec(
     ] = False,
     variant: VariantOption = "base",
     seed: SeedOption = None,
-    profile: ProfileOption = None,
+    profile: RunProfileOption = None,
     source: FromOption = None,
     data: DataOption = None,
 ) -> None:

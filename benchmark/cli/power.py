@@ -10,7 +10,6 @@ from benchmark.analyse.statistics import RULES
 from benchmark.cli.options import (
     DataOption,
     DatasetsOption,
-    ProfileOption,
     console,
     names,
     only_profile,
@@ -35,7 +34,10 @@ def power(
         Path | None,
         typer.Option("--from", help="Derive the pilot from this folder's trials, by validation."),
     ] = None,
-    profile: ProfileOption = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="With --from: whose runs; needed where it holds several profiles."),
+    ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="With --from: make configs/power.yaml anew.")
     ] = False,

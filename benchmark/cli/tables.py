@@ -242,7 +242,7 @@ def run(
         for name in request.models or ()
     ]
     for p in train(wanted, request):
-        console.print(f"{p.key}: {', '.join(f'{k} {v}' for k, v in p.states.items())}")
+        console.print(f"{p.key}: {', '.join(f'seed {k} {v}' for k, v in p.states.items())}")
 
 
 def _report(request: Request) -> None:

@@ -45,7 +45,8 @@ Part = Literal["config", "training", "protocol"]
 
 STRIDE = 0.5
 """Distance of the windows of users longer than the window, as a share of the window: every target
-has at least half a window of context. Layers set it as `protocol: {stride: ...}`."""
+past the first half window has at least half a window of context. Layers set it as
+`protocol: {stride: ...}`."""
 
 BLOCKS: Mapping[Part, str] = {"config": "model", "training": "training", "protocol": "protocol"}
 """What a layer calls the fields of each part."""

@@ -151,6 +151,26 @@ def test_resampled_means_do_not_depend_on_blocks(monkeypatch):
     assert whole.mean(axis=0) == pytest.approx(values.mean(axis=0), abs=0.05)
 
 
+def test_many_users_are_drawn_in_groups():
+    """Standard errors, also of a rare hit, and the correlation of two columns are the closed forms'
+    to four standard errors of 1,000 resamples (2.2 %; groups add 0.3 %); 120,007 leaves groups of
+    different sizes, and a column of ones stays 1."""
+    users = 120_007
+    score = RNG.random(users)
+    columns = np.stack([score, RNG.random(users) < 0.01, score + RNG.random(users)], axis=1)
+    columns = np.concatenate([columns, np.ones((users, 1))], axis=1)
+    means = resampled_means(columns, resamples=1_000, seed=3)
+    errors = columns.std(axis=0) / np.sqrt(users)
+    assert means.std(axis=0)[:3] == pytest.approx(errors[:3], rel=0.09)
+    assert np.abs(means.mean(axis=0) - columns.mean(axis=0))[:3] == pytest.approx(
+        np.zeros(3), abs=4 * errors.max() / np.sqrt(1_000)
+    )
+    assert np.corrcoef(means.T[:3])[0, 2] == pytest.approx(np.sqrt(0.5), abs=4 * 0.5 / 31)
+    assert means[:, 3] == pytest.approx(np.ones(1_000), rel=1e-12)
+    pair = resampled_means(columns[:, :2], resamples=1_000, seed=3)
+    assert pair == pytest.approx(means[:, :2], rel=1e-12), "others change nothing"
+
+
 def test_others_in_the_table_change_nothing():
     a, b = draw(RNG, 6)
     alone = compare(a, b)

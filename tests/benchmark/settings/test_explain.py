@@ -22,8 +22,8 @@ dataset,model,lr,dropout,steps,validation_kept,validation_left_out,seed,seconds,
 beauty,NOVA,0.002,0.2,800,0.0501,0.0601,1000,9.0,complete,abc,False
 ml-100k,SASRec,0.002,0.2,400,0.0599,0.0901,1000,9.0,complete,abc,False
 ml-100k,NOVA,0.002,0.2,1200,0.0561,0.0801,1000,9.0,complete,abc,False
-ml-100k,NOVA,0.002,0.2,2485,0.0572,0.0803,1000,9.0,complete,abc,True
-ml-100k,NOVA,0.005,0.2,2485,0.0541,0.0733,1000,9.0,complete,abc,False
+ml-100k,NOVA,0.002,0.1,4800,0.0572,0.0803,1000,9.0,complete,abc,True
+ml-100k,NOVA,0.005,0.1,4800,0.0541,0.0733,1000,9.0,complete,abc,False
 """
 """Lines as `tune` writes them."""
 
@@ -61,12 +61,14 @@ def test_what_rate_does_nova_use_on_ml_100k_and_why():
     found = explained("NOVA", "ml-100k")
     rate = field(found, "training.lr")
     assert rate["value"] == 0.002
-    assert line(rate["file"], rate["line"]) == "  lr: 0.002"
-    assert rate["overrode"] == []
+    assert "training: {lr: 0.002, " in line(rate["file"], rate["line"])
+    assert [older["value"] for older in rate["overrode"]] == [0.002], (
+        "the profile's, which it equals"
+    )
     tuned = rate["tuned"]
     assert tuned["value"] == 0.002
     logged = (LOGS / "quick.csv").read_text(encoding="utf-8").splitlines()[tuned["line"] - 1]
-    assert logged.startswith(f"ml-100k,NOVA,0.002,0.2,2485,{tuned['validation']}")
+    assert logged.startswith(f"ml-100k,NOVA,0.002,0.1,4800,{tuned['validation']}")
     assert logged.endswith("True")
     assert [trial["chosen"] for trial in found["tuning"]["trials"]].count(True) == 1
     assert len(found["tuning"]["trials"]) == 3
@@ -76,7 +78,10 @@ def test_older_values_come_newest_first_with_their_lines():
     found = explained("NOVA", "ml-100k")
     steps = field(found, "training.steps")
     chain = [steps, *steps["overrode"]]
-    assert [entry["value"] for entry in chain] == [2485, 3109, 800, 600]
+    values = [entry["value"] for entry in chain]
+    assert (values[0], values[2:]) == (4800, [800, 600]), (
+        "between them the row's own on any dataset"
+    )
     for entry in chain:
         assert f"steps: {entry['value']}" in line(entry["file"], entry["line"])
 
@@ -102,8 +107,8 @@ def test_every_setting_of_every_method_is_explained_in_plain_data():
 def test_a_value_that_the_log_did_not_choose_is_said(tmp_path):
     lines = (LOGS / "quick.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     swapped = [
-        text.replace(",True", ",False") if text.startswith("ml-100k,NOVA,0.002,0.2,2485")
-        else text.replace(",False\n", ",True\n") if text.startswith("ml-100k,NOVA,0.005,0.2,")
+        text.replace(",True", ",False") if text.startswith("ml-100k,NOVA,0.002,0.1,4800")
+        else text.replace(",False\n", ",True\n") if text.startswith("ml-100k,NOVA,0.005,0.1,")
         else text
         for text in lines
     ]  # fmt: skip
@@ -147,8 +152,8 @@ def test_the_command_answers_on_its_first_screen():
     shown = " ".join(" ".join(first).split())
     rate = field(explained("NOVA", "ml-100k"), "training.lr")
     assert f"lr = 0.002 {rate['file']}:{rate['line']}" in shown
-    assert f"line {rate['tuned']['line']} lr 0.002 dropout 0.2 steps 2485 seed 1000 0.0572" in shown
-    assert "Convergence of the budget: not established" in shown
+    assert f"line {rate['tuned']['line']} lr 0.002 dropout 0.1 steps 4800 seed 1000 0.0572" in shown
+    assert "Convergence of the budget: gaining" in shown
 
 
 @pytest.mark.parametrize(
