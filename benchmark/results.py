@@ -8,6 +8,7 @@ Everything comes from stored ranks and top lists; no model is loaded. Users and 
 of the dataset's source.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,14 @@ COLUMNS = ("profile", "dataset", "model", "variant", "seed", "metric", "protocol
 def load_results(
     path: str | Path,
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: str | Sequence[str] = METRICS,
     split: str = "test",
     users: bool = False,
 ) -> pd.DataFrame:
     """One row for every finished run, metric and protocol; with `users`, for every user too.
 
-    path: a folder of runs (`runs/`, `results/reference/`). metrics: any of NDCG@k, MRR@k and HR@k;
+    path: a folder of runs (`runs/`, `results/reference/`). metrics: one or several of NDCG@k, MRR@k
+    and HR@k;
     their values are expectations over ties, full ranking. split: "test" or "validation"; trials of
     the tuning have the latter alone, and are left out of the former. `protocol` says whether the
     items of the user's history compete with the target, "kept" or "left out".
@@ -51,6 +53,9 @@ def load_results(
         raise InputError(f"{root}: no such folder")
     if split not in ("test", "validation"):
         raise InputError(f"split {split!r}: write 'test' or 'validation'")
+    metrics = [metrics] if isinstance(metrics, str) else list(dict.fromkeys(metrics))
+    if not metrics:
+        raise InputError("metrics: names nothing; leave it out for all")
     rows: list[pd.DataFrame] = []
     left_out: list[str] = []
     for stored in RunSet(Store(root)).scan():
@@ -160,6 +165,12 @@ class TopLists:
             f"{users[u]}/{k + 1}" if several[u] else users[u]
             for u, k in zip(self.user.tolist(), place.tolist(), strict=True)
         ]
+        if len(set(names)) < len(names):
+            twice = Counter(names).most_common(1)[0][0]
+            raise InputError(
+                f"two queries would be called {twice!r}, which is a user's id and another's with "
+                "the number of its query; export numbers instead of ids (--numbers)"
+            )
         name = f"{slug(self.key.model)}-{slug(self.key.variant)}-seed-{self.seed}"
         paths = [folder / f"{slug(self.key.dataset)}.qrels"]
         write_qrels(paths[0], self.target, names, items)

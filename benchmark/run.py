@@ -206,7 +206,7 @@ def _preflight(spec: RunSpec, bundle: Bundle, seed: int, parts: Hashes) -> None:
     sequences = split(bundle, spec.protocol)
     fed = apply_feature_control(bundle.catalogue(), spec, sequences.histories, seed)
     build = builder(spec, fed)
-    check_contract(spec.model, build, sequences.train, n_items=bundle.n_items)
+    check_contract(spec.model, build, sequences.train, fed)
     _PASSED.add(checked)
 
 

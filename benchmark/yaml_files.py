@@ -112,7 +112,7 @@ def _lines(
     if isinstance(node, yaml.SequenceNode):
         for at, entry in enumerate(node.value):
             yield (*keys, at), entry.start_mark.line + 1
-            _refuse_non_finite(entry, path)
+            _refuse_odd_number(entry, path)
             yield from _lines(loader, entry, (*keys, at), path)
     if isinstance(node, yaml.MappingNode):
         first: dict[Hashable, int] = {}
@@ -127,14 +127,22 @@ def _lines(
                 )
             first[key] = line
             yield (*keys, key), line
-            _refuse_non_finite(value, path)
+            _refuse_odd_number(value, path)
             yield from _lines(loader, value, (*keys, key), path)
 
 
-def _refuse_non_finite(node: yaml.Node, path: Path) -> None:
-    """YAML's .nan and .inf: no setting of ours can be one, and comparisons let NaN pass."""
-    if node.tag == "tag:yaml.org,2002:float" and node.value.strip("+-").lower() in (".nan", ".inf"):
+def _refuse_odd_number(node: yaml.Node, path: Path) -> None:
+    """YAML's .nan and .inf: no setting of ours can be one, and comparisons let NaN pass; and what
+    it reads in another base than ten: 010 as 8, 1:30 as 90."""
+    number = node.tag in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
+    if not number or not isinstance(node, yaml.ScalarNode):
+        return
+    digits = node.value.strip("+-").lower()
+    where = Location.of(path, node.start_mark.line + 1)
+    if digits in (".nan", ".inf"):
+        raise InputError(f"{where}: {node.value} is no finite number; give one")
+    if ":" in digits or (len(digits) > 1 and digits[0] == "0" and digits.isdigit()):
         raise InputError(
-            f"{Location.of(path, node.start_mark.line + 1)}: {node.value} is no finite number; "
-            "give one"
+            f"{where}: YAML reads {node.value} in base {60 if ':' in digits else 8}; write it "
+            "without leading zeros or colons"
         )

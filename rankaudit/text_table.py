@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_BLOCK = 1 << 16
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile)
 
 
@@ -137,10 +138,54 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
         ) from error
 
 
-def _unpacked(kind: str, raw: BinaryIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+def _unpacked(kind: str, raw: BinaryIO) -> io.BufferedIOBase:
     if kind == ".gz":
         return gzip.GzipFile(fileobj=raw)
-    return bz2.BZ2File(raw) if kind == ".bz2" else lzma.LZMAFile(raw)
+    new = bz2.BZ2Decompressor if kind == ".bz2" else lzma.LZMADecompressor
+    return io.BufferedReader(_Streams(raw, new))
+
+
+class _Streams(io.RawIOBase):
+    """One compressed stream after the other, to the end of the file.
+
+    `bz2` and `lzma` take whatever follows a stream and begins no other for rubbish and leave it
+    out: of a file of several streams, as parallel compressors write them, one bit would lose the
+    rest without a word. Raises EOFError for a stream that is cut off, and what the decompressor
+    raises for one that is damaged.
+    """
+
+    def __init__(
+        self, raw: BinaryIO, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
+    ) -> None:
+        self._raw, self._new, self._stream = raw, new, new()
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._stream.eof:
+                self._rest = self._beyond(self._stream.unused_data)
+                while not self._rest:
+                    block = self._raw.read(_BLOCK)
+                    if not block:
+                        return 0
+                    self._rest = self._beyond(block)
+                self._stream = self._new()
+            elif self._stream.needs_input and not self._rest:
+                self._rest = self._raw.read(_BLOCK)
+                if not self._rest:
+                    raise EOFError("the compressed stream does not end")
+            data = self._stream.decompress(self._rest, max_length=len(buffer))
+            self._rest = b""
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+
+    def _beyond(self, data: bytes) -> bytes:
+        """Without the zeros that xz files may be filled up with between streams."""
+        return data.lstrip(b"\0") if self._new is lzma.LZMADecompressor else data
 
 
 def _damaged(path: Path) -> InputError:

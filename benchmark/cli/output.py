@@ -1,5 +1,6 @@
 """Commands that give stored results to other programs: recommend, export-trec."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,8 +99,9 @@ def _lists(
     )
     store = Store(root)
     if seed is None:
-        stored = store.path(key, 0).parent.glob("seed-*.json")
-        seeds = sorted(int(path.stem.removeprefix("seed-")) for path in stored)
+        stems = [path.stem for path in store.path(key, 0).parent.glob("seed-*.json")]
+        own = (re.fullmatch(r"seed-(\d{1,19})", stem) for stem in stems)  # a copy is not ours
+        seeds = sorted(int(match[1]) for match in own if match)
         done = [s for s in seeds if store.status(key, s).status == "complete"]
         if not done:
             raise InputError(f"{root} holds no finished run of {key}")

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from benchmark.data.bundle import attach_features, load_bundle
 from benchmark.data.config import Modality, dataset_config, dataset_names
 from benchmark.data.content import Bundle
-from benchmark.data.encoders import Encoder, load_encoder
+from benchmark.data.encoders import Encoder, check_encoder, load_encoder
 from benchmark.data.features import FeatureTable
 from benchmark.data.meta import Provenance, default_raw, default_root
 from benchmark.errors import InputError
@@ -53,6 +53,7 @@ def build_features(
         raise InputError(
             f"{name} has no {modality} encoder of its own: name one (option --encoder)"
         )
+    check_encoder(encoder, modality)
     ids = list(bundle.items["id"])
     if modality == "text":
         inputs = list(bundle.items["text"])

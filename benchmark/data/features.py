@@ -277,6 +277,7 @@ def own_features(
     and rows that do not agree with the ids raise InputError.
     """
     arrays = _arrays(path)
+    _check_names(path, arrays)
     if "values" not in arrays:
         raise InputError(f"{path}: no array `values` among {', '.join(arrays) or 'none'}")
     values, mask = arrays["values"], arrays.get("mask", arrays.get("present"))
@@ -307,6 +308,20 @@ def own_features(
     return table.select(ids)
 
 
+def _check_names(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise InputError for arrays that would be passed over: ids by another name would put each row
+    to another item."""
+    if "mask" in arrays and "present" in arrays:
+        raise InputError(f"{path}: has both `mask` and `present`; keep one of the two")
+    known = ("values", "ids", "mask", "present")
+    for name in arrays:
+        kept = name.startswith("layers.") or name.endswith((".mean", ".scale"))  # of our own files
+        if "values" in arrays and name not in known and not kept:
+            raise InputError(
+                f"{path}: array {name!r} is none of {', '.join(known)}; rename it, or leave it out"
+            )
+
+
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name; the only one of an .npy file is `values`."""
     kind = path.suffix.lower()
@@ -317,9 +332,13 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if kind == ".safetensors":
             return _safetensors(path)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                if file.read(1):
+                    raise ValueError("more follows its first array")
+                return {"values": loaded}
         loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"values": loaded}
         with loaded as archive:
             arrays = {name: archive[name] for name in archive.files}
         if any(not isinstance(array, np.ndarray) for array in arrays.values()):
@@ -345,6 +364,12 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
             if tensor.is_floating_point() and tensor.dtype not in known:
                 tensor = tensor.float()
             arrays[name] = tensor.numpy()
+    for name, text in header.items():
+        if name != "ids" and text.lstrip().startswith("[") and "ids" not in {*header, *arrays}:
+            raise InputError(
+                f"{path}: its header holds a list {name!r} and no `ids`; if those are the items of "
+                "its rows, call it `ids`"
+            )
     if "ids" in header and "ids" not in arrays:  # as `write_features` writes them
         arrays["ids"] = np.array(json.loads(header["ids"]))
     return arrays

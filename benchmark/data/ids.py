@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from pathlib import PurePosixPath
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from benchmark.errors import InputError
 
-_ENDING = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|txt|npy|json)$", re.IGNORECASE)
+_ENDING = re.compile(
+    r"\.(jpe?g|jfif|png|gif|webp|bmp|tiff?|avif|heic|mp4|txt|npy|pt|json)$", re.IGNORECASE
+)
 _BYTES = re.compile(r"b(['\"])(.*)\1")
 _FLOAT = re.compile(r"([0-9]+)\.0*")
 _SCIENTIFIC = re.compile(r"[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{1,2}")
@@ -22,8 +24,16 @@ def _decimal(text: str) -> str:
     return text
 
 
+def _visible(text: str) -> str:
+    """Without characters that show nothing: controls, zero-width ones, byte order marks."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in text if category(c) not in ("Cc", "Cf"))
+
+
 STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("bytes are read as text", lambda t: m[2] if (m := _BYTES.fullmatch(t)) else t),
+    ("characters that show nothing are dropped", _visible),
     ("blanks around them are dropped", str.strip),
     ("folders before them are dropped", lambda t: PurePosixPath(t.replace("\\", "/")).name or t),
     ("file endings are dropped", lambda t: _ENDING.sub("", t)),
@@ -68,15 +78,25 @@ def match_ids(
 
 
 def look_alikes(ids: Collection[str]) -> list[tuple[str, str]]:
-    """Pairs of different ids that differ only by blanks, quotes, decimal places or the composition
-    of accents."""
+    """Pairs of different ids that differ only by blanks, quotes, characters that show nothing,
+    decimal places or the composition of accents."""
     seen: dict[str, str] = {}
     pairs = []
     for item in ids:
-        key = normalize("NFC", _decimal(item.strip(" \t\"'")))
+        key = normalize("NFC", _decimal(_visible(item).strip().strip(" \t\"'")))
         if seen.setdefault(key, item) != item:
             pairs.append((seen[key], item))
     return pairs
+
+
+_MISSING = frozenset(
+    ("nan", "none", "null", "na", "n/a", "<na>", "nat", "nil", "undefined", "#n/a")
+)
+
+
+def missing_alike(values: Sequence[str]) -> list[str]:
+    """Those of the values, which are text, that programs write for a missing one."""
+    return [value for value in values if value.strip().casefold() in _MISSING]
 
 
 def _how(one: str, other: str) -> str:

@@ -82,6 +82,12 @@ def import_dataset(
     for modality, path in (features or {}).items():
         rows_of = [] if described is None else list(described["id"])
         tables[modality] = own_features(path, ids, rows_of=rows_of)
+        empty = int((tables[modality].present & ~tables[modality].values.any(axis=1)).sum())
+        if empty:
+            remarks.append(
+                f"{plain_name(path)}: {empty:,} rows of zeros count as features; if they stand for "
+                "items without any, say so by an array `mask`"
+            )
     config = DatasetConfig(
         name=name,
         title=name,

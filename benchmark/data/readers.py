@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmark.data import formats
 from benchmark.data.config import InteractionFormat, ItemFormat
 from benchmark.data.content import ITEM_COLUMNS
-from benchmark.data.ids import look_alikes
+from benchmark.data.ids import look_alikes, missing_alike
 from benchmark.data.tables import Table, read_table
 from benchmark.data.times import parse_times
 from benchmark.errors import InputError
@@ -104,7 +105,7 @@ def _checked(table: Table) -> tuple[pd.DataFrame, list[str]]:
         {
             "user": table.ids("user"),
             "item": table.ids("item"),
-            "timestamp": parse_times(table.columns["timestamp"], table.at),
+            "timestamp": _times(table),
         }
     )
     repeated = frame.duplicated().to_numpy()
@@ -117,6 +118,7 @@ def _checked(table: Table) -> tuple[pd.DataFrame, list[str]]:
         )
     remarks = list(table.remarks)
     for name in ("user", "item"):
+        remarks += _missing(table, name)
         alike = look_alikes(dict.fromkeys(table.columns[name]))
         if alike:
             one, other = alike[0]
@@ -125,6 +127,23 @@ def _checked(table: Table) -> tuple[pd.DataFrame, list[str]]:
                 f"different, such as {one!r} and {other!r}"
             )
     return frame, remarks
+
+
+_SHORT = {"float": 2**24, "halffloat": 2**11}
+"""Types of a Parquet column -> up to which number they hold every whole one."""
+
+
+def _times(table: Table) -> NDArray[np.int64] | NDArray[np.float64]:
+    """The timestamps. Raises InputError for what is none, and for a type that has rounded them."""
+    times = parse_times(table.columns["timestamp"], table.at)
+    kind = table.types.get("timestamp", "")
+    if kind in _SHORT and (np.abs(times) > _SHORT[kind]).any():
+        row = int(np.argmax(np.abs(times)))
+        raise InputError(
+            f"{table.at(row)}: timestamp {table.columns['timestamp'][row]} is of type {kind}, in "
+            f"which whole numbers above {_SHORT[kind]:,} are rounded; save the column as int64"
+        )
+    return times
 
 
 def _renamed(
@@ -137,6 +156,12 @@ def _renamed(
     """A table whose columns have our names."""
     names = {**usual, **(columns or {})}
     table = read_table(path, list(names.values()), typed=typed)
+    for ours in ("user", "item"):
+        if typed and table.types[names[ours]] == "token_seq":
+            raise InputError(
+                f"{path}, line 1: column {names[ours]!r} is of type token_seq, and an id is one "
+                "token; give each item a row of its own"
+            )
     types = {} if typed else table.types  # an atomic file's say how RecBole reads a column
     return Table(
         path,
@@ -162,7 +187,28 @@ def _items(path: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[s
             )
         frame[name] = table.ids(theirs) if name == "id" else values
     blank = [""] * len(table)
-    return pd.DataFrame({"title": blank, "text": blank} | frame), table.remarks
+    remarks = list(table.remarks)
+    for name in table.columns:
+        remarks += _missing(table, name)
+        lists = sum(v.startswith("[") and v.endswith("]") for v in table.columns[name])
+        if lists and ours.get(name, name) not in ITEM_COLUMNS:
+            remarks.append(
+                f"{path.name}: {name} has {lists:,} fields such as '[...]', each of which is one "
+                "value; write several values with | between them"
+            )
+    return pd.DataFrame({"title": blank, "text": blank} | frame), remarks
+
+
+def _missing(table: Table, name: str) -> list[str]:
+    """A remark on a column with words that programs write for a missing value."""
+    found = missing_alike(table.columns[name])
+    if not found:
+        return []
+    first = table.lines[table.columns[name].index(found[0])]
+    return [
+        f"{table.path.name}: {len(found):,} rows have such as {found[0]!r} for {name}, the first "
+        f"in {table.unit} {first}, and it is read as it stands: leave empty what is missing"
+    ]
 
 
 def _atomic_items(path: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -46,12 +46,12 @@ def import_report(bundle: Bundle) -> list[str]:
         lines.append(f"{modality} features {count:,}/{kept.items:,}")
         if features is not None:
             rows = features.values[features.present].numpy()
-            different = len({row.tobytes() for row in rows})
+            different = len({(row + 0.0).tobytes() for row in rows})  # -0 is 0
             lines[-1] += f" ({meta.encoders[modality]})"
             lines[-1] += f", {different:,} different" * (different < count)
             if different == 1 < count:
                 lines.append(f"{modality} features are the same for all items: they tell nothing")
-    lines.append(f"times {span(bundle.interactions['timestamp'])}")
+    lines += _times(bundle.interactions)
     shortest = int(bundle.interactions["user"].value_counts().min())
     if shortest < 3:
         lines.append(
@@ -60,6 +60,24 @@ def import_report(bundle: Bundle) -> list[str]:
         )
     lines += meta.remarks
     lines.append(f"next: {next_command(bundle)}")
+    return lines
+
+
+def _times(interactions: pd.DataFrame) -> list[str]:
+    """Their span, how many are of one user at one time, and those that may stand for no time."""
+    times = interactions["timestamp"]
+    lines = [f"times {span(times)}"]
+    tied = int(interactions.duplicated(["user", "timestamp"], keep=False).sum())
+    if tied:
+        lines[0] += f"; {tied:,} of {len(times):,} tie with another of the user's: in file order"
+    for value in (-1, 0):
+        others = times[(times != 0) & (times != -1)]
+        odd = int((times == value).sum())
+        if odd and len(others) and span(others).endswith("since 1970)"):
+            lines.append(
+                f"{odd:,} interactions are at time {value}, all others {span(others)}: if that "
+                "stands for a missing time, drop those rows"
+            )
     return lines
 
 

@@ -27,6 +27,8 @@ from rankaudit.text_table import (
 
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
+ATOMIC_TYPES = ("token", "token_seq", "float", "float_seq")
+
 _LIKE = {
     "user": ("user", "uid", "reviewer", "customer", "session"),
     "item": ("item", "iid", "asin", "product", "movie", "video", "article"),
@@ -118,6 +120,12 @@ def read_table(
         raise InputError(
             f"{path}, line {header.line}: column {untyped[0]!r} has no type; an atomic file's "
             "header reads like user_id:token<TAB>item_id:token<TAB>timestamp:float"
+        )
+    odd = [n for n in header.names if typed and n.rsplit(":", 1)[-1] not in ATOMIC_TYPES]
+    if odd:
+        raise InputError(
+            f"{path}, line {header.line}: column {odd[0]!r} is of no type that atomic files have "
+            f"({', '.join(ATOMIC_TYPES)}); mend the header"
         )
     names = plain(header.names)
     _check_names(header, names, needed)

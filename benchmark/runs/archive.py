@@ -32,6 +32,9 @@ _LARGEST = {"json": 64 << 20, "npz": 1 << 30, "pt": 64 << 30}
 """Bytes of a member, by kind."""
 
 _MOST_MEMBERS = 1_000_000
+_MOST_PIECES = 10_000
+"""Their names have four digits."""
+
 _FOR_A_MEMBER = 420
 """Bytes that a member takes beside its content and twice its name: headers, its manifest entry."""
 
@@ -278,19 +281,23 @@ def _manifest(
     entry = entries.pop(MANIFEST)
     try:
         manifest: dict[str, Any] = json.loads(archive.read(entry))
-        version = int(manifest["format"])
+        version = manifest["format"]
+        if type(version) is not int or version < 1:
+            raise ValueError
         listed, pieces = dict(manifest["members"]), dict(manifest["pieces"])
         for expected in listed.values():
             int(expected["size"]), str(expected["sha256"])
         for whole in pieces.values():
-            int(whole["pieces"]), str(whole["sha256"])
+            if type(whole["pieces"]) is not int or not 1 <= whole["pieces"] <= _MOST_PIECES:
+                raise ValueError
+            str(whole["sha256"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         _refuse(path, f"its {MANIFEST} cannot be read ({type(error).__name__})")
     if version > FORMAT:
         _refuse(path, f"written in format {version}, newer than this program's; update it")
     if odd := sorted(set(listed) ^ set(entries)):
         _refuse(path, f"{odd[0]} is in the archive or in its list, and not in both")
-    if odd := [name for name in pieces if not _STATE.fullmatch(name)]:
+    if odd := [n for n in pieces if not _STATE.fullmatch(n) or ".piece-" in n]:
         _refuse(path, f"lists {odd[0][:200]!r}, which `export` never writes")
     return manifest
 

@@ -20,7 +20,7 @@ from benchmark.runs.code import digest
 from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunRecord, RunResult
-from benchmark.runs.store import Store, Stored, packed, without_top
+from benchmark.runs.store import Store, Stored, packed, packed_names, without_top
 
 STATES = ".checkpoints"
 """Folder of unfinished runs' states in a store."""
@@ -126,6 +126,7 @@ def import_runs(
             for path in paths:
                 pieces |= extract(path, stage)
             runs = [_verified(run) for run in Store(stage / "runs").scan()]
+            _refuse_others(stage / "runs", runs)
             lacking = [_join(stage, name, whole) for name, whole in pieces.items()]
             done = [_take(run, store, why_stale_now) for run in runs]
             done += [taken for taken in lacking if taken is not None]
@@ -137,6 +138,12 @@ def import_runs(
 
 def _verified(run: Stored) -> RunResult:
     """A staged run whose identity is that of its hashes. Raises InputError."""
+    if run.result is not None and run.status == "failed":
+        record = run.result.record
+        raise InputError(
+            f"{record.spec.key}, seed {record.seed}: a failed run ({run.problem}), which `export` "
+            "never writes; nothing was taken in"
+        )
     if run.status != "complete" or run.result is None:
         raise InputError(f"{run.problem or f'{run.path}: not finished'}; nothing was taken in")
     record = run.result.record
@@ -146,6 +153,23 @@ def _verified(run: Stored) -> RunResult:
             "nothing was taken in"
         )
     return run.result
+
+
+def _refuse_others(folder: Path, runs: list[RunResult]) -> None:
+    """Raise InputError for a staged file that is part of none of the runs: what lost its record
+    would be passed over without a word."""
+    store = Store(folder)
+    known = {
+        store.path(run.record.spec.key, run.record.seed).with_name(name)
+        for run in runs
+        for name in packed_names(run.record)
+    }
+    others = sorted(path for path in folder.rglob("seed-*") if path not in known)
+    if others:
+        raise InputError(
+            f"{others[0].relative_to(folder.parent)}: belongs to none of the runs in the archives; "
+            "export again; nothing was taken in"
+        )
 
 
 def _take(

@@ -265,6 +265,16 @@ def packed(result: RunResult) -> dict[str, bytes]:
     }
 
 
+def packed_names(record: RunRecord) -> list[str]:
+    """The names of a finished run's files as its record has them."""
+    name = f"seed-{record.seed}"
+    return [
+        f"{name}.npz",
+        *(f"{name}.{held}.npz" for held in record.artefacts_sha256),
+        f"{name}.json",
+    ]
+
+
 def _pack(result: RunResult) -> bytes:
     """The npz's bytes: each array in the smallest unsigned type that holds it. Masked counts are
     kept as what the history takes away, small numbers that compress well."""
@@ -395,6 +405,8 @@ def _record(path: Path, data: bytes) -> RunRecord:
         raise DamagedRun(f"{path}: not a run's record; {again}") from error
     if _own_hash(fields) != own_hash:
         raise DamagedRun(f"{path}: changed since it was written (its SHA-256 differs); {again}")
+    if type(version) is not int:
+        raise DamagedRun(f"{path}: its schema is {version!r}, which is no number; {again}")
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{path}: written in schema {version}, newer than this program's {SCHEMA_VERSION}; "

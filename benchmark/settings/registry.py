@@ -5,7 +5,9 @@
 layers. Adding a model never edits this file.
 """
 
+import dataclasses
 import importlib
+import inspect
 import traceback
 from collections.abc import Mapping
 from functools import cache
@@ -17,7 +19,7 @@ from pydantic import ConfigDict, Field
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.data.config import Modality
 from benchmark.errors import InputError, nearest
-from benchmark.runs.spec import Convergence
+from benchmark.runs.spec import Convergence, slug
 from benchmark.yaml_files import FromFile, read_model, read_yaml
 
 T = TypeVar("T")
@@ -84,10 +86,10 @@ class Method(ProfileLayers):
     @property
     def cls(self) -> type:
         """The model's class. Raises InputError where `class` names none, and where its module
-        cannot be imported, whatever the module raises."""
+        cannot be imported, whatever the module raises, or where it is no model."""
         module, _, name = self.class_path.partition(":")
         try:
-            return getattr(importlib.import_module(module), name)
+            found = getattr(importlib.import_module(module), name)
         except Exception as error:
             if isinstance(error, ImportError | AttributeError | ValueError | TypeError):
                 remedy = f"{error}; write it as module:Class"
@@ -97,6 +99,23 @@ class Method(ProfileLayers):
                 f"{self.where('class') or 'a method'}: {self.name!r}: cannot load class "
                 f"{self.class_path!r}: {remedy}"
             ) from error
+        if (lacks := _lacks(found)) is not None:
+            raise InputError(
+                f"{self.where('class') or 'a method'}: {self.name!r}: {self.class_path!r} is no "
+                f"model: {lacks}; name a subclass of findrec.recommender.Recommender"
+            )
+        return found
+
+
+def _lacks(found: object) -> str | None:
+    """What a class lacks to be a model; None if nothing. Asked without importing torch."""
+    if not isinstance(found, type):
+        return f"it is a {type(found).__name__}"
+    if not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        return "it has no dataclass `Config`"
+    if inspect.isabstract(found):
+        return f"it does not define {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}"
+    return None
 
 
 def _raised_at(error: Exception) -> str:
@@ -150,11 +169,26 @@ def methods() -> dict[str, Method]:
     place = {name: at for at, name in enumerate(order)}
     found.sort(key=lambda method: (place.get(method.name, len(place)), method.name))
     by_name: dict[str, Method] = {}
+    folders: dict[str, str] = {}
     for method in found:
         if method.name in by_name:
             raise InputError(
                 f"{method.where('name')}: the name {method.name!r} is taken by "
                 f"{by_name[method.name].where('name')}; choose another"
+            )
+        try:
+            folder = slug(method.name)
+        except InputError as error:
+            raise InputError(f"{method.where('name')}: {error}") from error
+        if (other := folders.setdefault(folder, method.name)) != method.name:
+            raise InputError(
+                f"{method.where('name')}: runs of {method.name!r} would have the folder of those "
+                f"of {other!r} ({folder}); choose a name that differs in letters or digits"
+            )
+        if "base" in method.variants:
+            raise InputError(
+                f"{method.where('variants', 'base')}: the base is the method without any variant; "
+                "set its values at the top, or give the variant another name"
             )
         by_name[method.name] = method
         blocks = [((), method), *((("variants", v), b) for v, b in method.variants.items())]

@@ -13,13 +13,14 @@ What a profile says of `model` reaches only models whose config has such a field
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.data.config import dataset_lineage
@@ -340,6 +341,9 @@ def _config(method: Method, sources: Mapping[str, Source], where: str) -> Any:
         key: tuple(source.value) if isinstance(source.value, list) else source.value
         for key, source in sources.items()
     }
+    for key, value in values.items():
+        if (fault := _fault(method.cls.Config, key, value)) is not None:  # type: ignore[attr-defined]
+            raise InputError(f"{where}: {_place(sources[key])}: model.{key} is {value!r}: {fault}")
     try:
         return method.cls.Config(**values)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
@@ -348,9 +352,26 @@ def _config(method: Method, sources: Mapping[str, Source], where: str) -> Any:
         raise InputError(f"{where}: {error}{f' [{lines}]' if lines else ''}") from error
 
 
+def _fault(config: type, key: str, value: Any) -> str | None:
+    """Why a field of a config dataclass cannot have a value; None if it can. A dataclass itself
+    takes whatever it is given, and `dropout: 1e-1`, which YAML reads as text, fails much later."""
+    try:
+        kind = get_type_hints(config)[key]
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        number = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9.]+[eE][+-]?[0-9]+", value)
+        hint = " (YAML reads a number with an exponent only with a point and a sign: 1.0e-1)"
+        return error.errors()[0]["msg"] + (hint if number else "")
+    except Exception:  # a user's own annotation that says nothing here
+        return None
+    if key.endswith("dropout") and isinstance(value, int | float) and not 0 <= value < 1:
+        return "a dropout is a probability, at least 0 and below 1"
+    return None
+
+
 def _checked(kind: type[B], part: str, sources: Mapping[str, Source], where: str) -> B:
     try:
-        return kind(**{key: source.value for key, source in sources.items()})
+        made = kind(**{key: source.value for key, source in sources.items()})
     except ValidationError as error:
         faults = []
         for e in error.errors():
@@ -361,6 +382,14 @@ def _checked(kind: type[B], part: str, sources: Mapping[str, Source], where: str
             else:
                 faults.append(f"{_place(source)}: {part}.{key} is {source.value!r}: {e['msg']}")
         raise InputError(f"{where}: {'; '.join(faults)}") from error
+    for key, source in sources.items():
+        held = getattr(made, key)
+        infinite = isinstance(held, float) and not math.isfinite(held)
+        if infinite or (isinstance(source.value, bool) and not isinstance(held, bool)):
+            raise InputError(
+                f"{where}: {_place(source)}: {part}.{key} is {source.value!r}: give a finite number"
+            )
+    return made
 
 
 def _check_causal(method: Method, source: Source, where: str) -> None:

@@ -80,6 +80,11 @@ def test_what_cannot_be_loaded_is_refused(store, tmp_path):
         load_results(store.root, metrics=["NDGC@10"])
     with pytest.raises(InputError, match="write 'test' or 'validation'"):
         load_results(store.root, split="train")
+    with pytest.raises(InputError, match="metrics: names nothing"):
+        load_results(store.root, metrics=[])
+    alone = load_results(store.root, metrics=["NDCG@10"])
+    for metrics in ("NDCG@10", ["NDCG@10", "NDCG@10"]):
+        pd.testing.assert_frame_equal(load_results(store.root, metrics=metrics), alone)
     (tmp_path / "empty").mkdir()
     assert tuple(load_results(tmp_path / "empty").columns) == COLUMNS
 
@@ -178,6 +183,24 @@ def test_users_with_several_targets_have_a_query_for_each(own, tmp_path):
         twice.recommend(lists.users[0])
 
 
+def test_two_queries_of_one_name_are_refused(own, tmp_path):
+    """User `a` with two queries has `a/1`, which may be another user's id: their lists would be one
+    query's to whatever reads the file."""
+    place, key, _ = own
+    lists = top_lists(Store(place / "runs"), key, 0, data=place / "data")
+    users = [*lists.users]
+    users[5] = f"{users[4]}/1"
+    ranks = replace(lists.ranks, top=lists.ranks.top[:3], top_masked=lists.ranks.top_masked[:3])
+    clash = replace(
+        lists, users=users, user=np.array([4, 4, 5]), target=np.array([1, 2, 3]), ranks=ranks
+    )
+    with pytest.raises(InputError, match=rf"two queries would be called '{users[5]}'.*--numbers"):
+        clash.write_trec(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    first = clash.write_trec(tmp_path, numbers=True)[0].read_text().splitlines()
+    assert [line.split()[0] for line in first] == ["4/1", "4/2", "5"]
+
+
 def test_ids_with_blanks_are_refused_and_numbers_offered(own, tmp_path):
     place, key, _ = own
     lists = top_lists(Store(place / "runs"), key, 0, data=place / "data")
@@ -212,6 +235,13 @@ def test_the_commands(own, tmp_path):
     assert lines[0] == "EASE on shop (smoke), seed 0, user u3"
     assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
     assert not {line.split()[1] for line in lines[1:]} & set(items["u3"][:-1])
+    run = next((place / "runs").rglob("seed-0.json"))
+    copies = [run.with_name(f"{name}.json") for name in ("seed-0 copy", "seed-x")]
+    for copy in copies:  # a user's own, beside the run
+        copy.write_bytes(run.read_bytes())
+    assert CliRunner().invoke(app, ["recommend", "ease", "shop", "u3", *where]).exit_code == 0
+    for copy in copies:
+        copy.unlink()
     done = CliRunner().invoke(app, ["export-trec", "EASE", "shop", str(tmp_path), *where])
     assert done.exit_code == 0, done.output
     assert {path.suffix for path in tmp_path.iterdir()} == {".qrels", ".run"}

@@ -221,3 +221,26 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         rows(tmp_path / "x.csv")
     with pytest.raises(InputError, match=r": a folder; name a file in it"):
         rows(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bz2", "xz"])
+def test_every_stream_of_a_file_counts(tmp_path: Path, kind: str) -> None:
+    """Parallel compressors write several streams; one whose first bytes are damaged must not end
+    the file without a word, nor may what follows the last."""
+    compress = PACKED[kind]
+    lines = [f"{k},{k * k}\n" for k in range(3000)]
+    streams = [
+        compress("".join(part).encode()) for part in (["a,b\n", *lines[:1500]], lines[1500:])
+    ]
+    name = f"x.csv.{kind}"
+    assert len(rows(written(tmp_path, b"".join(streams), name))) == 3000
+    if kind == "xz":  # zeros between streams and behind them are allowed
+        assert len(rows(written(tmp_path, b"\0\0\0\0".join([*streams, b""]), name))) == 3000
+    for at in range(3):  # the fourth byte of bz2 is a size, and another one does as well
+        second = bytearray(streams[1])
+        second[at] ^= 1
+        with pytest.raises(InputError, match="cut off or damaged"):
+            rows(written(tmp_path, streams[0] + bytes(second), name))
+    for rest in (b"rubbish", streams[1][:2], streams[1][:-3]):
+        with pytest.raises(InputError, match="cut off or damaged"):
+            rows(written(tmp_path, streams[0] + rest, name))

@@ -53,11 +53,16 @@ ENCODERS: dict[str, tuple[Modality, str]] = {
 """Name -> modality and class, which is called with the device."""
 
 
-def load_encoder(name: str, modality: Modality, device: torch.device) -> Encoder:
-    """Load an encoder; InputError for an unknown name, or if its package is not installed."""
+def check_encoder(name: str, modality: Modality) -> None:
+    """Raise InputError unless the modality has an encoder of that name."""
     known = [known for known, (its, _) in ENCODERS.items() if its == modality]
     if name not in known:
         raise InputError(f"unknown {modality} encoder {name!r}{nearest(name, known)}")
+
+
+def load_encoder(name: str, modality: Modality, device: torch.device) -> Encoder:
+    """Load an encoder; InputError for an unknown name, or if its package is not installed."""
+    check_encoder(name, modality)
     module, attribute = ENCODERS[name][1].split(":")
     try:
         loader = getattr(import_module(module), attribute)

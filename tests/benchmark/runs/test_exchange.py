@@ -305,6 +305,9 @@ def test_a_size_that_is_declared_falsely_is_refused(tmp_path, good):
         refused(tmp_path, archive, "and not in both|another size than its list says")
 
 
+STATE = f"checkpoints/{'0' * 16}.pt"
+
+
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
@@ -313,6 +316,11 @@ def test_a_size_that_is_declared_falsely_is_refused(tmp_path, good):
         ({"members": []}, "and not in both|cannot be read"),
         ({"pieces": {"../evil": {"pieces": 1, "sha256": ""}}}, "never writes"),
         ({"format": None}, "cannot be read"),
+        ({"format": "1"}, "cannot be read"),
+        ({"format": -1}, "cannot be read"),
+        ({"pieces": {STATE: {"pieces": -1, "sha256": ""}}}, "cannot be read"),
+        ({"pieces": {STATE: {"pieces": 10**9, "sha256": ""}}}, "cannot be read"),
+        ({"pieces": {f"{STATE}.piece-0001": {"pieces": 1, "sha256": ""}}}, "never writes"),
     ],
 )
 def test_other_lists_are_refused(tmp_path, good, manifest, why):
@@ -371,6 +379,24 @@ def test_a_run_that_is_not_its_own_is_refused(tmp_path, good):
     refused(tmp_path, build(tmp_path / "b.zip", swapped), "its SHA-256 is not the one that")
     deep = good[1] | {RUN: b'{"sha256": ' + b"[" * 100_000}
     refused(tmp_path, build(tmp_path / "c.zip", deep), "not a run's record")
+
+
+def test_files_of_no_run_and_runs_that_failed_are_refused(tmp_path, good):
+    """A member that nothing refers to is what is left of a run: passed over, it would be missed."""
+    npz = RUN.replace(".json", ".npz")
+    lost = {k.replace("seed-0", "seed-1"): v for k, v in good[1].items() if k == npz}
+    refused(tmp_path, build(tmp_path / "a.zip", good[1] | lost), "seed-1.npz: belongs to none of")
+    more = good[1] | {npz.replace(".npz", ".snapshot.npz"): good[1][npz]}
+    refused(tmp_path, build(tmp_path / "b.zip", more), "seed-0.snapshot.npz: belongs to none of")
+    for change, why in (
+        ({"status": "failed", "message": "x"}, r"seed 0: a failed run \(x\), which `export` never"),
+        ({"schema_version": "3"}, "its schema is '3', which is no number"),
+    ):
+        fields = json.loads(good[1][RUN]) | change
+        del fields["sha256"]
+        own = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        made = good[1] | {RUN: json.dumps(fields | {"sha256": own}).encode()}
+        refused(tmp_path, build(tmp_path / "c.zip", made), why)
 
 
 def test_one_bad_archive_among_good_ones_stops_all(tmp_path, good):
