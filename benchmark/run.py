@@ -27,7 +27,7 @@ from benchmark.data.config import has_times
 from benchmark.data.content import Bundle
 from benchmark.errors import InputError, OutOfMemory, lacks_memory
 from benchmark.feature_controls import apply_feature_control
-from benchmark.preflight import check_contract
+from benchmark.preflight.contract import check_contract
 from benchmark.runs.checkpoint import CheckpointFile, Owner, sweep_checkpoints
 from benchmark.runs.code import code_of, digest
 from benchmark.runs.identity import hashes, identity, trunk_identity

@@ -15,7 +15,7 @@ from benchmark.data.bundle import load_bundle
 from benchmark.data.sequences import Windows
 from benchmark.feature_controls import apply_feature_control
 from benchmark.plan import spec_of
-from benchmark.preflight import ContractBroken, check_contract
+from benchmark.preflight.contract import ContractBroken, check_contract
 from benchmark.run import run_seeds
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile, methods
