@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.analyse.bootstrap import resampled_means, seed_weights
+from benchmark.analyse.bootstrap import in_units, resampled_means, seed_weights
 from benchmark.analyse.hypotheses import HYPOTHESES, Choice, Hypothesis, UserMetrics
 from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import PAPER_METRICS
@@ -182,8 +182,17 @@ class Tried:
     def _of(self, choice: int) -> list[UserMetrics]:
         if choice not in self._scored:
             chosen = self.choices[choice]
-            self._scored[choice] = [self.hypothesis.score(run, chosen) for run in self.runs]
+            scored = (self.hypothesis.score(run, chosen) for run in self.runs)
+            self._scored[choice] = [_grouped(found) for found in scored]
         return self._scored[choice]
+
+
+def _grouped(found: UserMetrics) -> UserMetrics:
+    """The same means and draws from what a resample draws, which is fewer than a million users."""
+    weight = in_units(found.weight[:, None])
+    if len(weight) == len(found.weight):
+        return found
+    return UserMetrics(in_units(found.values * found.weight[:, None]) / weight, weight[:, 0])
 
 
 def _printed(cells: pd.DataFrame, dataset: str) -> Iterator[tuple[Key, FloatArray]]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analyse import diagnosis
+from benchmark.analyse.bootstrap import MOST_UNITS
 from benchmark.analyse.diagnosis import (
     LEVEL_TOLERANCE,
     RESAMPLES,
@@ -205,9 +206,13 @@ def test_resamples_spread_as_users_and_seeds_do() -> None:
     assert drawn[:, 0, 1].mean() == pytest.approx(values.mean(), abs=0.2 * math.sqrt(variance))
 
 
-def test_a_mean_over_rankings_weighs_users_by_their_targets() -> None:
-    """By the definition: the mean over all queries; users have one to five of them. 1e-12: sums in
-    another order."""
+@pytest.mark.parametrize("units", [MOST_UNITS, 60])
+def test_a_mean_over_rankings_weighs_users_by_their_targets(
+    monkeypatch: pytest.MonkeyPatch, units: int
+) -> None:
+    """By the definition: the mean over all queries; users have one to five of them, and may be too
+    many to be drawn one by one. 1e-12: sums in another order."""
+    monkeypatch.setattr("benchmark.analyse.bootstrap.MOST_UNITS", units)
     rng = np.random.default_rng(3)
     number = rng.integers(1, 6, USERS)
     queries = int(number.sum())
