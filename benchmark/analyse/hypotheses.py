@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.evaluate.metrics import PAPER_METRICS, PROTOCOLS, gains, mean_per_user, places
+from benchmark.evaluate.metrics import (
+    PAPER_METRICS,
+    PROTOCOLS,
+    competitors,
+    gains,
+    mean_per_user,
+    places,
+)
 from benchmark.evaluate.one_list import per_user_of_lists
 from benchmark.evaluate.popularity import places_among_popular
 from benchmark.runs.ranks import Ranks
@@ -125,9 +132,26 @@ def _full(run: RunResult, choice: Choice) -> UserMetrics:
 
 
 def _uniform(run: RunResult, choice: Choice) -> UserMetrics:
-    number = int(choice["negatives"])
-    chance = places(_test(run), DEPTH, masked=_left_out(choice), negatives=number)
-    return _from_places(chance, _test(run))
+    ranks, masked = _test(run), _left_out(choice)
+    first, again = _distinct(ranks, masked=masked)
+    chance = places(first, DEPTH, masked=masked, negatives=int(choice["negatives"]))
+    return _from_places(chance[again], ranks)
+
+
+def _distinct(ranks: Ranks, *, masked: bool) -> tuple[Ranks, npt.NDArray[np.intp]]:
+    """One query of each kind, and the kind [Q] of every query: among uniform negatives, a million
+    users whose targets have the same numbers of items above, equal and in all fare alike."""
+    above, equal, others = (c.astype(np.int64) for c in competitors(ranks, masked=masked))
+    kinds = (above * (ranks.n_items + 1) + equal) * (ranks.n_items + 1) + others
+    _, first, again = np.unique(kinds, return_index=True, return_inverse=True)
+    counts = (
+        ranks.above[first],
+        ranks.equal[first],
+        ranks.above_masked[first],
+        ranks.equal_masked[first],
+        ranks.n_candidates_masked[first],
+    )
+    return Ranks(*counts, ranks.n_items), again
 
 
 def _popular(run: RunResult, choice: Choice) -> UserMetrics:

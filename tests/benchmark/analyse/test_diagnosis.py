@@ -232,6 +232,19 @@ def test_a_mean_over_rankings_weighs_users_by_their_targets(
         assert own.mean(at)[1] == pytest.approx(expected, abs=1e-12)
 
 
+def test_uniform_negatives_are_scored_as_query_by_query() -> None:
+    """Queries alike are worked out once, by the same steps. 1e-12: sums in another order."""
+    uniform = named("uniform negatives")
+    run = next(run for run in made_up("ml-100k")["SASRec"] if uniform.fits(run))
+    assert run.test is not None
+    for choice in uniform.choices():
+        found = uniform.score(run, choice).values
+        for at, name in enumerate(PAPER_METRICS):
+            masked = choice["history"] == "left out"
+            each = per_user(run.test, name, masked=masked, negatives=int(choice["negatives"]))
+            assert found[:, at] == pytest.approx(each, abs=1e-12)
+
+
 def test_what_has_no_runs_is_not_reached() -> None:
     printed = printed_under(named("full ranking, kept"), {"history": "kept"})
     some = {
