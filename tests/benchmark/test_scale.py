@@ -251,7 +251,7 @@ fill(Store(Path(sys.argv[1])), ["table2"], get_profile("quick"), seeds=6, users=
 """
 
 
-@pytest.mark.slow  # ten minutes at the larger size
+@pytest.mark.slow  # seven minutes at the larger size
 @pytest.mark.parametrize("interactions", [10**6, 10**7])
 def test_evaluation_and_report_stay_within_8_gb(tmp_path, interactions):
     """A bundle of so many interactions, the ranking of a tenth as many users (among 2,000 items;
