@@ -26,6 +26,7 @@ from benchmark.preflight.probe import (
     different,
     differing,
     equal,
+    filled,
     global_generators,
     perturb,
     rows_read,
@@ -297,12 +298,7 @@ class _Check:
         items[:, max(2 * items.shape[1] // 3, 1) :] = 0
         batch = batch_of(items, training=True)
         aux, valid = self.model(batch).aux, batch.valid
-        padded = {
-            name: torch.where(
-                valid.view(*valid.shape, *[1] * (value.dim() - 2)), value, torch.ones_like(value)
-            )
-            for name, value in aux.items()
-        }
+        padded = {name: filled(value, valid, 1.0) for name, value in aux.items()}
         before = global_generators()
         losses = self.model.aux_losses(aux, valid, batch.key)
         if before != global_generators():

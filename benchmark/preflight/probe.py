@@ -88,16 +88,16 @@ def ask(model: Recommender, batch: Batch) -> Asked:
     if model.objective == "last":
         place = torch.arange(valid.shape[1])
         valid &= place == valid.sum(1, keepdim=True) - 1
+    aux = {name: filled(value, valid, 0.0) for name, value in output.aux.items()}
+    return Asked(filled(output.states, valid, 0.0), aux, "".join(written[:1]))
 
-    def at_valid(value: Tensor) -> Tensor:
-        if value.shape[:2] != valid.shape:
-            return value
-        return torch.where(
-            valid.view(*valid.shape, *[1] * (value.dim() - 2)), value, torch.zeros_like(value)
-        )
 
-    aux = {name: at_valid(value) for name, value in output.aux.items()}
-    return Asked(at_valid(output.states), aux, "".join(written[:1]))
+def filled(value: Tensor, valid: Tensor, other: float) -> Tensor:
+    """[B, L, ...] with another number wherever valid [B, L] is not; of another shape as it is."""
+    if value.shape[:2] != valid.shape:
+        return value
+    here = valid.view(*valid.shape, *[1] * (value.dim() - 2))
+    return torch.where(here, value, torch.full_like(value, other))
 
 
 def differing(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> str:

@@ -356,8 +356,7 @@ def _fault(config: type, key: str, value: Any) -> str | None:
     """Why a field of a config dataclass cannot have a value; None if it can. A dataclass itself
     takes whatever it is given, and `dropout: 1e-1`, which YAML reads as text, fails much later."""
     try:
-        kind = get_type_hints(config)[key]
-        TypeAdapter(kind).validate_python(value, strict=True)
+        _adapter(config, key).validate_python(value, strict=True)
     except ValidationError as error:
         number = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9.]+[eE][+-]?[0-9]+", value)
         hint = " (YAML reads a number with an exponent only with a point and a sign: 1.0e-1)"
@@ -367,6 +366,12 @@ def _fault(config: type, key: str, value: Any) -> str | None:
     if key.endswith("dropout") and isinstance(value, int | float) and not 0 <= value < 1:
         return "a dropout is a probability, at least 0 and below 1"
     return None
+
+
+@cache
+def _adapter(config: type, key: str) -> TypeAdapter[Any]:
+    """Of a field's annotation. Kept, since a table resolves the same few classes for every cell."""
+    return TypeAdapter(get_type_hints(config)[key])
 
 
 def _checked(kind: type[B], part: str, sources: Mapping[str, Source], where: str) -> B:
