@@ -2,6 +2,7 @@
 readings of the paper."""
 
 from dataclasses import replace
+from math import isnan
 from typing import Annotated
 
 import typer
@@ -59,9 +60,6 @@ def trial(
     tuning, asked = read_tuning(), names(variants, "--variants") or []
     request = replace(request, seeds=list(tuning.seeds))
     rows = request.models or []
-    for name in rows:
-        if methods()[name].category == "control":
-            raise InputError(f"--models {name}: a control is not trained; it has no trials")
     specs = {
         (dataset, model, variant): variant_trial(model, dataset, request.profile, variant, tuning)
         for dataset in request.datasets or request.profile.run_on
@@ -76,9 +74,10 @@ def trial(
             table.add_column(heading)
         for line in side_by_side(runs):
             against = ""
-            if line.difference == line.difference:  # not NaN
-                low, high = (f"{100 * end:+.1f}" for end in (line.low, line.high))
-                against = f"{100 * line.difference:+.1f} % [{low}, {high}]"
+            if not isnan(line.difference):
+                against = f"{100 * line.difference:+.1f} %"
+            if not isnan(line.low):  # it is with one seed
+                against += f" [{100 * line.low:+.1f}, {100 * line.high:+.1f}]"
             table.add_row(line.variant, line.protocol, str(line.seeds), f"{line.mean:.4f}", against)
         console.print(table)
 

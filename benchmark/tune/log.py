@@ -89,16 +89,15 @@ def budgets_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def separate_gain(search: Search, choice: Choice, protocol: History) -> tuple[float, float]:
-    """What the point that is best under one protocol alone gains over the one that serves both, as
-    a share, and its paired standard error over users; among the trials of rates and dropouts."""
+    """What the trial that is best under one protocol alone gains over the one that serves both, as
+    a share, and its paired standard error over users; among all trials with the first seed. The
+    best of so many is flattered by their noise, so that the gain is an upper estimate."""
     values = {
-        p: tried.values[protocol]
-        for p in search.points()
-        if (tried := search.tried[Trial(p, search.rungs[1], search.seed)]).values is not None
+        trial: tried.values[protocol]
+        for trial, tried in search.tried.items()
+        if trial.seed == search.seed and tried.values is not None
     }
-    if choice.point not in values:
-        return math.nan, math.nan
-    ours = values[choice.point]
+    ours = values[Trial(choice.point, choice.steps, search.seed)]
     best = max(values.values(), key=lambda v: float(v.mean()))
     error = np.std(best - ours, ddof=1) / np.sqrt(len(ours)) / ours.mean()
     return float(best.mean() / ours.mean() - 1), float(error)

@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.settings.registry import profiles
 from benchmark.tune.grid import Point, Trial, read_tuning
+from benchmark.tune.log import separate_gain
 from benchmark.tune.search import Search, Tried
 
 RULES = read_tuning()
@@ -207,6 +208,24 @@ def test_a_budget_is_the_larger_of_both_protocols():
     assert choice.budgets["kept"].rung == 100
     assert choice.budgets["left out"].rung == choice.steps == 800
     assert choice.convergence == "gaining"
+
+
+def test_a_separate_choice_is_held_against_what_the_row_gets():
+    """A trial of another budget that is 10 % better with the history left out: the gain is that of
+    the setting that the row has, at its own budget, and not of its rate at the second rung."""
+    top = hill(Point(0.002, 0.2))
+    search, _ = run(lambda trial: top(trial) * (1 - 0.5 ** (trial.steps / 100)))
+    choice = search.choice()
+    assert choice.steps > RUNGS[1]
+    own = Trial(choice.point, choice.steps, search.seed)
+    ours = search.tried[own].values["left out"]
+    other = next(t for t in search.tried if t.seed == search.seed and t.point != choice.point)
+    tried = {**search.tried, other: Tried({"kept": 0 * ours, "left out": 1.1 * ours})}
+    changed = Search(RULES, RUNGS, tried, search.floor)
+    gain, error = separate_gain(changed, choice, "left out")
+    assert gain == pytest.approx(0.1)
+    # each user gains a tenth
+    assert error == pytest.approx(0.1 * ours.std(ddof=1) / ours.mean() / USERS**0.5)
 
 
 def test_no_profile_reports_a_seed_of_the_trials():
