@@ -25,7 +25,6 @@ from benchmark.cli.training import train
 from benchmark.cli.tuning import TUNING
 from benchmark.errors import InputError
 from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, experiments, shown_datasets
-from benchmark.settings.registry import methods
 from benchmark.tune.favourable import (
     ReadingSearch,
     ReadingTrial,
