@@ -62,8 +62,8 @@ def test_what_rate_does_nova_use_on_ml_100k_and_why():
     rate = field(found, "training.lr")
     assert rate["value"] == 0.002
     assert "training: {lr: 0.002, " in line(rate["file"], rate["line"])
-    assert [older["value"] for older in rate["overrode"]] == [0.002], (
-        "the profile's, which it equals"
+    assert [older["value"] for older in rate["overrode"]] == [0.005, 0.002], (
+        "the row's on other datasets, and the profile's, which it equals"
     )
     tuned = rate["tuned"]
     assert tuned["value"] == 0.002
