@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +114,14 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path):
     small = [Job(SMALL, (seed,), 1.0) for seed in (0, 1)]
     spec = LARGE.model_copy(update={"config": LARGE.config | {"dim": 1024}})
     large = [Job(spec, (seed,), 1.0) for seed in (0, 1)]
-    events, at_once = [], []
+    events, at_once, first = [], [], []
 
     def watch(event):
+        if not events:  # both have just been started; one that dies is replaced by another process
+            first.extend(sorted(active_children(), key=lambda p: int(p.name.rpartition("-")[2])))
         events.append(event)
         if event.kind == "done" and event.job in small:
-            worker = sorted(_children())[event.worker]
+            worker = first[event.worker].pid
             pages = int(Path(f"/proc/{worker}/statm").read_text().split()[0])
             limit = pages * resource.getpagesize() + (200 << 20)
             resource.prlimit(worker, resource.RLIMIT_AS, (limit, limit))
