@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     console,
     own_runs,
 )
+from benchmark.cli.pages import filled_pages, pages_with_parts
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
@@ -41,8 +42,11 @@ def verify(
     """Derive every number of the rendered tables anew from stored ranks; fail on any difference.
 
     Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
+    In a checkout of this suite README.md and docs/quick-table.md are derived too, from the
+    committed runs, unless --from or --profile says what is meant.
     """
     from benchmark.render.experiment import SUBSET
+    from benchmark.render.pages import differences
     from benchmark.render.tables.build import TABLES
 
     if source is not None and not source.is_dir():
@@ -55,16 +59,20 @@ def verify(
         for name in TABLES
     ]
     rendered = [(own, path) for own, path in rendered if path.is_file()]
-    if not rendered:
+    own_pages = pages_with_parts() if source is None and profile is None else []
+    if not rendered and not own_pages:
         where = RESULTS if profile is None else RESULTS / profile / "tables"
         raise InputError(f"{where} holds no table; render one first")
     folders: dict[Path, RunSet] = {}
     wrong = [
         line for own, path in rendered for line in _differences(path, own, source, data, folders)
     ]
+    for page in filled_pages(own_pages, data):
+        wrong += differences(page.name, page.text, page.wanted)
     for line in wrong:
         console.print(line, style="red")
-    console.print(f"{len(rendered)} table(s) checked, {len(wrong)} difference(s)")
+    said = f"{len(rendered)} table(s)" + (f" and {len(own_pages)} page(s)" if own_pages else "")
+    console.print(f"{said} checked, {len(wrong)} difference(s)")
     raise typer.Exit(1 if wrong else 0)
 
 

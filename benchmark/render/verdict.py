@@ -50,7 +50,7 @@ def verdict_page(
         "Filled by `./reproduce.sh verdict` from stored runs, from which every number can be "
         f"derived anew. Analysis plan `{plan.hash}` ([plan](plan.md)), profile `{profile.name}`.",
         "",
-        f"**{_answer(judged, main, plan)}**",
+        f"**{answer(judged, main, plan)}**",
         "",
         _qualification(notes),
         "",
@@ -102,7 +102,7 @@ def verdict_page(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
+def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
     words = {one.protocol: one.word for one in judged.best if one.dataset == dataset}
     if not words:
         return NOT_REACHED

@@ -21,7 +21,7 @@ def to_markdown(document: Document) -> str:
             parts += ["<details>", f"<summary>{block.title}</summary>", ""]
         elif block.title:
             parts += [f"## {block.title}", ""]
-        parts += [*_markdown_grid(block), ""]
+        parts += [*markdown_grid(block), ""]
         parts += [f"{_escaped(note)}\n" for note in block.notes]
         if block.detail:
             parts += ["</details>", ""]
@@ -33,7 +33,7 @@ def to_markdown(document: Document) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _markdown_grid(block: Block) -> list[str]:
+def markdown_grid(block: Block) -> list[str]:
     headings, align = [block.row_heading], [":--"]
     for at, heading in enumerate(block.headings):
         extra = ["paper"] * block.has_paper(at) + ["Δ"] * block.has_difference(at)

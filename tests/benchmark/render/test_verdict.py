@@ -15,6 +15,7 @@ from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
 from benchmark.render.notes import dataset_note
+from benchmark.render.pages import verdict_part
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.verdict import verdict_page
@@ -113,6 +114,19 @@ def test_a_filled_page_has_the_plans_numbers(ledger):
     words = ("supported", "opposite")
     decided = [line for line in lines if line.word in words and not line.read_as]
     assert found["The paper's claims"].count("\n| ") >= len(decided)
+
+
+def test_the_readmes_part_is_the_pages_answer(ledger):
+    """The same sentence, and the numbers of P1, P2 and M1 in its tables."""
+    judged = ledger[2]
+    notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
+    page, part = page_of(ledger), verdict_part(judged, analysis_plan(), notes)
+    assert part.split("**")[1] == page.split("**")[1]
+    lines = [line for line in part.splitlines() if line.startswith("- ")]
+    assert [line[2:4] for line in lines] == ["P1", "P2", "M1"]
+    for line in lines:
+        value = re.search(r"[+−]?\d+\.\d\u00a0%", line)
+        assert value[0] in page, line
 
 
 def test_other_readings_have_their_section(ledger):

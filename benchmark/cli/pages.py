@@ -1,0 +1,124 @@
+"""The pages that show committed results, README.md and docs/quick-table.md, and what fills them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from benchmark.cli.closing import verdict_lines
+from benchmark.cli.options import ROOT, DataOption, Request, console, resolve_request, shown_path
+from benchmark.errors import InputError
+from benchmark.files import atomic_file
+from benchmark.render.selection import Selection
+
+PAGES = (ROOT / "README.md", ROOT / "docs" / "quick-table.md")
+
+app = typer.Typer()
+
+
+@app.command()
+def pages(data: DataOption = None) -> None:
+    """Fill what README.md and docs/quick-table.md show, from the runs in results/reference/."""
+    there = pages_with_parts()
+    if not there:
+        raise InputError(f"{ROOT} has no page to fill: `pages` is for a checkout of this suite")
+    for page in filled_pages(there, data):
+        if page.text == page.wanted:
+            console.print(f"{page.name}: as the committed runs say")
+            continue
+        with atomic_file(page.path) as temporary:
+            temporary.write_text(page.wanted, encoding="utf-8")
+        console.print(f"wrote {page.name}")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page with parts, as it is and as the committed runs would have it."""
+
+    path: Path
+    text: str
+    wanted: str
+
+    @property
+    def name(self) -> str:
+        return str(shown_path(self.path))
+
+
+def pages_with_parts() -> list[Path]:
+    """Those of the pages that are in the working folder and have parts. Raises InputError where a
+    part has no end."""
+    from benchmark.render.pages import part_names
+
+    return [
+        path
+        for path in PAGES
+        if path.is_file() and part_names(path.read_text(encoding="utf-8"), str(shown_path(path)))
+    ]
+
+
+def filled_pages(paths: Iterable[Path], data: Path | None) -> list[Page]:
+    """Raises InputError for a part that nothing fills."""
+    from benchmark.render.pages import filled, part_names
+
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    named = {path: part_names(text, str(shown_path(path))) for path, text in texts.items()}
+    parts = _parts({name for own in named.values() for name in own}, data)
+    for path, own in named.items():
+        for name in own:
+            if name not in parts:
+                raise InputError(f"{shown_path(path)}: nothing fills its part {name!r}")
+    return [
+        Page(path, text, filled(text, parts, str(shown_path(path)))) for path, text in texts.items()
+    ]
+
+
+def _parts(names: set[str], data: Path | None) -> dict[str, str]:
+    """The text of each part that is named and known."""
+    parts: dict[str, str] = {}
+    if any(name.startswith("table2") for name in names):
+        parts |= _table2(_committed("quick", data))
+    if "verdict" in names:
+        parts["verdict"] = _verdict(_committed("rolling", data))
+    return parts
+
+
+def _committed(profile: str, data: Path | None) -> Request:
+    """What `--from reference` asks for."""
+    return resolve_request(
+        profile, None, None, None, "cpu", "local", Path("reference"), False, data, False
+    )
+
+
+def _table2(request: Request) -> dict[str, str]:
+    from benchmark.render.notes import dataset_note
+    from benchmark.render.pages import short_table, table_part
+    from benchmark.render.tables.build import build_table
+
+    own, data = request.profile, request.data
+    selection = Selection(seeds=tuple(request.seeds), data=data)
+    planned = selection.planned(["table2"], own, request.runs, as_stored=True)
+    table = build_table("table2", planned, own, root=request.runs.root, data=data)
+    names = dict.fromkeys(p.key.dataset for p in planned)
+    notes = {name: dataset_note(name, own, data) for name in names}
+    answers = verdict_lines(planned, reuse_stale=False)
+    return {
+        "table2": table_part(table.document),
+        "table2-short": short_table(table.document, notes),
+        "table2-answer": "\n".join(f"- {line}" for line in answers),
+    }
+
+
+def _verdict(request: Request) -> str:
+    from benchmark.analyse.analysis_plan import analysis_plan
+    from benchmark.render.notes import dataset_note
+    from benchmark.render.pages import verdict_part
+    from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
+
+    own, data = request.profile, request.data
+    selection = Selection(seeds=tuple(request.seeds), data=data)
+    planned = selection.planned(list(PLAN_TABLES), own, request.runs, as_stored=True)
+    names = dict.fromkeys(p.key.dataset for p in planned)
+    notes = {name: dataset_note(name, own, data) for name in names}
+    judged = judged_of(planned, notes, best_row=True, reuse_stale=False)
+    return verdict_part(judged, analysis_plan(), notes)
