@@ -60,7 +60,7 @@ def render(
             )
         raise NotDrawn(f"none of the rows asked for stands in {name}")
     paths: list[Path] = []
-    terminal, note = None, ""
+    terminal, note, cells = None, "", None
     asked = selection.model_dump_json(indent=1) + "\n"
     record = Path("tables" if name in TABLES else "figures", f"{name}.json")
     if _shows_more(out / record, selection, profile):
@@ -81,9 +81,9 @@ def render(
             for suffix, text in table.texts().items()
         ]
         paths.append(_written(out / record, asked))
-        terminal = to_terminal(table.document)
+        terminal, cells = to_terminal(table.document), table.cells
     if name in FIGURES:
-        paths += draw(name, planned, runs, profile, out / "figures", selection)
+        paths += draw(name, planned, runs, profile, out / "figures", selection, cells)
     if name not in TABLES:
         _written(out / record, asked)
     return Rendered(paths, terminal, note)

@@ -12,6 +12,7 @@ from benchmark.render.figures import (
     diagnosis,
     doses,
     forest,
+    levels,
     per_user,
     retention,
     specifications,
@@ -29,7 +30,7 @@ from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunRecord
 from benchmark.settings.registry import Profile
 
-FIGURES = ("fig1", "fig2", "fig3", "curves", "diagnose", "retention", *CONTRAST_TABLES)
+FIGURES = ("table2", "fig1", "fig2", "fig3", "curves", "diagnose", "retention", *CONTRAST_TABLES)
 
 
 def draw(
@@ -39,9 +40,11 @@ def draw(
     profile: Profile,
     folder: Path,
     selection: Selection,
+    cells: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Draw one of `FIGURES` into `folder`; `curves` is several pictures. Returns what was written.
 
+    cells: the long form of the table of the same name, where there is one.
     Figure 1 is drawn from a model that it builds, the others from stored runs. Raises NotDrawn
     where none of the datasets has both modalities, and where figure 2 has no run.
     """
@@ -82,6 +85,9 @@ def draw(
             if name not in PLAN_TABLES:
                 return paths
             return paths + save(forest.draw_pooled(judged, notes), folder, f"{name}-pooled")
+        if name == "table2":
+            assert cells is not None
+            return save(levels.draw_levels(cells, notes), folder, name)
         if name == "diagnose":
             fits = fits_of(planned, reuse_stale=selection.reuse_stale)
             return save(diagnosis.draw_diagnosis(fits, notes), folder, name)
@@ -90,7 +96,7 @@ def draw(
             paths = save(retention.draw_retention(found, notes), folder, name)
             return paths + save(doses.draw_doses(found, notes), folder, f"{name}-doses")
         if name == "fig3":
-            cells = _cells(name, planned, profile, runs, selection)
+            assert cells is not None
             return save(sweeps.draw_sweep(name, cells, notes), folder, name)
         return _curves(planned, runs, profile, folder, notes, selection)
 

@@ -50,6 +50,7 @@ _PROVENANCE = {"index": ("2",), "trial": ("retention", "machinery", *BASE_TABLES
 ASSETS = Path(__file__).parent / "assets"
 
 CAPTIONS = {
+    "table2": "Every row under both protocols, 95 % intervals; the printed numbers at the right.",
     "fig1": "The architecture as it is built: boxes, sizes and parameters read from the modules.",
     "fig2": "Text and image states of one model before and after training, with kernel contours.",
     "primary": "FindRec against every other row: 95 % intervals, simultaneous upper bounds (thin).",

@@ -26,8 +26,16 @@ from benchmark.render.figures.architecture import draw_architecture, parts
 from benchmark.render.figures.curves import draw_learning
 from benchmark.render.figures.forest import draw_best
 from benchmark.render.figures.labels import spread
+from benchmark.render.figures.levels import draw_levels
 from benchmark.render.figures.per_user import draw_outcomes, draw_users, scores
-from benchmark.render.figures.style import FORMATS, METHOD_STYLES, method_style, save, styled
+from benchmark.render.figures.style import (
+    FORMATS,
+    METHOD_STYLES,
+    QUIET,
+    method_style,
+    save,
+    styled,
+)
 from benchmark.render.figures.sweeps import draw_all_sweeps, draw_sweep
 from benchmark.render.notes import dataset_note
 from benchmark.render.selection import NotDrawn, Selection
@@ -239,6 +247,36 @@ def test_forest_is_sorted_and_says_the_verdict(tmp_path):
             values = [effects[name].value for name in labels]
             assert values == sorted(values)
     assert drawn.axes[0].get_xlim() == drawn.axes[1].get_xlim()
+
+
+def test_levels_are_the_tables_cells(synthetic, profile):
+    """A point and an interval for each row and protocol, where the CSV has them; rows in the order
+    of their means with the history kept; controls are grey; printed numbers are text."""
+    store, planned = synthetic
+    own = [p for p in planned if p.key.variant == "base"]
+    cells = build_table("table2", own, profile, root=store.root).cells
+    cells = cells[cells["metric"] == "NDCG@10"]
+    with styled():
+        drawn = draw_levels(cells, {"beauty": dataset_note("beauty", profile, None)})
+    (panel,) = drawn.axes
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    finished = cells[(cells["protocol"] == "kept") & (cells["n"] > 0)]
+    best_first = finished.sort_values("mean", ascending=False)["row"].tolist()
+    assert names[: len(best_first)] == best_first
+    points = [line for line in panel.lines if len(line.get_xdata()) == 1]
+    bars = [line for line in panel.lines if len(line.get_xdata()) == 2]
+    assert len(points) == len(bars) == 2 * len(best_first)
+    for point, bar in zip(points, bars, strict=True):
+        (x,), (y,) = point.get_xdata(), point.get_ydata()
+        row = names[round(y)]
+        protocol = "kept" if y < round(y) else "left out"
+        (cell,) = cells[(cells["row"] == row) & (cells["protocol"] == protocol)].to_dict("records")
+        assert x == cell["mean"]
+        assert list(bar.get_xdata()) == [cell["ci_low"], cell["ci_high"]]
+        assert (point.get_markerfacecolor() == "white") == (protocol == "left out")
+        assert (point.get_color() == QUIET) == (row == "Popularity")
+    texts = [text.get_text() for text in panel.texts]
+    assert texts[names.index("FindRec")] == "0.1027"
 
 
 def test_curves_and_figure_3(synthetic, profile, tmp_path):
