@@ -8,6 +8,9 @@ from benchmark.cli.options import shown_path
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.settings.registry import methods
 
+NAMED = 4
+"""Rows without all their seeds that a line names."""
+
 
 def verdict_lines(planned: Sequence[Planned], *, reuse_stale: bool) -> list[str]:
     """A line for each dataset on which FindRec and another trained row are shown; nothing where
@@ -21,7 +24,8 @@ def verdict_lines(planned: Sequence[Planned], *, reuse_stale: bool) -> list[str]
         lacking = [name for name, p in rows.items() if len(found[name]) < len(p.runs)]
         if lacking:
             count = "1 row lacks" if len(lacking) == 1 else f"{len(lacking)} rows lack"
-            lines.append(f"{dataset}: no verdict yet, {count} seeds ({', '.join(lacking)})")
+            named = lacking if len(lacking) <= NAMED else [*lacking[: NAMED - 1], "..."]
+            lines.append(f"{dataset}: no verdict yet, {count} seeds ({', '.join(named)})")
         else:
             lines.append(verdict_line(dataset, OWN_MODEL, against_best(OWN_MODEL, found)))
     return lines

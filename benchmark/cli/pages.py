@@ -13,17 +13,19 @@ from benchmark.files import atomic_file
 from benchmark.render.selection import Selection
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "quick-table.md")
+PICTURES = ROOT / "docs" / "images"
 
 app = typer.Typer()
 
 
 @app.command()
 def pages(data: DataOption = None) -> None:
-    """Fill what README.md and docs/quick-table.md show, from the runs in results/reference/."""
+    """Fill what README.md and docs/quick-table.md show, from the runs in results/reference/, and
+    draw their pictures."""
     there = pages_with_parts()
     if not there:
         raise InputError(f"{ROOT} has no page to fill: `pages` is for a checkout of this suite")
-    for page in filled_pages(there, data):
+    for page in filled_pages(there, data, pictures=PICTURES):
         if page.text == page.wanted:
             console.print(f"{page.name}: as the committed runs say")
             continue
@@ -57,13 +59,16 @@ def pages_with_parts() -> list[Path]:
     ]
 
 
-def filled_pages(paths: Iterable[Path], data: Path | None) -> list[Page]:
-    """Raises InputError for a part that nothing fills."""
+def filled_pages(
+    paths: Iterable[Path], data: Path | None, *, pictures: Path | None = None
+) -> list[Page]:
+    """Each page with its parts. pictures: the folder to draw their pictures into; None: none is
+    drawn. Raises InputError for a part that nothing fills."""
     from benchmark.render.pages import filled, part_names
 
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     named = {path: part_names(text, str(shown_path(path))) for path, text in texts.items()}
-    parts = _parts({name for own in named.values() for name in own}, data)
+    parts = _parts({name for own in named.values() for name in own}, data, pictures)
     for path, own in named.items():
         for name in own:
             if name not in parts:
@@ -73,11 +78,11 @@ def filled_pages(paths: Iterable[Path], data: Path | None) -> list[Page]:
     ]
 
 
-def _parts(names: set[str], data: Path | None) -> dict[str, str]:
+def _parts(names: set[str], data: Path | None, pictures: Path | None) -> dict[str, str]:
     """The text of each part that is named and known."""
     parts: dict[str, str] = {}
     if any(name.startswith("table2") for name in names):
-        parts |= _table2(_committed("quick", data))
+        parts |= _table2(_committed("quick", data), pictures)
     if "verdict" in names:
         parts["verdict"] = _verdict(_committed("rolling", data))
     return parts
@@ -90,7 +95,8 @@ def _committed(profile: str, data: Path | None) -> Request:
     )
 
 
-def _table2(request: Request) -> dict[str, str]:
+def _table2(request: Request, pictures: Path | None) -> dict[str, str]:
+    from benchmark.render.figures.draw import draw_for_pages
     from benchmark.render.notes import dataset_note
     from benchmark.render.pages import short_table, table_part
     from benchmark.render.tables.build import build_table
@@ -101,6 +107,9 @@ def _table2(request: Request) -> dict[str, str]:
     table = build_table("table2", planned, own, root=request.runs.root, data=data)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {name: dataset_note(name, own, data) for name in names}
+    if pictures is not None:
+        for path in draw_for_pages(table.cells, planned, notes, pictures):
+            console.print(f"wrote {shown_path(path)}")
     answers = verdict_lines(planned, reuse_stale=False)
     return {
         "table2": table_part(table.document),

@@ -11,6 +11,7 @@ A part stands between two comments, and what stands there is replaced whole:
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
 from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast
@@ -88,7 +89,8 @@ def short_table(document: Document, notes: Mapping[str, DatasetNote]) -> str:
         entries: list[Entry] = []
         for block in grids.values():
             own = next((row.entries for row in block.rows if row.label == label), ())
-            entries += [*own, *[Entry("–")] * (len(_headings()) - len(own))]
+            entries += [replace(entry, difference="") for entry in own]
+            entries += [Entry("–")] * (len(_headings()) - len(own))
         rows.append(TableRow(label, tuple(entries)))
     headings = tuple(
         f"{notes[dataset].title}, {heading}" for dataset in grids for heading in _headings()

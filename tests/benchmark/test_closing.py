@@ -53,6 +53,14 @@ def test_rows_that_lack_seeds_are_named(planned):
     )
 
 
+def test_of_many_rows_that_lack_seeds_the_first_are_named(planned, monkeypatch):
+    monkeypatch.setattr(closing, "NAMED", 2)
+    lacking = [("beauty", row, 5) for row in ("SASRec", "FindRec", "NOVA")]
+    assert verdict_lines(planned(missing=lacking), reuse_stale=False)[1] == (
+        "beauty: no verdict yet, 3 rows lack seeds (SASRec, ...)"
+    )
+
+
 def test_where_the_question_is_not_asked_there_is_no_line(planned):
     whole = planned()
     alone = [p for p in whole if p.key.model in ("FindRec", "EASE")]

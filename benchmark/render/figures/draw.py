@@ -127,15 +127,8 @@ def _curves(
         name: _cells(name, _members(name, planned), profile, runs, selection) for name in SWEEPS
     }
     paths = save(sweeps.draw_all_sweeps(cells, notes), folder, "curves")
-    records: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
-    for p in planned:
-        if p.key.variant == "base":
-            finished = p.results(reuse_stale=selection.reuse_stale)
-            records[p.key.dataset][p.key.model] = [run.record for run in finished]
-    trained = {
-        dataset: {model: r for model, r in own.items() if r and r[0].spec.training}
-        for dataset, own in records.items()
-    }
+    records = _records(planned, notes, reuse_stale=selection.reuse_stale)
+    trained = _trained(records)
     paths += save(curves.draw_learning(trained, notes), folder, "curves-learning")
     own = {dataset: found.get(OWN_MODEL, []) for dataset, found in records.items()}
     paths += save(curves.draw_terms(own, notes), folder, "curves-terms")
@@ -151,6 +144,46 @@ def _curves(
         title = dataset_note(of_figure_2[0].key.dataset, profile, selection.data).title
         paths += save(curves.draw_experts(snapshot.gates, title), folder, "curves-experts")
     return paths
+
+
+def draw_for_pages(
+    table2: pd.DataFrame,
+    planned: Sequence[Planned],
+    notes: Mapping[str, DatasetNote],
+    folder: Path,
+) -> list[Path]:
+    """The pictures of the documentation that come from Table 2's runs, as SVG: its levels, and how
+    its rows learned. table2: its cells in the long form. planned: its rows, with their runs."""
+    with styled():
+        learning = curves.draw_learning(
+            _trained(_records(planned, notes, reuse_stale=False)), notes
+        )
+        return [
+            *save(levels.draw_levels(table2, notes), folder, "table2", ("svg",)),
+            *save(learning, folder, "learning", ("svg",)),
+        ]
+
+
+def _records(
+    planned: Sequence[Planned], notes: Mapping[str, DatasetNote], *, reuse_stale: bool
+) -> dict[str, dict[str, list[RunRecord]]]:
+    """dataset -> method -> the records of its base."""
+    records: dict[str, dict[str, list[RunRecord]]] = {dataset: {} for dataset in notes}
+    for p in planned:
+        if p.key.variant == "base":
+            finished = p.results(reuse_stale=reuse_stale)
+            records[p.key.dataset][p.key.model] = [run.record for run in finished]
+    return records
+
+
+def _trained(
+    records: Mapping[str, Mapping[str, list[RunRecord]]],
+) -> dict[str, dict[str, list[RunRecord]]]:
+    """Those of rows that have finished runs and are trained."""
+    return {
+        dataset: {model: r for model, r in own.items() if r and r[0].spec.training}
+        for dataset, own in records.items()
+    }
 
 
 def _snapshot(planned: Sequence[Planned], selection: Selection) -> alignment.Snapshot | None:

@@ -21,8 +21,9 @@ class LineEnd:
 
 
 def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> None:
-    """Write every line's name beside its end, none over another; thin lines join those that had to
-    move. The y axis must have its limits; the x axis is widened to make room."""
+    """Write every line's name beside its end, none over another and none over the panel's title;
+    thin lines join those that had to move. The y axis must have its limits; the x axis is widened
+    to make room."""
     if not ends:
         return
     points = 72 / panel.figure.dpi
@@ -33,7 +34,7 @@ def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> Non
     panel.set_xlim(left, left + width / max(1 - share, 0.4))
     low, high = panel.get_ylim()
     gap = 1.25 * size / (panel.bbox.height * points)
-    apart = spread([(end.y - low) / (high - low) for end in ends], gap)
+    apart = spread([(end.y - low) / (high - low) for end in ends], gap, 1 - gap / 2)
     x = max(end.x for end in ends)
     for end, y in zip(ends, apart, strict=True):
         panel.annotate(
@@ -44,12 +45,13 @@ def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> Non
         )  # fmt: skip
 
 
-def spread(places: Sequence[float], gap: float) -> npt.NDArray[np.float64]:
-    """Places moved as little as possible in the sense of least squares, in their order and `gap`
-    apart at least.
+def spread(places: Sequence[float], gap: float, highest: float = np.inf) -> npt.NDArray[np.float64]:
+    """Places moved as little as possible in the sense of least squares, in their order, `gap` apart
+    at least and none above `highest`.
 
-    With y_i = place_i - i * gap in sorted order the condition is that y rises, so that the answer
-    is the isotonic regression of y (pool adjacent violators).
+    With y_i = place_i - i * gap in sorted order the conditions are that y rises and that its last
+    value, hence every value, is at most highest - (n - 1) * gap. The answer is the isotonic
+    regression of y (pool adjacent violators), cut at that bound.
     """
     order = np.argsort(places, kind="stable")
     wanted = np.asarray(places, float)[order] - gap * np.arange(len(places))
@@ -60,6 +62,7 @@ def spread(places: Sequence[float], gap: float) -> npt.NDArray[np.float64]:
             (last, m), (before, n) = pools.pop(), pools.pop()
             pools.append(((before * n + last * m) / (n + m), n + m))
     fitted = np.concatenate([np.full(n, value) for value, n in pools]) if pools else np.empty(0)
+    fitted = np.minimum(fitted, highest - gap * (len(places) - 1))
     moved = np.empty(len(places))
     moved[order] = fitted + gap * np.arange(len(places))
     return moved

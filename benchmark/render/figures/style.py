@@ -46,7 +46,8 @@ EXPERT_COLOURS = ("#0072B2", "#D55E00", "#332288", "#88CCEE", "#DDCC77", "#44444
 EXPERT_LINES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo")
 
-FORMATS: tuple[Literal["svg", "pdf", "png"], ...] = ("svg", "pdf", "png")
+Format = Literal["svg", "pdf", "png"]
+FORMATS: tuple[Format, ...] = ("svg", "pdf", "png")
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,17 @@ def figure(width: float, height: float) -> Figure:
     return drawn
 
 
-def save(drawn: Figure, folder: Path, name: str) -> list[Path]:
+def save(drawn: Figure, folder: Path, name: str, formats: Sequence[Format] = FORMATS) -> list[Path]:
     """Write folder/NAME.{svg,pdf,png}, each whole or not at all; equal pictures give equal bytes
     but for the PNG's compression."""
     paths = []
     epoch = datetime(2025, 8, 3, tzinfo=UTC)
-    metadata: dict[str, dict[str, Any]] = {
+    metadata: dict[Format, dict[str, Any]] = {
         "svg": {"Date": None},
         "pdf": {"CreationDate": epoch, "ModDate": epoch},
         "png": {},
     }
-    for suffix in FORMATS:
+    for suffix in formats:
         path = folder / f"{name}.{suffix}"
         with atomic_file(path) as temporary:
             drawn.savefig(temporary, format=suffix, metadata=metadata[suffix])

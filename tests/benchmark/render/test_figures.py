@@ -140,8 +140,10 @@ def test_files_are_fit_for_print(tmp_path):
         assert (tmp_path / "b" / f"fig.{suffix}").read_bytes() == files[suffix]
 
 
-def test_spread_is_the_nearest_with_gaps():
-    """Against a quadratic programme; what lies far enough apart stays where it is."""
+@pytest.mark.parametrize("highest", [np.inf, 0.8])
+def test_spread_is_the_nearest_with_gaps(highest):
+    """Against a quadratic programme; what lies far enough apart and low enough stays where it
+    is."""
     rng = np.random.default_rng(0)
     for count in (1, 2, 5, 9):
         places = rng.uniform(0, 1, count)
@@ -149,6 +151,7 @@ def test_spread_is_the_nearest_with_gaps():
         found = minimize(
             lambda moved, places=places: ((moved - places) ** 2).sum(),
             np.sort(places)[np.argsort(order)],
+            bounds=[(None, highest)] * count,
             constraints=[
                 {"type": "ineq", "fun": lambda y, a=a, b=b: y[b] - y[a] - 0.2}
                 for a, b in itertools.pairwise(order)
@@ -157,8 +160,8 @@ def test_spread_is_the_nearest_with_gaps():
             options={"ftol": 1e-12, "maxiter": 500},
         )
         # the solver stops at 1e-12 of the sum, that is about 1e-6 of a place
-        np.testing.assert_allclose(spread(places, 0.2), found.x, atol=1e-5)
-    np.testing.assert_array_equal(spread([0.9, 0.1, 0.5], 0.2), [0.9, 0.1, 0.5])
+        np.testing.assert_allclose(spread(places, 0.2, highest), found.x, atol=1e-5)
+    np.testing.assert_array_equal(spread([0.7, 0.1, 0.4], 0.2, highest), [0.7, 0.1, 0.4])
 
 
 def test_learning_names_the_best_and_greys_the_others(synthetic, profile):

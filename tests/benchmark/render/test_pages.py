@@ -95,6 +95,7 @@ def checkout(tmp_path, monkeypatch):
     page.write_text(f"# There\n\n{PART.format('table2')}\n")
     monkeypatch.setattr("benchmark.cli.options.ROOT", tmp_path)
     monkeypatch.setattr("benchmark.cli.pages.PAGES", (readme, page))
+    monkeypatch.setattr("benchmark.cli.pages.PICTURES", tmp_path / "docs" / "images")
     monkeypatch.setattr("benchmark.cli.options.REFERENCE", store.root)
     monkeypatch.setattr("benchmark.cli.results.RESULTS", tmp_path / "results")
     return tmp_path
@@ -110,6 +111,8 @@ def test_pages_are_filled_and_verified(checkout):
     assert "\nold\n" not in readme.read_text() + page.read_text()
     assert "- beauty: no verdict yet, 10 rows lack seeds" in readme.read_text()
     assert "## Amazon Beauty" in page.read_text()
+    drawn = sorted(path.name for path in (checkout / "docs" / "images").iterdir())
+    assert drawn == ["learning.svg", "table2.svg"]
     done = CliRunner().invoke(app, ["verify"])
     assert done.exit_code == 0, done.output
     assert "0 table(s) and 2 page(s) checked, 0 difference(s)" in done.output
