@@ -21,8 +21,8 @@ class LineEnd:
 
 
 def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> None:
-    """Write every line's name beside its end, none over another and none over the panel's title;
-    thin lines join those that had to move. The y axis must have its limits; the x axis is widened
+    """Write every line's name right of all lines, none over another and none over the panel's
+    title; thin lines join them to the ends. The y axis must have its limits; the x axis is widened
     to make room."""
     if not ends:
         return
@@ -35,13 +35,15 @@ def name_ends(panel: Axes, ends: Sequence[LineEnd], *, size: float = 6.5) -> Non
     low, high = panel.get_ylim()
     gap = 1.25 * size / (panel.bbox.height * points)
     apart = spread([(end.y - low) / (high - low) for end in ends], gap, 1 - gap / 2)
-    x = max(end.x for end in ends)
     for end, y in zip(ends, apart, strict=True):
         panel.annotate(
-            end.text, (end.x, end.y), (x + 0.06 * width, low + y * (high - low)), va="center",
+            end.text, (end.x, end.y), (right + 0.06 * width, low + y * (high - low)), va="center",
             fontsize=size, color=INK, fontweight="bold" if end.bold else "normal",
             annotation_clip=False, zorder=5,
-            arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.4, "shrinkA": 1, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-", "color": QUIET, "lw": 0.4, "shrinkA": 1, "shrinkB": 4,
+                "relpos": (0, 0.5),  # from the name's beginning, not across other names
+            },
         )  # fmt: skip
 
 
