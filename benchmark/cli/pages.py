@@ -84,7 +84,7 @@ def _parts(names: set[str], data: Path | None, pictures: Path | None) -> dict[st
     if any(name.startswith("table2") for name in names):
         parts |= _table2(_committed("quick", data), pictures)
     if "verdict" in names:
-        parts["verdict"] = _verdict(_committed("rolling", data))
+        parts["verdict"] = _verdict(_committed("rolling", data), pictures)
     return parts
 
 
@@ -118,16 +118,22 @@ def _table2(request: Request, pictures: Path | None) -> dict[str, str]:
     }
 
 
-def _verdict(request: Request) -> str:
+def _verdict(request: Request, pictures: Path | None) -> str:
     from benchmark.analyse.analysis_plan import analysis_plan
+    from benchmark.render.figures.draw import draw_primary
     from benchmark.render.notes import dataset_note
-    from benchmark.render.pages import verdict_part
+    from benchmark.render.pages import PICTURE, primary_dataset, verdict_part
     from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
 
-    own, data = request.profile, request.data
+    own, data, plan = request.profile, request.data, analysis_plan()
     selection = Selection(seeds=tuple(request.seeds), data=data)
     planned = selection.planned(list(PLAN_TABLES), own, request.runs, as_stored=True)
     names = dict.fromkeys(p.key.dataset for p in planned)
     notes = {name: dataset_note(name, own, data) for name in names}
     judged = judged_of(planned, notes, best_row=True, reuse_stale=False)
-    return verdict_part(judged, analysis_plan(), notes)
+    main = primary_dataset(plan)
+    reached = any(one.dataset == main and one.margin for one in judged.best)
+    if pictures is not None and reached:
+        for path in draw_primary(judged, notes, main, pictures, PICTURE):
+            console.print(f"wrote {shown_path(path)}")
+    return verdict_part(judged, plan, notes)

@@ -113,9 +113,19 @@ def _dataset_of(block: Block) -> str:
     return found.pop() if own and len(found) == 1 else ""
 
 
+PICTURE = "primary"
+"""Name of the picture of P1 and P2 on the primary dataset."""
+
+
+def primary_dataset(plan: AnalysisPlan) -> str:
+    """The one that decides."""
+    return next(name for name, role in plan.datasets.items() if role == "primary")
+
+
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
-    """The verdict on the primary dataset: the answer, then P1, P2 and M1 with their numbers."""
-    main = next(name for name, role in plan.datasets.items() if role == "primary")
+    """The verdict on the primary dataset: the answer, then P1, P2 and M1 with their numbers and the
+    picture, as far as they are reached."""
+    main = primary_dataset(plan)
     title = notes[main].title if main in notes else main
     lines = [f"**{answer(judged, main, plan)}**"]
     lines += [_best_line(one) for one in judged.best if one.dataset == main and one.margin]
@@ -124,9 +134,12 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
         for one in judged.contrasts
         if one.dataset == main and one.contrast.claim == "primary" and one.effect is not None
     ]
-    if len(lines) > 1:
-        lines[0] += f" {title}, rolling split, NDCG@10:"
-    return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:])])
+    if len(lines) == 1:
+        return lines[0]
+    lines[0] += f" {title}, rolling split, {RULES.metric}:"
+    text = f"{plan.best_row.subject} against every other row on {title}, with intervals"
+    picture = f"![{text}](docs/images/{PICTURE}.svg)"
+    return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:]), "", picture])
 
 
 def _best_line(one: JudgedBest) -> str:

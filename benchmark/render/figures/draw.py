@@ -1,10 +1,12 @@
 """The pictures by name: what each needs, drawn and saved as SVG, PDF and PNG."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from benchmark.analyse.contrasts import Judged
 from benchmark.plan import OWN_MODEL, Planned, contrasts_of, experiments, shown_datasets
 from benchmark.render.figures import (
     alignment,
@@ -162,6 +164,15 @@ def draw_for_pages(
             *save(levels.draw_levels(table2, notes), folder, "table2", ("svg",)),
             *save(learning, folder, "learning", ("svg",)),
         ]
+
+
+def draw_primary(
+    judged: Judged, notes: Mapping[str, DatasetNote], dataset: str, folder: Path, name: str
+) -> list[Path]:
+    """The documentation's picture of the claims about the best row on one dataset, as SVG."""
+    own = replace(judged, best=tuple(one for one in judged.best if one.dataset == dataset))
+    with styled():
+        return save(forest.draw_best(own, {dataset: notes[dataset]}), folder, name, ("svg",))
 
 
 def _records(

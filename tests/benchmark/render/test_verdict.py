@@ -14,6 +14,7 @@ from benchmark.cli import app
 from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
+from benchmark.render.figures.draw import draw_primary
 from benchmark.render.notes import dataset_note
 from benchmark.render.pages import verdict_part
 from benchmark.render.report.ledger import read_ledger
@@ -116,7 +117,7 @@ def test_a_filled_page_has_the_plans_numbers(ledger):
     assert found["The paper's claims"].count("\n| ") >= len(decided)
 
 
-def test_the_readmes_part_is_the_pages_answer(ledger):
+def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     """The same sentence, and the numbers of P1, P2 and M1 in its tables."""
     judged = ledger[2]
     notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
@@ -127,6 +128,9 @@ def test_the_readmes_part_is_the_pages_answer(ledger):
     for line in lines:
         value = re.search(r"[+−]?\d+\.\d\u00a0%", line)
         assert value[0] in page, line
+    assert part.endswith("(docs/images/primary.svg)")
+    (path,) = draw_primary(judged, notes, "ml-1m", tmp_path, "primary")
+    assert "MovieLens-1M, history left out. P2" in path.read_text(encoding="utf-8")
 
 
 def test_other_readings_have_their_section(ledger):
