@@ -11,7 +11,8 @@ a file written from our engine's records, one entry per seed:
 
     {"runs": [{"dataset": "beauty", "model": "SASRec", "variant": "base", "seed": 1,
                "steps_to_threshold": 420, "evaluations_to_threshold": 21,
-               "valid_ndcg@10": 0.1044}],
+               "valid_ndcg@10": 0.1044, "valid_ndcg@10_left_out": 0.1302,
+               "convergence": "gaining"}],
      "windows": [{"dataset": "beauty", "model": "SASRec",
                   "cpu_s_per_step": 0.083, "cpu_s_per_evaluation": 0.4}]}
 
@@ -144,32 +145,48 @@ def print_ratios(records: list[Record], ours: Record) -> None:
 
 
 def print_strength(records: list[Record], ours: Record) -> None:
-    """Every row's validation NDCG@10 beside RecBole's best, its ID counterpart and popularity."""
-    values: dict[tuple[str, str, str], list[float]] = {}
-    short = set()
+    """Every row's validation NDCG@10 beside RecBole's best, its ID counterpart and popularity, the
+    history kept; then beside its ID counterpart with the history left out, which RecBole's runs
+    lack so far."""
+    values: dict[tuple[str, str, str], list[Record]] = {}
     for run in ours["runs"]:
-        row = run["dataset"], run["model"], run["variant"]
-        values.setdefault(row, []).append(run["valid_ndcg@10"])
-        if run.get("convergence") != "shown":
-            short.add(row)
-    print("| dataset | row | valid NDCG@10 | RecBole's best | ID counterpart | popularity |")
-    print("|---|---|---|---|---|---|")
-    for row, own in values.items():
+        values.setdefault((run["dataset"], run["model"], run["variant"]), []).append(run)
+    print(
+        "| dataset | row | history kept | RecBole's best | ID counterpart | popularity "
+        "| left out | ID counterpart |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for row, runs in values.items():
         dataset, model, variant = row
-        mean = statistics.fmean(own)
-        cells = [dataset, model if variant == "base" else f"{model} [{variant}]"]
-        cells.append(spread(own) + (" †" if row in short else ""))
-        runs = of(records, dataset, model) if variant in ("base", "long") else []
-        best = max(runs, key=best_value, default=None)
-        cells.append("" if best is None else verdict(mean, best_value(best)) + ended(best))
+        kept, left_out = column(runs, "valid_ndcg@10"), column(runs, "valid_ndcg@10_left_out")
+        short = any(run["convergence"] not in (None, "shown") for run in runs)
+        theirs = of(records, dataset, model) if variant in ("base", "long") else []
+        best = max(theirs, key=best_value, default=None)
         counterpart = values.get((dataset, COUNTERPART.get(model, ""), "base"), [])
-        floor = statistics.fmean(counterpart) - deviation(counterpart) if counterpart else None
-        cells.append("" if floor is None else verdict(mean, floor))
         popularity = values.get((dataset, "Popularity", "base"))
-        cells.append("" if popularity is None else verdict(mean, popularity[0]))
+        floor = statistics.fmean(column(popularity, "valid_ndcg@10")) if popularity else None
+        cells = [
+            dataset,
+            model if variant == "base" else f"{model} [{variant}]",
+            spread(kept) + (" †" if short else ""),
+            "" if best is None else verdict(kept, best_value(best)) + ended(best),
+            verdict(kept, bound(column(counterpart, "valid_ndcg@10"))),
+            verdict(kept, floor),
+            spread(left_out),
+            verdict(left_out, bound(column(counterpart, "valid_ndcg@10_left_out"))),
+        ]
         print(f"| {' | '.join(cells)} |")
     print("\nMean ± sd over seeds. RecBole: one seed a setting, * ended before its plateau.")
     print("ID counterpart: its mean less one sd. † convergence not shown.")
+
+
+def column(runs: list[Record], name: str) -> list[float]:
+    return [run[name] for run in runs]
+
+
+def bound(values: list[float]) -> float | None:
+    """Mean less one sd of a counterpart; None where there is none."""
+    return statistics.fmean(values) - deviation(values) if values else None
 
 
 def spread(values: list[float]) -> str:
@@ -181,8 +198,10 @@ def deviation(values: list[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def verdict(own: float, floor: float) -> str:
-    return f"{floor:.4f} {'ok' if own >= floor else 'BELOW'}"
+def verdict(own: list[float], floor: float | None) -> str:
+    if floor is None:
+        return ""
+    return f"{floor:.4f} {'ok' if statistics.fmean(own) >= floor else 'BELOW'}"
 
 
 def ended(record: Record) -> str:

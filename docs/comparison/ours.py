@@ -1,6 +1,6 @@
 """Our side of the comparison: quality and steps to the threshold, and seconds in short windows.
 
-    python docs/comparison/ours.py runs --store runs     from the stored `quick` runs of Table 2
+    python docs/comparison/ours.py runs                  from the committed `quick` runs of Table 2
     python docs/comparison/ours.py window                one window, to alternate with throughput.py
 
 Both write figures/ours.json, in the form that compare.py reads. A window has one thread and counts
@@ -48,6 +48,7 @@ def summary(result: RunResult) -> dict[str, Any]:
         "variant": record.spec.variant,
         "seed": record.seed,
         "valid_ndcg@10": float(per_user(result.validation, "NDCG@10").mean()),
+        "valid_ndcg@10_left_out": float(per_user(result.validation, "NDCG@10", masked=True).mean()),
         "steps": record.steps,
         "convergence": record.spec.convergence,
         "steps_to_threshold": None if reached is None else steps[reached],
@@ -109,7 +110,7 @@ def window(dataset: str, model: str, steps: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("runs", "window"))
-    parser.add_argument("--store", type=Path, default=Path("runs"))
+    parser.add_argument("--store", type=Path, default=Path("results/reference"))
     parser.add_argument("--dataset", default="beauty")
     parser.add_argument("--model", default="SASRec")
     parser.add_argument("--steps", type=int, default=60)
