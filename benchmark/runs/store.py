@@ -15,28 +15,23 @@ later, a run reads as complete only if it is whole. Writers of one store take tu
 
 import contextlib
 import hashlib
-import io
 import json
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
 from benchmark.files import locked, write_bytes, writing
+from benchmark.runs.arrays import UNREADABLE, from_npz, pack, to_npz, unpack
 from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import Ranks
-from benchmark.runs.schema import SCHEMA_VERSION, Artefacts, Hashes, RunRecord, RunResult
+from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, slug
 
 Status = Literal["complete", "failed", "stale", "damaged", "missing"]
-
-_Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,9 @@ class Store:
         """Where the run's json lies; its npz has the same name."""
         return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
 
-    def write(self, result: RunResult) -> Path:
+    def write(self, result: RunResult, *, dense: bool = False) -> Path:
         """Put one finished or failed run in place, over whatever stood there; only a failed run
-        does not replace a finished one, be it stale.
+        does not replace a finished one, be it stale. dense: compress its ranks as far as it goes.
 
         Raises FinishedRunKept for a failed run where a finished one stands, and InputError if the
         folder cannot be written or is full, or if the run of another spec whose name gives the same
@@ -92,7 +87,7 @@ class Store:
         """
         record = result.record
         path = self.path(record.spec.key, record.seed)
-        files = packed(result)
+        files = packed(result, dense=dense)
         with writing(path.parent), locked(self._lock):
             self._refuse_clash(path, record.spec.key)
             if record.status == "failed":
@@ -184,9 +179,11 @@ def promote(
 ) -> dict[Path, Literal["added", "replaced", "unchanged"]]:
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
-    The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for.
-    Failed runs and trials are no references and are passed over. Raises InputError, before anything
-    is written, if a run is damaged or if there is nothing to promote.
+    The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for; so
+    are, where a user has several targets, the sums of popularity, which are much of the rest and
+    serve the diagnosis of leave-one-out splits alone. Failed runs and trials are no references and
+    are passed over. Raises InputError, before anything is written, if a run is damaged or if there
+    is nothing to promote.
     """
     damaged: list[str] = []
     finished: list[RunRecord] = []
@@ -206,10 +203,9 @@ def promote(
     for record in finished:
         key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
-        if not keep_top:
-            result = without_top(result)
+        result = _without_popularity(result if keep_top else without_top(result))
         there = target.status(key, seed)
-        digest = hashlib.sha256(_pack(result)).hexdigest()
+        digest = hashlib.sha256(pack(result, dense=True)).hexdigest()
         if there.record is not None and there.record == record.model_copy(
             update={
                 "arrays_sha256": digest,
@@ -219,7 +215,9 @@ def promote(
         ):
             done[there.path] = "unchanged"
             continue
-        done[target.write(result)] = "added" if there.status == "missing" else "replaced"
+        done[target.write(result, dense=True)] = (
+            "added" if there.status == "missing" else "replaced"
+        )
     return done
 
 
@@ -230,6 +228,14 @@ def without_top(result: RunResult) -> RunResult:
         validation=_ranks_without_top(result.validation),
         test=_ranks_without_top(result.test),
     )
+
+
+def _without_popularity(result: RunResult) -> RunResult:
+    """The same run without sums of popularity, if its users have several test targets."""
+    test = result.test
+    if test is None or test.user is None:
+        return result
+    return replace(result, test=replace(test, popularity=None))
 
 
 def _ranks_without_top(ranks: Ranks | None) -> Ranks | None:
@@ -243,15 +249,12 @@ def _stored(path: Path, result: RunResult) -> Stored:
     )
 
 
-# ---------------------------------------------------------------- arrays <-> bytes
-
-
-def packed(result: RunResult) -> dict[str, bytes]:
+def packed(result: RunResult, *, dense: bool = False) -> dict[str, bytes]:
     """The files of a run by name, in the order in which they are written: the record comes last."""
     record = result.record
     name = f"seed-{record.seed}"
-    arrays = {f"{name}.npz": _pack(result)} if record.status == "ok" else {}
-    artefacts = {held: _npz(values) for held, values in result.artefacts.items()}
+    arrays = {f"{name}.npz": pack(result, dense=dense)} if record.status == "ok" else {}
+    artefacts = {held: to_npz(values) for held, values in result.artefacts.items()}
     digests = {held: hashlib.sha256(data).hexdigest() for held, data in artefacts.items()}
     own = {
         "schema_version": SCHEMA_VERSION,
@@ -273,74 +276,6 @@ def packed_names(record: RunRecord) -> list[str]:
         *(f"{name}.{held}.npz" for held in record.artefacts_sha256),
         f"{name}.json",
     ]
-
-
-def _pack(result: RunResult) -> bytes:
-    """The npz's bytes: each array in the smallest unsigned type that holds it. Masked counts are
-    kept as what the history takes away, small numbers that compress well."""
-    if result.validation is None or result.length is None:
-        raise ValueError("only a finished run has arrays")
-    arrays = {"length": result.length}
-    for split in _splits(result.record):
-        ranks = result.validation if split == "validation" else result.test
-        assert ranks is not None  # RunResult sees to it
-        arrays |= {
-            f"{split}_items": np.asarray(ranks.n_items),
-            f"{split}_above": ranks.above,
-            f"{split}_equal": ranks.equal,
-            f"{split}_history_above": ranks.above - ranks.above_masked,
-            f"{split}_history_equal": ranks.equal - ranks.equal_masked,
-            f"{split}_history": ranks.n_items - ranks.n_candidates_masked,
-        }
-        for name in ("top", "top_masked", "popularity", "user", "lowered"):
-            if (optional := getattr(ranks, name)) is not None:
-                arrays[f"{split}_{name}"] = optional
-    return _npz(
-        {
-            name: array.astype(np.min_scalar_type(int(array.max(initial=0))))
-            for name, array in arrays.items()
-        }
-    )
-
-
-def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def _load(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
-        return {name: npz[name] for name in npz.files}
-
-
-def _splits(record: RunRecord) -> tuple[_Split, ...]:
-    """Those that a finished run of the spec has ranks of."""
-    return ("validation",) if record.spec.protocol.trial else ("validation", "test")
-
-
-def _unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
-    arrays = {name: array.astype(np.int32) for name, array in _load(data).items()}
-
-    def ranks(split: _Split) -> Ranks:
-        n_items = int(arrays[f"{split}_items"])
-        above, equal = arrays[f"{split}_above"], arrays[f"{split}_equal"]
-        return Ranks(
-            above=above,
-            equal=equal,
-            above_masked=above - arrays[f"{split}_history_above"],
-            equal_masked=equal - arrays[f"{split}_history_equal"],
-            n_candidates_masked=n_items - arrays[f"{split}_history"],
-            n_items=n_items,
-            top=arrays.get(f"{split}_top"),
-            top_masked=arrays.get(f"{split}_top_masked"),
-            popularity=arrays.get(f"{split}_popularity"),
-            user=arrays.get(f"{split}_user"),
-            lowered=arrays.get(f"{split}_lowered"),
-        )
-
-    splits = {split: ranks(split) for split in _splits(record)}
-    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"], artefacts)
 
 
 # ---------------------------------------------------------------- files
@@ -368,9 +303,9 @@ def _read(path: Path) -> RunResult:
     except OSError as error:
         raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
     try:
-        artefacts = {n: _load(data[_artefact(path, n)]) for n in record.artefacts_sha256}
-        return _unpack(data[npz], record, artefacts)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        artefacts = {n: from_npz(data[_artefact(path, n)]) for n in record.artefacts_sha256}
+        return unpack(data[npz], record, artefacts)
+    except UNREADABLE as error:
         raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
+from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, RunResult
 from benchmark.runs.spec import slug
 from benchmark.runs.store import DamagedRun, FinishedRunKept, Store, promote
@@ -69,6 +70,78 @@ def test_round_trip(store):
     assert read.record.model_copy(update={"arrays_sha256": None, "sha256": ""}) == written.record
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [p.name for p in sorted(path.parent.iterdir())] == ["seed-7.json", "seed-7.npz"]
+
+
+def with_ranks(several_a_user, seed=0):
+    """A run with everything that ranks can have but top lists, drawn at random. A user's history
+    grows from query to query but where the target was met before, which shortens it by one."""
+    rng = np.random.default_rng(seed)
+    count = 400
+    user = np.sort(rng.integers(0, 60, count)) if several_a_user else np.arange(count)
+    first = np.diff(user, prepend=-1) != 0
+    start = rng.integers(3, 200, count)
+    history = np.zeros(count, int)
+    for at in range(count):
+        history[at] = start[at] if first[at] else history[at - 1] + rng.choice([-1, 1, 1, 1])
+    above, equal = rng.integers(0, 500, count), rng.integers(0, 3, count)
+    kept = rng.integers(0, 100_000, (3, count))
+    ranks = Ranks(
+        above=above.astype(np.int32),
+        equal=equal.astype(np.int32),
+        above_masked=(above - rng.integers(0, above + 1)).astype(np.int32),
+        equal_masked=(equal - rng.integers(0, equal + 1)).astype(np.int32),
+        n_candidates_masked=(1_500 - history).astype(np.int32),
+        n_items=1_500,
+        popularity=np.concatenate([kept, kept - rng.integers(0, kept + 1)]).astype(np.int32),
+        lowered=rng.integers(0, 4, (count, 7)).astype(np.int32),
+        user=user.astype(np.int32) if several_a_user else None,
+    )
+    return RunResult(make_record(make_spec(), seed), ranks, ranks, np.zeros(60, np.int32))
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_any_ranks_come_back_to_the_number(store, several, seed):
+    made = with_ranks(several, seed)
+    store.write(made)
+    assert_same_ranks(made.test, store.read(made.record.spec.key, seed).test)
+
+
+def assert_same_ranks(before, after):
+    assert before.n_items == after.n_items
+    for field in (*RANK_FIELDS, "user", "popularity", "lowered"):
+        expected, found = getattr(before, field), getattr(after, field)
+        if expected is None:
+            assert found is None, field
+            continue
+        np.testing.assert_array_equal(found, expected, err_msg=field)
+        assert found.dtype == np.int32, field
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_runs_of_the_third_schema_are_read(store, several):
+    """Their files have histories, users and popularity as they are, not as differences."""
+    made = with_ranks(several)
+    path = store.write(made)
+    ranks = made.test
+    own = {
+        "items": ranks.n_items,
+        "above": ranks.above,
+        "equal": ranks.equal,
+        "history_above": ranks.above - ranks.above_masked,
+        "history_equal": ranks.equal - ranks.equal_masked,
+        "history": ranks.n_items - ranks.n_candidates_masked,
+        "popularity": ranks.popularity,
+        "lowered": ranks.lowered,
+    } | ({"user": ranks.user} if several else {})
+    arrays = {f"{split}_{name}": own[name] for split in ("validation", "test") for name in own}
+    np.savez_compressed(path.with_suffix(".npz"), length=made.length, **arrays)
+    digest = hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest()
+    fields = json.loads(path.read_text()) | {"schema_version": 3, "arrays_sha256": digest}
+    del fields["sha256"]
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(fields | {"sha256": digest}))
+    assert_same_ranks(ranks, store.read(made.record.spec.key, 0).test)
 
 
 def test_status_of_missing_complete_failed_and_stale(store):
@@ -242,6 +315,17 @@ def test_promote_drops_top_lists_and_passes_over_failures(store, tmp_path):
     store.write(make_result(spec, 0, ABOVE + 1))
     assert list(promote(store, reference).values()) == ["replaced"]
     assert list(promote(store, reference, keep_top=True, profile="quick").values()) == ["unchanged"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_promote_drops_sums_of_popularity_of_several_targets_a_user(store, tmp_path, several):
+    made = with_ranks(several_a_user=several)
+    store.write(made)
+    promote(store, Store(tmp_path / "reference"))
+    test = Store(tmp_path / "reference").read(made.record.spec.key, 0).test
+    assert (test.popularity is None) == several
+    np.testing.assert_array_equal(test.lowered, made.test.lowered)
+    assert list(promote(store, Store(tmp_path / "reference")).values()) == ["unchanged"]
 
 
 def test_promote_refuses_damage_before_it_writes(store, tmp_path):

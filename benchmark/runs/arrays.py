@@ -1,0 +1,153 @@
+"""A run's arrays as bytes, small enough for the references to be committed.
+
+An npz, each array in the smallest integer type that holds it; references are compressed with LZMA,
+which is a sixth smaller than numpy's own and takes ten times as long. Counts are kept as the small
+numbers that they are made of:
+
+    <split>_above, _equal                 as in `Ranks`
+    <split>_history_above, _history_equal, _history
+                                          what leaving the history out takes away
+    <split>_popularity                    [6, Q]: three sums, and what the history takes away from
+                                          each
+    <split>_user, _history                of several queries a user: how much each is above the one
+                                          before; a user's first history is kept whole
+
+Files of schema 3 and before have `user`, `history` and `popularity` as they are in `Ranks`.
+"""
+
+import io
+import lzma
+import zipfile
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.runs.ranks import IntArray, Ranks
+from benchmark.runs.schema import Artefacts, RunRecord, RunResult
+
+_Split = Literal["validation", "test"]
+
+UNREADABLE = (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError)
+"""What reading a file of arrays raises where it is none, or not one of a run."""
+
+_RISES_SINCE = 4
+"""Schema of the first records whose arrays are kept as rises and differences."""
+
+
+def pack(result: RunResult, *, dense: bool = False) -> bytes:
+    """dense: as small as it goes, for references. Raises ValueError for a run that is not finished,
+    which has no arrays."""
+    if result.validation is None or result.length is None:
+        raise ValueError("only a finished run has arrays")
+    arrays: dict[str, npt.NDArray[Any]] = {"length": result.length}
+    for split in _splits(result.record):
+        ranks = result.validation if split == "validation" else result.test
+        assert ranks is not None  # RunResult sees to it
+        arrays |= {f"{split}_{name}": array for name, array in _parts(ranks).items()}
+    small = {name: array.astype(_smallest(array)) for name, array in arrays.items()}
+    return to_npz(small, dense=dense)
+
+
+def unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
+    """The run again. Raises one of `UNREADABLE` for bytes that no run was packed into."""
+    arrays = {name: array.astype(np.int32) for name, array in from_npz(data).items()}
+    splits = {}
+    for split in _splits(record):
+        own = {
+            name.removeprefix(f"{split}_"): array
+            for name, array in arrays.items()
+            if name.startswith(f"{split}_")
+        }
+        splits[split] = _ranks(own, rises=record.schema_version >= _RISES_SINCE)
+    return RunResult(record, splits["validation"], splits.get("test"), arrays["length"], artefacts)
+
+
+def to_npz(arrays: Mapping[str, npt.NDArray[Any]], *, dense: bool = False) -> bytes:
+    """A file that `numpy.load` reads; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    compression = zipfile.ZIP_LZMA if dense else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def from_npz(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """By name. Raises one of `UNREADABLE` for other bytes."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+        return {name: npz[name] for name in npz.files}
+
+
+def _splits(record: RunRecord) -> tuple[_Split, ...]:
+    """Those that a finished run of the spec has ranks of."""
+    return ("validation",) if record.spec.protocol.trial else ("validation", "test")
+
+
+def _smallest(array: npt.NDArray[Any]) -> np.dtype[Any]:
+    """The smallest integer type that holds all of it."""
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+
+
+def _parts(ranks: Ranks) -> dict[str, npt.NDArray[Any]]:
+    history = ranks.n_items - ranks.n_candidates_masked
+    parts: dict[str, npt.NDArray[Any]] = {
+        "items": np.asarray(ranks.n_items),
+        "above": ranks.above,
+        "equal": ranks.equal,
+        "history_above": ranks.above - ranks.above_masked,
+        "history_equal": ranks.equal - ranks.equal_masked,
+        "history": history,
+    }
+    if ranks.user is not None:
+        parts["user"] = np.diff(ranks.user, prepend=0)
+        parts["history"] = history - _before(history, ranks.user)
+    if ranks.popularity is not None:
+        kept, left_out = ranks.popularity[:3], ranks.popularity[3:]
+        parts["popularity"] = np.concatenate([kept, kept - left_out])
+    for name in ("top", "top_masked", "lowered"):
+        if (optional := getattr(ranks, name)) is not None:
+            parts[name] = optional
+    return parts
+
+
+def _ranks(parts: Mapping[str, IntArray], *, rises: bool) -> Ranks:
+    n_items = int(parts["items"])
+    above, equal, history = parts["above"], parts["equal"], parts["history"]
+    user, popularity = parts.get("user"), parts.get("popularity")
+    if rises and user is not None:
+        user = np.cumsum(user, dtype=np.int32)
+        history = _summed(history, user)
+    if rises and popularity is not None:
+        kept = popularity[:3]
+        popularity = np.concatenate([kept, kept - popularity[3:]])
+    return Ranks(
+        above=above,
+        equal=equal,
+        above_masked=above - parts["history_above"],
+        equal_masked=equal - parts["history_equal"],
+        n_candidates_masked=n_items - history,
+        n_items=n_items,
+        top=parts.get("top"),
+        top_masked=parts.get("top_masked"),
+        popularity=popularity,
+        user=user,
+        lowered=parts.get("lowered"),
+    )
+
+
+def _before(values: IntArray, user: IntArray) -> IntArray:
+    """[Q]: the value of the same user's query before, 0 for the first of each user."""
+    shifted = np.concatenate([np.zeros(1, values.dtype), values[:-1]])
+    return np.where(np.diff(user, prepend=-1) == 0, shifted, 0)
+
+
+def _summed(rises: IntArray, user: IntArray) -> IntArray:
+    """[Q]: the sum of a user's rises up to each query, which undoes `values - _before(values)`."""
+    total = np.cumsum(rises, dtype=np.int64)
+    first = np.flatnonzero(np.diff(user, prepend=-1))
+    before = (total - rises)[first]
+    return (total - np.repeat(before, np.diff(first, append=len(rises)))).astype(np.int32)
