@@ -34,19 +34,20 @@ def load_results(
     metrics: str | Sequence[str] = METRICS,
     split: str = "test",
     users: bool = False,
+    profile: str | None = None,
 ) -> pd.DataFrame:
     """One row for every finished run, metric and protocol; with `users`, for every user too.
 
     path: a folder of runs (`runs/`, `results/reference/`). metrics: one or several of NDCG@k, MRR@k
-    and HR@k;
-    their values are expectations over ties, full ranking. split: "test" or "validation"; trials of
-    the tuning have the latter alone, and are left out of the former. `protocol` says whether the
-    items of the user's history compete with the target, "kept" or "left out".
+    and HR@k; their values are expectations over ties, full ranking. split: "test" or "validation";
+    trials of the tuning have the latter alone, and are left out of the former. profile: whose runs;
+    None: all. `protocol` says whether the items of the user's history compete with the target,
+    "kept" or "left out".
 
     Columns: profile, dataset, model, variant, seed, metric, protocol, value (the mean over users);
     with `users` also user, the user's number in the dataset, 0 ... U - 1. Failed runs have no rows;
     `frame.attrs["left_out"]` has a line on each of them and on damaged ones. Raises InputError for
-    a folder that is not there and an unknown metric or split.
+    a folder that is not there, an unknown metric or split, and a profile of which no run is there.
     """
     root = Path(path)
     if not root.is_dir():
@@ -58,7 +59,14 @@ def load_results(
         raise InputError("metrics: names nothing; leave it out for all")
     rows: list[pd.DataFrame] = []
     left_out: list[str] = []
-    for stored in RunSet(Store(root)).scan():
+    runs = [
+        stored
+        for stored in RunSet(Store(root)).scan()
+        if profile is None or stored.path.relative_to(root).parts[0] == slug(profile)
+    ]
+    if profile is not None and not runs:
+        raise InputError(f"{root}: holds no run of profile {profile!r}")
+    for stored in runs:
         result = stored.result
         if result is None or stored.status != "complete":
             damaged = stored.status == "damaged"  # then the problem names the file

@@ -12,8 +12,9 @@ from benchmark.errors import InputError
 from benchmark.files import atomic_file
 from benchmark.render.selection import Selection
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "quick-table.md")
-PICTURES = ROOT / "docs" / "images"
+PAGES = ("README.md", "docs/quick-table.md")
+PICTURES = "docs/images"
+"""From the working folder."""
 
 app = typer.Typer()
 
@@ -25,7 +26,7 @@ def pages(data: DataOption = None) -> None:
     there = pages_with_parts()
     if not there:
         raise InputError(f"{ROOT} has no page to fill: `pages` is for a checkout of this suite")
-    for page in filled_pages(there, data, pictures=PICTURES):
+    for page in filled_pages(there, data, pictures=ROOT / PICTURES):
         if page.text == page.wanted:
             console.print(f"{page.name}: as the committed runs say")
             continue
@@ -54,7 +55,7 @@ def pages_with_parts() -> list[Path]:
 
     return [
         path
-        for path in PAGES
+        for path in (ROOT / name for name in PAGES)
         if path.is_file() and part_names(path.read_text(encoding="utf-8"), str(shown_path(path)))
     ]
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.analyse.analysis_plan import analysis_plan
-from benchmark.cli import app, main, options, results, tables
+from benchmark.cli import app, main, options, pages, results, tables
 from benchmark.cli.options import only_profile, parse_seeds
 from benchmark.errors import InputError
 from benchmark.plan import plan, spec_of, specs
@@ -82,7 +82,8 @@ def test_a_look_at_one_row_leaves_the_whole_table_and_the_report_as_they_are(fol
     )
     beside = {path for path in place.rglob("*") if path.is_file()} - set(whole)
     assert {path.relative_to(place).as_posix() for path in beside} == {
-        f"subset/tables/table2.{suffix}" for suffix in ("md", "csv", "tex", "json")
+        *(f"subset/tables/table2.{suffix}" for suffix in ("md", "csv", "tex", "json")),
+        *(f"subset/figures/table2.{suffix}" for suffix in ("svg", "pdf", "png")),
     }
     assert {path: path.read_bytes() for path in whole} == whole
     assert set(pd.read_csv(place / "subset" / "tables" / "table2.csv")["row"]) == {"GRU4Rec"}
@@ -236,7 +237,7 @@ def test_several_profiles_are_not_guessed_among(tmp_path):
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     """The commands in this process, in a folder of their own."""
-    for module in (options, tables, results):
+    for module in (options, tables, results, pages):
         for name, path in (("ROOT", ""), ("RUNS", "runs"), ("RESULTS", "results")):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, tmp_path / path)

@@ -51,6 +51,23 @@ def test_a_row_for_every_run_metric_and_protocol(store):
     ]
 
 
+def test_runs_of_one_profile(store):
+    """Its rows and its damaged runs alone; a profile without a run is refused."""
+    whole = load_results(store.root)
+    spec = make_spec("NOVA", profile="reading-b")
+    store.write(make_result(spec, 0, np.arange(30)))
+    store.write(make_result(spec, 1, np.arange(30))).write_text("{}")
+    own = load_results(store.root, profile="reading-b")
+    assert set(own["profile"]) == {"reading-b"}
+    assert len(own) == len(METRICS) * 2
+    assert len(own.attrs["left_out"]) == 1
+    quick = load_results(store.root, profile="quick")
+    pd.testing.assert_frame_equal(quick, whole)
+    assert quick.attrs["left_out"] == whole.attrs["left_out"]
+    with pytest.raises(InputError, match="holds no run of profile 'paper'"):
+        load_results(store.root, profile="paper")
+
+
 def test_a_row_for_every_user(store):
     """Their mean is the row without users."""
     each = load_results(str(store.root), metrics=["HR@7"], split="validation", users=True)

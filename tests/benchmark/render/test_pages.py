@@ -94,8 +94,7 @@ def checkout(tmp_path, monkeypatch):
     )
     page.write_text(f"# There\n\n{PART.format('table2')}\n")
     monkeypatch.setattr("benchmark.cli.options.ROOT", tmp_path)
-    monkeypatch.setattr("benchmark.cli.pages.PAGES", (readme, page))
-    monkeypatch.setattr("benchmark.cli.pages.PICTURES", tmp_path / "docs" / "images")
+    monkeypatch.setattr("benchmark.cli.pages.ROOT", tmp_path)
     monkeypatch.setattr("benchmark.cli.options.REFERENCE", store.root)
     monkeypatch.setattr("benchmark.cli.results.RESULTS", tmp_path / "results")
     return tmp_path
@@ -140,7 +139,7 @@ def test_a_part_that_nothing_fills_is_refused(checkout):
 
 
 def test_a_folder_without_pages_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.cli.pages.PAGES", (tmp_path / "README.md",))
+    monkeypatch.setattr("benchmark.cli.pages.ROOT", tmp_path)
     done = CliRunner().invoke(app, ["pages"])
     assert isinstance(done.exception, InputError)
     assert "no page to fill" in str(done.exception)
