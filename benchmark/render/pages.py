@@ -10,7 +10,7 @@ A part stands between two comments, and what stands there is replaced whole:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
@@ -32,6 +32,9 @@ SHORT = (
 """Rows of the README's table, named before any of them was run for the record: the backbones, each
 with and without features, the paper's best other row, its own, and the control that needs no
 training."""
+
+NAMED = 5
+"""Lines of a page that `verify` names."""
 
 _MARK = re.compile(r"^<!-- (?:part: (?P<name>[\w-]+)|(?P<end>end of part)) -->$", re.MULTILINE)
 
@@ -161,13 +164,16 @@ def _interval(effect: Effect) -> str:
     return f"{percent(value)} ({percent(low)} to {percent(high)})"
 
 
-def differences(path: str, text: str, wanted: str) -> Sequence[str]:
-    """The lines of a page that are not what its parts should hold, by number."""
+def differences(path: str, text: str, wanted: str) -> list[str]:
+    """The first `NAMED` lines of a page that are not what its parts should hold, by number, and how
+    many more there are."""
     there, here = text.splitlines(), wanted.splitlines()
     if len(there) != len(here):
         return [f"{path}: its parts are not what the committed runs give; run `pages`"]
-    return [
+    found = [
         f"{path}, line {at}: {old!r}, the committed runs give {new!r}"
         for at, (old, new) in enumerate(zip(there, here, strict=True), 1)
         if old != new
     ]
+    more = len(found) - NAMED
+    return found[:NAMED] + [f"{path}: and {more} lines more; run `pages`"] * (more > 0)

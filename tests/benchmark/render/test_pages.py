@@ -51,6 +51,9 @@ def test_a_difference_names_its_line():
     (found,) = differences("page", "a\nb\n", "a\nc\n")
     assert found == "page, line 2: 'b', the committed runs give 'c'"
     assert "run `pages`" in differences("page", "a\nb\n", "a\n")[0]
+    many = differences("page", "a\n" * 9, "b\n" * 9)
+    assert len(many) == 6
+    assert many[-1] == "page: and 4 lines more; run `pages`"
 
 
 def test_the_short_table_has_the_long_tables_numbers(synthetic, profile):
