@@ -64,9 +64,12 @@ def verify(
         where = RESULTS if profile is None else RESULTS / profile / "tables"
         raise InputError(f"{where} holds no table; render one first")
     folders: dict[Path, RunSet] = {}
-    wrong = [
-        line for own, path in rendered for line in _differences(path, own, source, data, folders)
-    ]
+    wrong: list[str] = []
+    for own, path in rendered:
+        try:
+            wrong += _differences(path, own, source, data, folders)
+        except InputError as error:  # one table that cannot be read hides no other's differences
+            wrong.append(str(error))
     for page in filled_pages(own_pages, data):
         wrong += differences(page.name, page.text, page.wanted)
     for line in wrong:

@@ -11,6 +11,7 @@ from benchmark.cli import app
 from benchmark.errors import InputError
 from benchmark.render.notes import dataset_note
 from benchmark.render.pages import SHORT, differences, filled, part_names, short_table, table_part
+from benchmark.render.selection import Selection
 from benchmark.render.tables.build import build_table
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile, methods
@@ -131,6 +132,24 @@ def test_pages_are_filled_and_verified(checkout):
 
     next((checkout / "results").glob("**/findrec/base/seed-2.npz")).unlink()
     assert CliRunner().invoke(app, ["verify"]).exit_code == 1
+
+
+def test_a_table_that_cannot_be_read_hides_nothing_else(checkout):
+    """It is named with its remedy, and the other tables and the pages are checked all the same."""
+    CliRunner().invoke(app, ["pages"])
+    folder = checkout / "results" / "quick" / "tables"
+    folder.mkdir(parents=True)
+    asked = Selection(seeds=tuple(range(6)), models=("SASRec",), datasets=("beauty",))
+    for name in ("table2", "table3"):
+        (folder / f"{name}.csv").write_text("of,another,format\n")
+        (folder / f"{name}.json").write_text(asked.model_dump_json())
+    (folder / "table3.json").write_text("{}")
+    done = CliRunner().invoke(app, ["verify"])
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "table2.csv: not a table of cells" in said
+    assert "table3.json: does not say what its table shows" in said
+    assert "2 table(s) and 2 page(s) checked, 2 difference(s)" in said
 
 
 def test_a_part_that_nothing_fills_is_refused(checkout):
