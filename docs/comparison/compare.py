@@ -159,7 +159,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
     for row, runs in values.items():
         dataset, model, variant = row
         kept, left_out = column(runs, "valid_ndcg@10"), column(runs, "valid_ndcg@10_left_out")
-        short = any(run["convergence"] in ("not shown", "gaining") for run in runs)
+        short = any(run.get("convergence") in ("not shown", "gaining") for run in runs)
         theirs = of(records, dataset, model) if variant in ("base", "long") else []
         best = max(theirs, key=best_value, default=None)
         counterpart = values.get((dataset, COUNTERPART.get(model, ""), "base"), [])
@@ -181,7 +181,8 @@ def print_strength(records: list[Record], ours: Record) -> None:
 
 
 def column(runs: list[Record], name: str) -> list[float]:
-    return [run[name] for run in runs]
+    """Of the runs that have it: those recorded before both protocols were lack the second."""
+    return [run[name] for run in runs if name in run]
 
 
 def bound(values: list[float]) -> float | None:
@@ -190,6 +191,8 @@ def bound(values: list[float]) -> float | None:
 
 
 def spread(values: list[float]) -> str:
+    if not values:
+        return ""
     mean = statistics.fmean(values)
     return f"{mean:.4f}" + (f" ± {deviation(values):.4f}" if len(values) > 1 else "")
 
