@@ -123,8 +123,9 @@ def _verdict(request: Request, pictures: Path | None) -> str:
     from benchmark.analyse.analysis_plan import analysis_plan
     from benchmark.render.figures.draw import draw_primary
     from benchmark.render.notes import dataset_note
-    from benchmark.render.pages import PICTURE, primary_dataset, verdict_part
+    from benchmark.render.pages import PICTURE, verdict_part
     from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
+    from benchmark.render.verdict import primary_dataset
 
     own, data, plan = request.profile, request.data, analysis_plan()
     selection = Selection(seeds=tuple(request.seeds), data=data)

@@ -23,7 +23,7 @@ from benchmark.render.document import Block, Document, Entry, TableRow, percent
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_grid, to_markdown
-from benchmark.render.verdict import answer
+from benchmark.render.verdict import answer, primary_dataset
 
 SHORT = (
     *("SASRec", "Mamba4Rec", "SASRec (MM)", "Mamba4Rec (MM)", "MMMLP", "FindRec"),
@@ -118,11 +118,6 @@ def _dataset_of(block: Block) -> str:
 
 PICTURE = "primary"
 """Name of the picture of P1 and P2 on the primary dataset."""
-
-
-def primary_dataset(plan: AnalysisPlan) -> str:
-    """The one that decides."""
-    return next(name for name, role in plan.datasets.items() if role == "primary")
 
 
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:

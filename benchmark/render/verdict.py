@@ -42,8 +42,7 @@ def verdict_page(
     """The page as Markdown. arms: dataset -> name of an arm -> its runs. tuning: the folder of the
     tuning logs. earlier: the page as it stands, whose reply is kept."""
     plan = analysis_plan()
-    primary = [d for d, role in plan.datasets.items() if role == "primary"]
-    main = primary[0]
+    main = primary_dataset(plan)
     parts = [
         "# Verdict",
         "",
@@ -102,7 +101,13 @@ def verdict_page(
     return "\n".join(parts).rstrip() + "\n"
 
 
+def primary_dataset(plan: AnalysisPlan) -> str:
+    """The one that decides."""
+    return next(name for name, role in plan.datasets.items() if role == "primary")
+
+
 def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
+    """The verdict on a dataset in two sentences: P1 with P2, and M1."""
     words = {one.protocol: one.word for one in judged.best if one.dataset == dataset}
     if not words:
         return NOT_REACHED

@@ -159,7 +159,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
     for row, runs in values.items():
         dataset, model, variant = row
         kept, left_out = column(runs, "valid_ndcg@10"), column(runs, "valid_ndcg@10_left_out")
-        short = any(run.get("convergence") in ("not shown", "gaining") for run in runs)
+        short = any(run.get("convergence", "not shown") in ("not shown", "gaining") for run in runs)
         theirs = of(records, dataset, model) if variant in ("base", "long") else []
         best = max(theirs, key=best_value, default=None)
         counterpart = values.get((dataset, COUNTERPART.get(model, ""), "base"), [])
