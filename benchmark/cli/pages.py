@@ -1,6 +1,6 @@
 """The pages that show committed results, README.md and docs/quick-table.md, and what fills them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from benchmark.cli.closing import verdict_lines
 from benchmark.cli.options import ROOT, DataOption, Request, console, resolve_request, shown_path
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
+from benchmark.plan import Planned
+from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import Selection
 
 PAGES = ("README.md", "docs/quick-table.md")
@@ -81,33 +83,46 @@ def filled_pages(
 
 def _parts(names: set[str], data: Path | None, pictures: Path | None) -> dict[str, str]:
     """The text of each part that is named and known."""
+    from benchmark.render.tables.contrasts import PLAN_TABLES
+
     parts: dict[str, str] = {}
     if any(name.startswith("table2") for name in names):
-        parts |= _table2(_committed("quick", data), pictures)
+        parts |= _table2(_committed("quick", ["table2"], data), pictures)
     if "verdict" in names:
-        parts["verdict"] = _verdict(_committed("rolling", data), pictures)
+        parts["verdict"] = _verdict(_committed("rolling", PLAN_TABLES, data), pictures)
     return parts
 
 
-def _committed(profile: str, data: Path | None) -> Request:
-    """What `--from reference` asks for."""
-    return resolve_request(
+@dataclass(frozen=True)
+class _Committed:
+    """The committed runs that tables of a profile ask for, and what is to be said of their data."""
+
+    request: Request
+    planned: list[Planned]
+    notes: dict[str, DatasetNote]
+
+
+def _committed(profile: str, tables: Sequence[str], data: Path | None) -> _Committed:
+    """What `--from reference` shows."""
+    request = resolve_request(
         profile, None, None, None, "cpu", "local", Path("reference"), False, data, False
     )
+    selection = Selection(seeds=tuple(request.seeds), data=data)
+    planned = selection.planned(tables, request.profile, request.runs, as_stored=True)
+    names = dict.fromkeys(p.key.dataset for p in planned)
+    notes = {name: dataset_note(name, request.profile, data) for name in names}
+    return _Committed(request, planned, notes)
 
 
-def _table2(request: Request, pictures: Path | None) -> dict[str, str]:
+def _table2(runs: _Committed, pictures: Path | None) -> dict[str, str]:
     from benchmark.render.figures.draw import draw_for_pages
-    from benchmark.render.notes import dataset_note
     from benchmark.render.pages import short_table, table_part
     from benchmark.render.tables.build import build_table
 
-    own, data = request.profile, request.data
-    selection = Selection(seeds=tuple(request.seeds), data=data)
-    planned = selection.planned(["table2"], own, request.runs, as_stored=True)
-    table = build_table("table2", planned, own, root=request.runs.root, data=data)
-    names = dict.fromkeys(p.key.dataset for p in planned)
-    notes = {name: dataset_note(name, own, data) for name in names}
+    request, planned, notes = runs.request, runs.planned, runs.notes
+    table = build_table(
+        "table2", planned, request.profile, root=request.runs.root, data=request.data
+    )
     if pictures is not None:
         for path in draw_for_pages(table.cells, planned, notes, pictures):
             console.print(f"wrote {shown_path(path)}")
@@ -119,23 +134,18 @@ def _table2(request: Request, pictures: Path | None) -> dict[str, str]:
     }
 
 
-def _verdict(request: Request, pictures: Path | None) -> str:
+def _verdict(runs: _Committed, pictures: Path | None) -> str:
     from benchmark.analyse.analysis_plan import analysis_plan
     from benchmark.render.figures.draw import draw_primary
-    from benchmark.render.notes import dataset_note
     from benchmark.render.pages import PICTURE, verdict_part
-    from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
+    from benchmark.render.tables.contrasts import judged_of
     from benchmark.render.verdict import primary_dataset
 
-    own, data, plan = request.profile, request.data, analysis_plan()
-    selection = Selection(seeds=tuple(request.seeds), data=data)
-    planned = selection.planned(list(PLAN_TABLES), own, request.runs, as_stored=True)
-    names = dict.fromkeys(p.key.dataset for p in planned)
-    notes = {name: dataset_note(name, own, data) for name in names}
-    judged = judged_of(planned, notes, best_row=True, reuse_stale=False)
+    plan = analysis_plan()
     main = primary_dataset(plan)
+    judged = judged_of(runs.planned, runs.notes, best_row=True, reuse_stale=False)
     reached = any(one.dataset == main and one.margin for one in judged.best)
     if pictures is not None and reached:
-        for path in draw_primary(judged, notes, main, pictures, PICTURE):
+        for path in draw_primary(judged, runs.notes, main, pictures, PICTURE):
             console.print(f"wrote {shown_path(path)}")
-    return verdict_part(judged, plan, notes)
+    return verdict_part(judged, plan, runs.notes)
