@@ -72,6 +72,9 @@ StaleOption = Annotated[
     bool,
     typer.Option("--reuse-stale", help="Use runs of other code, settings or data as they are."),
 ]
+AnewOption = Annotated[
+    bool, typer.Option("--anew", help="Train what results/reference holds, too; it does not count.")
+]
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def resolve_request(
     shard: str | None = None,
     address: str = "auto",
     gpus: float = 1.0,
+    anew: bool = False,
 ) -> Request:
     if launcher not in LAUNCHERS:
         raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, LAUNCHERS)}")
@@ -136,6 +140,8 @@ def resolve_request(
         source = REFERENCE
     if source is not None and (duration or shard):
         raise InputError("--from trains nothing: leave out --for and --shard")
+    if source is not None and anew:
+        raise InputError("--from trains nothing: leave out --anew")
     render_only = source is not None
     if render_only:
         workers = []
@@ -158,7 +164,7 @@ def resolve_request(
         models=_rows(models),
         seeds=parse_seeds(seeds, chosen) if seeds else chosen.first_seeds(),
         workers=workers,
-        runs=own_runs() if source is None else RunSet(Store(source)),
+        runs=own_runs(anew=anew) if source is None else RunSet(Store(source)),
         render_only=render_only,
         dry_run=dry_run,
         reuse_stale=reuse_stale,
@@ -169,9 +175,10 @@ def resolve_request(
     )
 
 
-def own_runs() -> RunSet:
-    """The runs that commands use where no folder is named: those made here, and the references."""
-    return RunSet(Store(RUNS), Store(REFERENCE))
+def own_runs(*, anew: bool = False) -> RunSet:
+    """The runs that commands use where no folder is named: those made here and, unless all is to be
+    made anew, the references."""
+    return RunSet(Store(RUNS), None if anew else Store(REFERENCE))
 
 
 def default_profile(workers: list[str]) -> str:

@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     AUDIT,
     RESULTS,
     AddressOption,
+    AnewOption,
     DataOption,
     DatasetsOption,
     DeviceOption,
@@ -61,6 +62,7 @@ def _with_options(
         shard: ShardOption = None,
         address: AddressOption = "auto",
         gpus: GpusOption = 1.0,
+        anew: AnewOption = False,
     ) -> None:
         request = resolve_request(
             profile,
@@ -77,6 +79,7 @@ def _with_options(
             shard,
             address,
             gpus,
+            anew,
         )
         action(request)
 
@@ -218,6 +221,7 @@ def run(
     launcher: LauncherOption = "local",
     address: AddressOption = "auto",
     gpus: GpusOption = 1.0,
+    anew: AnewOption = False,
 ) -> None:
     """Train and store some rows, whatever table they belong to."""
     request = resolve_request(
@@ -235,6 +239,7 @@ def run(
         shard,
         address,
         gpus,
+        anew,
     )
     wanted = [
         planning.spec_of(name, dataset, request.profile, variant)

@@ -59,6 +59,8 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
         return whole if request.shard is None else part_of(whole, request.shard, request.data)
 
     planned = plan()
+    if not request.render_only:
+        _say_committed(planned, request)
     if request.dry_run:
         _print_plan(planned, request)
     if request.render_only:
@@ -71,6 +73,20 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
     if request.shard is not None or request.until is not None:
         _end_if_over(planned, request)
     return planned
+
+
+def _say_committed(planned: Sequence[planning.Planned], request: Request) -> None:
+    """Say how many of the runs are not trained here because the references hold them."""
+    runs = [stored for p in planned for stored in p.runs.values()]
+    committed = sum(
+        stored.status == "complete" and not stored.path.is_relative_to(request.runs.root)
+        for stored in runs
+    )
+    if committed:
+        console.print(
+            f"{committed} of {len(runs)} runs are committed (results/reference) and count as done; "
+            "--anew trains them here, too"
+        )
 
 
 def _end_if_over(planned: Sequence[planning.Planned], request: Request) -> None:

@@ -278,6 +278,27 @@ def test_check_trains_anew_whatever_is_stored(work):
     assert (done.exit_code, "unjudged" in done.output) == (1, True)
 
 
+def test_committed_runs_count_unless_they_are_asked_for_anew(work):
+    """What is committed is said and not trained; `--anew` makes the same run here, which then
+    counts by itself."""
+    store, reference = Store(work / "runs"), Store(work / "results" / "reference")
+    spec = spec_of("Popularity", "beauty", get_profile("smoke"))
+    run_seeds(spec, [0], reference)
+    asked = ("run", "--models", "Popularity", "--profile", "smoke", "--datasets", "beauty")
+    done = invoke(*asked, "--seeds", "1")
+    assert done.exit_code == 0, done.output
+    assert "1 of 1 runs are committed" in " ".join(done.output.split())
+    assert not list(store.scan())
+    for anew in (["--anew"], []):
+        done = invoke(*asked, "--seeds", "1", *anew)
+        assert done.exit_code == 0, done.output
+        assert "committed" not in done.output
+        own = store.read(spec.key, 0)
+        assert (own.test.above == reference.read(spec.key, 0).test.above).all()
+    refused = invoke("table2", "--from", str(reference.root), "--anew")
+    assert "leave out --anew" in str(refused.exception)
+
+
 def test_promote_refuses_stale_runs_of_its_profile_alone(work):
     store, reference = Store(work / "runs"), Store(work / "results" / "reference")
     write_stale(store, "ci")
