@@ -9,6 +9,7 @@ chosen another one is not in them. Beside it stands the score at every constant 
 (`benchmark/analyse/dose.py`).
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -43,7 +44,7 @@ class RetainedRow:
     retention: LogRatio
     """log of the score with the history kept over the score with it left out."""
     response: Response | None = None
-    """The score at every constant; None where lowered scores were not counted."""
+    """The score at every constant; None where lowered scores of test targets are not stored."""
     lead: Mapping[State, Effect] = field(default_factory=dict)
     """The subject's lead over this row, a log of a ratio; nothing where there is none to compare.
     In "with constant" either row has its own constant."""
@@ -69,8 +70,9 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
         except ValueError:  # these runs were made before lowered scores were counted
             continue
         penalties[name] = suppressed.penalty
-        lowered = lowered_scores(arm.runs, rules.metric)
-        responses[name] = respond(arm.name, lowered, rules.metric, rules)
+        with contextlib.suppress(ValueError):  # references of rolling splits lack them on test
+            lowered = lowered_scores(arm.runs, rules.metric)
+            responses[name] = respond(arm.name, lowered, rules.metric, rules)
         values[_score(arm, "with constant", rules)] = suppressed.values
     scores = CrossedBootstrap(values, rules)
     return [

@@ -241,7 +241,7 @@ def _retention(arms: Mapping[str, Arm], title: str) -> list[str]:
 
 def _recovered(row: RetainedRow) -> tuple[str, str]:
     if row.response is None:
-        return "not counted", ""
+        return "not stored", ""
     recovery = row.response.recovery
     if recovery is None:
         return "no gap shown", ""

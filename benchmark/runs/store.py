@@ -180,10 +180,11 @@ def promote(
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
     The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for; so
-    are, where a user has several targets, the sums of popularity, which are much of the rest and
-    serve the diagnosis of leave-one-out splits alone. Failed runs and trials are no references and
-    are passed over. Raises InputError, before anything is written, if a run is damaged or if there
-    is nothing to promote.
+    are, where a user has several test targets, two counts that are most of the rest and describe
+    alone: the sums of popularity, for the diagnosis of leave-one-out splits, and the history items
+    above a test target at every constant taken from their scores. Failed runs and trials are no
+    references and are passed over. Raises InputError, before anything is written, if a run is
+    damaged or if there is nothing to promote.
     """
     damaged: list[str] = []
     finished: list[RunRecord] = []
@@ -203,7 +204,7 @@ def promote(
     for record in finished:
         key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
-        result = _without_popularity(result if keep_top else without_top(result))
+        result = _without_side_counts(result if keep_top else without_top(result))
         there = target.status(key, seed)
         digest = hashlib.sha256(pack(result, dense=True)).hexdigest()
         if there.record is not None and there.record == record.model_copy(
@@ -230,12 +231,12 @@ def without_top(result: RunResult) -> RunResult:
     )
 
 
-def _without_popularity(result: RunResult) -> RunResult:
-    """The same run without sums of popularity, if its users have several test targets."""
+def _without_side_counts(result: RunResult) -> RunResult:
+    """The same run without what metrics do not need, if its users have several test targets."""
     test = result.test
     if test is None or test.user is None:
         return result
-    return replace(result, test=replace(test, popularity=None))
+    return replace(result, test=replace(test, popularity=None, lowered=None))
 
 
 def _ranks_without_top(ranks: Ranks | None) -> Ranks | None:

@@ -172,6 +172,41 @@ def test_runs_without_lowered_scores_say_so(store):
     assert set(own.scores) == set(own.lead) == {"kept", "left out"}
 
 
+@pytest.mark.parametrize("left_out", [True, False])
+def test_references_of_rolling_splits_have_no_response(store, left_out):
+    """`promote` keeps the counts of validation, which choose the constant, and drops those of test:
+    a constant that leaves the history out needs none of them, another one cannot be shown."""
+    plans = planned(store, models=["SASRec", "FindRec"])
+
+    def runs_of(arm):
+        for run in arm.runs:
+            counted = run.validation.lowered
+            if left_out:  # as if no constant took anything from the history: leaving it out is best
+                counted = np.full_like(counted, run.validation.n_items)
+            yield replace(run, validation=replace(run.validation, lowered=counted))
+
+    whole = {
+        name: replace(arm, runs=tuple(runs_of(arm)))
+        for name, arm in arms_of(plans, reuse_stale=False)[DATASET].items()
+    }
+    promoted = {
+        name: replace(
+            arm, runs=tuple(replace(run, test=replace(run.test, lowered=None)) for run in arm.runs)
+        )
+        for name, arm in whole.items()
+    }
+    expected = {row.name: row for row in retained_rows(whole, "FindRec")}
+    found = retained_rows(promoted, "FindRec")
+    assert len(found) == len(expected) > 1
+    for row in found:
+        assert row.response is None
+        assert np.isinf(expected[row.name].penalty) == left_out
+        scores = dict(expected[row.name].scores)
+        if not left_out:
+            del scores["with constant"]
+        assert row.scores == scores
+
+
 def test_the_picture_has_a_line_a_row(store):
     found = retained(planned(store), reuse_stale=False)
     with styled():

@@ -318,13 +318,14 @@ def test_promote_drops_top_lists_and_passes_over_failures(store, tmp_path):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_promote_drops_sums_of_popularity_of_several_targets_a_user(store, tmp_path, several):
+def test_promote_drops_side_counts_of_several_test_targets_a_user(store, tmp_path, several):
     made = with_ranks(several_a_user=several)
     store.write(made)
     promote(store, Store(tmp_path / "reference"))
-    test = Store(tmp_path / "reference").read(made.record.spec.key, 0).test
-    assert (test.popularity is None) == several
-    np.testing.assert_array_equal(test.lowered, made.test.lowered)
+    kept = Store(tmp_path / "reference").read(made.record.spec.key, 0)
+    assert (kept.test.popularity is None) == several
+    assert (kept.test.lowered is None) == several
+    np.testing.assert_array_equal(kept.validation.lowered, made.validation.lowered)
     assert list(promote(store, Store(tmp_path / "reference")).values()) == ["unchanged"]
 
 
