@@ -136,16 +136,16 @@ def _table2(runs: _Committed, pictures: Path | None) -> dict[str, str]:
 
 def _verdict(runs: _Committed, pictures: Path | None) -> str:
     from benchmark.analyse.analysis_plan import analysis_plan
-    from benchmark.render.figures.draw import draw_primary
-    from benchmark.render.pages import PICTURE, verdict_part
+    from benchmark.render.figures.draw import draw_verdict
+    from benchmark.render.pages import verdict_part, verdict_pictures
     from benchmark.render.tables.contrasts import judged_of
     from benchmark.render.verdict import primary_dataset
 
     plan = analysis_plan()
     main = primary_dataset(plan)
     judged = judged_of(runs.planned, runs.notes, best_row=True, reuse_stale=False)
-    reached = any(one.dataset == main and one.margin for one in judged.best)
-    if pictures is not None and reached:
-        for path in draw_primary(judged, runs.notes, main, pictures, PICTURE):
+    if pictures is not None:
+        names = verdict_pictures(judged, main)
+        for path in draw_verdict(judged, runs.notes, main, names, pictures):
             console.print(f"wrote {shown_path(path)}")
     return verdict_part(judged, plan, runs.notes)

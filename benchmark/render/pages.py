@@ -116,10 +116,6 @@ def _dataset_of(block: Block) -> str:
     return found.pop() if own and len(found) == 1 else ""
 
 
-PICTURE = "primary"
-"""Name of the picture of P1 and P2 on the primary dataset."""
-
-
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
     """The verdict on the primary dataset: the answer, then P1, P2 and M1 with their numbers and the
     picture, as far as they are reached."""
@@ -135,9 +131,22 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
     if len(lines) == 1:
         return lines[0]
     lines[0] += f" {title}, rolling split, {RULES.metric}:"
-    text = f"{plan.best_row.subject} against every other row on {title}, with intervals"
-    picture = f"![{text}](docs/images/{PICTURE}.svg)"
-    return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:]), "", picture])
+    subject = plan.best_row.subject
+    texts = {
+        "primary": f"{subject} against every other row on {title}, with intervals",
+        "machinery": f"What {subject}'s parts and its content add on {title}, with intervals",
+    }
+    pictures = [
+        f"![{texts[name]}](docs/images/{name}.svg)" for name in verdict_pictures(judged, main)
+    ]
+    return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:]), "", *pictures])
+
+
+def verdict_pictures(judged: Judged, dataset: str) -> list[str]:
+    """The pictures of the verdict for which the dataset has runs."""
+    best = any(one.dataset == dataset and one.margin for one in judged.best)
+    contrasts = any(one.dataset == dataset and one.effect for one in judged.contrasts)
+    return ["primary"] * best + ["machinery"] * contrasts
 
 
 def _best_line(one: JudgedBest) -> str:

@@ -166,13 +166,28 @@ def draw_for_pages(
         ]
 
 
-def draw_primary(
-    judged: Judged, notes: Mapping[str, DatasetNote], dataset: str, folder: Path, name: str
+def draw_verdict(
+    judged: Judged,
+    notes: Mapping[str, DatasetNote],
+    dataset: str,
+    names: Sequence[str],
+    folder: Path,
 ) -> list[Path]:
-    """The documentation's picture of the claims about the best row on one dataset, as SVG."""
-    own = replace(judged, best=tuple(one for one in judged.best if one.dataset == dataset))
+    """The documentation's pictures of the analysis plan on one dataset, as SVG. names: those of
+    `primary`, FindRec against every other row, and `machinery`, the contrasts."""
+    own = replace(
+        judged,
+        best=tuple(one for one in judged.best if one.dataset == dataset),
+        contrasts=tuple(one for one in judged.contrasts if one.dataset == dataset),
+    )
+    note = {dataset: notes[dataset]}
+    drawings = {"primary": forest.draw_best, "machinery": forest.draw_contrasts}
     with styled():
-        return save(forest.draw_best(own, {dataset: notes[dataset]}), folder, name, ("svg",))
+        return [
+            path
+            for name in names
+            for path in save(drawings[name](own, note), folder, name, ("svg",))
+        ]
 
 
 def _records(

@@ -14,9 +14,9 @@ from benchmark.cli import app
 from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
-from benchmark.render.figures.draw import draw_primary
+from benchmark.render.figures.draw import draw_verdict
 from benchmark.render.notes import dataset_note
-from benchmark.render.pages import verdict_part
+from benchmark.render.pages import verdict_part, verdict_pictures
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.verdict import verdict_page
@@ -128,9 +128,27 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     for line in lines:
         value = re.search(r"[+−]?\d+\.\d\u00a0%", line)
         assert value[0] in page, line
-    assert part.endswith("(docs/images/primary.svg)")
-    (path,) = draw_primary(judged, notes, "ml-1m", tmp_path, "primary")
-    assert "MovieLens-1M, history left out. P2" in path.read_text(encoding="utf-8")
+    names = verdict_pictures(judged, "ml-1m")
+    assert re.findall(r"\(docs/images/([a-z]+)\.svg\)", part) == names == ["primary", "machinery"]
+    drawn = [
+        p.read_text(encoding="utf-8") for p in draw_verdict(judged, notes, "ml-1m", names, tmp_path)
+    ]
+    assert "MovieLens-1M, history left out. P2" in drawn[0]
+    assert "M2 constant" in drawn[1]
+
+
+def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
+    """M1 alone: no picture of rows that have no runs."""
+    judged = ledger[2]
+    notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
+    best = tuple(replace(one, result=None, strongest=None) for one in judged.best)
+    part = verdict_part(replace(judged, best=best), analysis_plan(), notes)
+    lines = [line for line in part.splitlines() if line.startswith(("- ", "!["))]
+    assert [line[:4] for line in lines] == ["- M1", "![Wh"]
+    assert lines[-1].endswith("(docs/images/machinery.svg)")
+    none = replace(judged, best=best, contrasts=())
+    assert verdict_pictures(none, "ml-1m") == []
+    assert "![" not in verdict_part(none, analysis_plan(), notes)
 
 
 def test_other_readings_have_their_section(ledger):
