@@ -79,6 +79,8 @@ class JudgedContrast:
     adjusted: float = float("nan")
     """p after the correction of its family."""
     note: str = ""
+    gaining: tuple[str, ...] = ()
+    """Its arms that were still gaining at their budgets, which qualifies a verdict."""
 
     @property
     def claim(self) -> str:
@@ -104,6 +106,8 @@ class JudgedBest:
     word: Word
     adjusted: float = float("nan")
     note: str = ""
+    gaining: tuple[str, ...] = ()
+    """As of a contrast: the subject and the other rows."""
 
     @property
     def margin(self) -> Effect | None:
@@ -122,6 +126,14 @@ class Judged:
     readings: tuple[JudgedBest, ...] = ()
     """The claims of `best`, of other readings of the subject; they are corrected among themselves
     and decide nothing."""
+
+
+def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
+    """What is said of a verdict, and which rows a longer budget is known to help."""
+    if not one.gaining or one.word in ("not reached", "not testable here"):
+        return said
+    end = "" if not said else " " if said.endswith("?") else ". "
+    return f"{said}{end}Still gaining at the end of the budget: {', '.join(one.gaining)}"
 
 
 def mean_log_rank(ranks: Ranks, *, masked: bool) -> FloatArray:
@@ -251,7 +263,15 @@ def _contrast(
         word, note = "not reached", f"seeds are missing of {', '.join(lacking)}"
     elif word == "not reached":
         note = f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"
-    return JudgedContrast(contrast, dataset, protocol, effect, measured(LOG_RANK), word, note=note)
+    gaining = _gaining(names, arms)
+    return JudgedContrast(
+        contrast, dataset, protocol, effect, measured(LOG_RANK), word, note=note, gaining=gaining
+    )
+
+
+def _gaining(names: Sequence[str], arms: Mapping[str, Arm]) -> tuple[str, ...]:
+    """Those of the arms, all of which have runs, that were still gaining at their budgets."""
+    return tuple(name for name in names if arms[name].runs[0].record.spec.convergence == "gaining")
 
 
 def _best(
@@ -305,6 +325,7 @@ def _best(
         strongest,
         word,
         note=note,
+        gaining=_gaining((subject, *there), arms),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
-from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast
+from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast, qualified
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
@@ -153,14 +153,16 @@ def _best_line(one: JudgedBest) -> str:
     assert one.margin is not None
     return (
         f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {one.subject} against "
-        f"{one.strongest}, the other row that is best on validation: {_interval(one.margin)}."
+        f"{one.strongest}, the other row that is best on validation: "
+        f"{qualified(_interval(one.margin), one)}."
     )
 
 
 def _contrast_line(one: JudgedContrast) -> str:
     assert one.effect is not None
+    said = qualified(_interval(one.effect), one)
     sides = f"{' + '.join(one.contrast.plus)} against {' + '.join(one.contrast.minus)}"
-    return f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {sides}: {_interval(one.effect)}."
+    return f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {sides}: {said}."
 
 
 def _interval(effect: Effect) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
-from benchmark.analyse.contrasts import Arm, Judged, JudgedBest, JudgedContrast
+from benchmark.analyse.contrasts import Arm, Judged, JudgedBest, JudgedContrast, qualified
 from benchmark.analyse.effects import NOT_REACHED, Effect, verdict_on
 from benchmark.analyse.ledger import LedgerLine, counts
 from benchmark.analyse.power import Power, smallest_detectable, stored_power
@@ -147,7 +147,7 @@ def _best(
             one.strongest or "",
             *_numbers(one.margin),
             p_value(one.adjusted),
-            one.note,
+            qualified(one.note, one),
         )
         for one in best
     ]
@@ -194,7 +194,7 @@ def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNo
                 *_numbers(one.effect),
                 p_value(one.adjusted),
                 _rank(one),
-                one.note or one.contrast.asks,
+                qualified(one.note or one.contrast.asks, one),
             )
             for one in own
         ]

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast
 from benchmark.analyse.effects import Effect, Word
@@ -212,7 +211,7 @@ def _finish(panel: Axes, names: Sequence[str], title: str) -> None:
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.grid(True, axis="x")
     panel.grid(False, axis="y")
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
+    panel.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.4g} %".replace("-", "\u2212"))
     panel.set(xlabel=f"difference in {RULES.metric}")
     panel.set_title(title, fontsize=7.5)
     if not panel.lines[2:]:

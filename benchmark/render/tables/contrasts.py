@@ -14,6 +14,7 @@ from benchmark.analyse.contrasts import (
     JudgedBest,
     JudgedContrast,
     judge_plan,
+    qualified,
 )
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
@@ -124,14 +125,15 @@ def frame_of(judged: Judged) -> pd.DataFrame:
             best.others, best.result.effects, best.result.upper, best.log_ranks, strict=True
         ):
             numbers = _numbers(effect, best.adjusted, upper, rank)
-            lines.append((*names, best.subject, other, *numbers, best.word, best.note))
+            said = (best.word, qualified(best.note, best))
+            lines.append((*names, best.subject, other, *numbers, *said))
     for one in judged.contrasts:
         contrast = one.contrast
         role = plan.datasets.get(one.dataset, "")
         arms = (" + ".join(contrast.plus), " + ".join(contrast.minus))
         numbers = _numbers(one.effect, one.adjusted, float("nan"), one.log_rank)
         names = (contrast.id, one.dataset, role, one.protocol)
-        lines.append((*names, *arms, *numbers, one.word, one.note))
+        lines.append((*names, *arms, *numbers, one.word, qualified(one.note, one)))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -218,8 +220,8 @@ def _summary_notes(
     reasons: dict[str, list[str]] = {}
     judged: list[JudgedBest | JudgedContrast] = [*best, *contrasts]
     for one in judged:
-        if one.note:
-            reasons.setdefault(one.note, []).append(one.claim)
+        if said := qualified(one.note, one):
+            reasons.setdefault(said, []).append(one.claim)
     for reason, names in reasons.items():
         notes.append(f"{', '.join(dict.fromkeys(names))}: {reason}.")
     return notes

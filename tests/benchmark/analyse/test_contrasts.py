@@ -13,6 +13,7 @@ from benchmark.analyse.contrasts import (
     arm_scores,
     judge_plan,
     mean_log_rank,
+    qualified,
 )
 from benchmark.analyse.effects import MEANINGS, corrected, discoveries, effect_of, word_of
 from benchmark.analyse.statistics import RULES
@@ -169,6 +170,38 @@ def test_what_was_not_reached_says_why():
     assert not np.isnan(m2.effect.low), "the interval is shown"
     assert found["P1", "kept"].note == "runs are missing of SASRec"
     assert found["M4", "kept"].word == "undecided"
+
+
+def test_rows_that_still_gain_qualify_a_verdict():
+    """Either side of a contrast is named, and nothing where there is no verdict."""
+    own = arms(FindRec=1.6)
+    for name in ("Late fusion", "NOVA"):
+        own[name] = still_gaining(own[name])
+    judged = by_claim(judge_plan(PLAN, {"ml-1m": own}, rows=ROWS, rules=QUICK))
+    m1, m2, p1 = (judged[name] for name in (("M1", "left out"), ("M2", "kept"), ("P1", "kept")))
+    assert (m1.gaining, m2.gaining, p1.gaining) == (("Late fusion",), (), ("NOVA",))
+    assert qualified("", m1) == "Still gaining at the end of the budget: Late fusion"
+    assert qualified("So?", p1) == "So? Still gaining at the end of the budget: NOVA"
+    assert qualified("so", m2) == "so"
+    few = judge_plan(PLAN, {"ml-1m": own | {"FindRec": arm("FindRec", 1.6, asked=7)}}, rules=QUICK)
+    (unfinished,) = [one for one in few.contrasts if one.claim == "M1"]
+    assert unfinished.gaining == ("Late fusion",)
+    assert qualified(unfinished.note, unfinished) == "seeds are missing of FindRec"
+
+
+def still_gaining(own):
+    return replace(
+        own,
+        runs=tuple(
+            replace(
+                run,
+                record=run.record.model_copy(
+                    update={"spec": run.record.spec.model_copy(update={"convergence": "gaining"})}
+                ),
+            )
+            for run in own.runs
+        ),
+    )
 
 
 def test_two_seeds_carry_no_verdict():
