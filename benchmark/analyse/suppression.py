@@ -45,7 +45,8 @@ def with_penalty(ranks: Ranks, penalty: float) -> Ranks:
 
 def suppress(runs: Sequence[RunResult], metric: str = RULES.metric) -> Suppressed:
     """A row's finished runs, one at least, under the penalty that is best on their validation; the
-    smaller one where several are equal. Raises ValueError as `with_penalty` does."""
+    smaller one where several are equal. Where the counts of test targets are not stored it is
+    infinite, which is always among the best. Raises ValueError as `with_penalty` does."""
     ranked = [(run.validation, run.test) for run in runs]
     means: Mapping[float, float] = {
         penalty: float(
@@ -53,7 +54,9 @@ def suppress(runs: Sequence[RunResult], metric: str = RULES.metric) -> Suppresse
         )
         for penalty in CHOICES
     }
-    best = max(CHOICES, key=lambda penalty: means[penalty])
+    # no penalty leaves fewer items above a target than leaving the history out does
+    unstored = any(t is not None and t.lowered is None for _, t in ranked)
+    best = np.inf if unstored else max(CHOICES, key=lambda penalty: means[penalty])
     tests = [per_user(with_penalty(t, best), metric) for _, t in ranked if t is not None]
     if len(tests) < len(runs):
         raise ValueError("a run without ranks was taken for a finished one")

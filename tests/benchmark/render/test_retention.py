@@ -172,17 +172,20 @@ def test_runs_without_lowered_scores_say_so(store):
     assert set(own.scores) == set(own.lead) == {"kept", "left out"}
 
 
-@pytest.mark.parametrize("left_out", [True, False])
+@pytest.mark.parametrize("left_out", ["alone", "as well"])
 def test_references_of_rolling_splits_have_no_response(store, left_out):
     """`promote` keeps the counts of validation, which choose the constant, and drops those of test:
-    a constant that leaves the history out needs none of them, another one cannot be shown."""
+    leaving the history out, which is always among the best, needs none of them."""
     plans = planned(store, models=["SASRec", "FindRec"])
 
     def runs_of(arm):
         for run in arm.runs:
             counted = run.validation.lowered
-            if left_out:  # as if no constant took anything from the history: leaving it out is best
+            if left_out == "alone":  # no constant takes anything from the history
                 counted = np.full_like(counted, run.validation.n_items)
+            else:  # the largest takes it all
+                counted = np.full_like(counted, run.validation.n_items)
+                counted[:, -1] = 0
             yield replace(run, validation=replace(run.validation, lowered=counted))
 
     whole = {
@@ -200,10 +203,12 @@ def test_references_of_rolling_splits_have_no_response(store, left_out):
     assert len(found) == len(expected) > 1
     for row in found:
         assert row.response is None
-        assert np.isinf(expected[row.name].penalty) == left_out
+        assert np.isinf(expected[row.name].penalty) == (left_out == "alone")
         scores = dict(expected[row.name].scores)
-        if not left_out:
-            del scores["with constant"]
+        if left_out == "as well":
+            assert expected[row.name].penalty == PENALTIES[-1]
+            scores["with constant"] = scores["left out"]
+        assert np.isinf(row.penalty)
         assert row.scores == scores
 
 
