@@ -187,8 +187,9 @@ def _split(specs: Sequence[RunSpec], datasets: Mapping[str, DatasetNote]) -> str
     names = dict.fromkeys(SPLITS[spec.protocol.split] for spec in specs)
     said = " and ".join(names) or SPLITS["leave-one-out"]
     numbers = {
-        name: max((s.protocol.test_targets for s in specs if s.dataset == name), default=1)
+        name: max(own)
         for name in datasets
+        if (own := [s.protocol.test_targets for s in specs if s.dataset == name])
     }
     if set(numbers.values()) <= {1}:
         return said

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast
 from benchmark.analyse.effects import Effect, Word
@@ -32,6 +33,9 @@ _COUNTED: tuple[tuple[Word, str], ...] = (
     ("opposite", "below"),
     ("undecided", "neither"),
 )
+_BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+"""Behind words, which lines would cross out."""
+
 _MARKERS = ("o", "s", "D", "^")
 """Of the datasets of one domain."""
 
@@ -139,7 +143,7 @@ def _best_panel(panel: Axes, one: JudgedBest, order: Sequence[str], note: Datase
         if other not in results or not _has_interval(results[other][0]):
             panel.text(
                 0.5, at, "no runs", transform=panel.get_yaxis_transform(), fontsize=5.5,
-                color=QUIET, ha="center", va="center",
+                color=QUIET, ha="center", va="center", bbox=_BLANK,
             )  # fmt: skip
             continue
         effect, upper = results[other]
@@ -183,7 +187,7 @@ def _contrast_panel(
             elif one.word in ("not reached", "not testable here"):
                 panel.text(
                     0.5, y, one.word, transform=panel.get_yaxis_transform(), fontsize=5.5,
-                    color=QUIET, ha="center", va="center",
+                    color=QUIET, ha="center", va="center", bbox=_BLANK,
                 )  # fmt: skip
     titles = " and ".join(note.title for note in datasets)
     named = f"{titles}, " if protocol == PROTOCOLS[0] else ""  # two such titles would overlap
@@ -211,6 +215,7 @@ def _finish(panel: Axes, names: Sequence[str], title: str) -> None:
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.grid(True, axis="x")
     panel.grid(False, axis="y")
+    panel.xaxis.set_major_locator(MaxNLocator(5))
     panel.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.4g} %".replace("-", "\u2212"))
     panel.set(xlabel=f"difference in {RULES.metric}")
     panel.set_title(title, fontsize=7.5)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.plan import plan, specs
-from benchmark.render.notes import mixed
+from benchmark.plan import Planned, plan, specs
+from benchmark.render.notes import dataset_note, facts, mixed
 from benchmark.render.tables.build import OWN_LAYOUTS, build_table
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
+from benchmark.settings.registry import get_profile
 from tests.benchmark.render.synthetic import fill
 from tests.benchmark.results import ENVIRONMENT, make_record, make_spec
 
@@ -61,3 +62,14 @@ def test_every_table_says_so(tmp_path, profile, name):
     store.write(replace(run, record=run.record.model_copy(update={"environment": environment})))
     (note,) = marked()
     assert "different versions of torch (2.11.0, unknown);" in note
+
+
+def test_a_dataset_of_unknown_settings_has_no_protocol():
+    """Without its bundle and without runs, as in a fresh clone, nothing is known of its split."""
+    profile, names = get_profile("rolling"), ("ml-1m", "beauty")
+    wanted = specs(["machinery"], profile, datasets=list(names), models=("FindRec",))
+    rows = [Planned(one.key, one if one.dataset == "ml-1m" else None, {}) for one in wanted]
+    notes = {name: dataset_note(name, profile, None) for name in names}
+    said = facts(rows, {}, profile, notes)[0]
+    assert "are tested, 10 (MovieLens-1M), each given" in said
+    assert "Beauty" not in said
