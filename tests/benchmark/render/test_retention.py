@@ -180,11 +180,8 @@ def test_references_of_rolling_splits_have_no_response(store, left_out):
 
     def runs_of(arm):
         for run in arm.runs:
-            counted = run.validation.lowered
-            if left_out == "alone":  # no constant takes anything from the history
-                counted = np.full_like(counted, run.validation.n_items)
-            else:  # the largest takes it all
-                counted = np.full_like(counted, run.validation.n_items)
+            counted = np.full_like(run.validation.lowered, run.validation.n_items)
+            if left_out == "as well":  # the largest constant takes all of the history
                 counted[:, -1] = 0
             yield replace(run, validation=replace(run.validation, lowered=counted))
 
