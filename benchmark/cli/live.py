@@ -28,11 +28,16 @@ NARROW = 79
 BETWEEN_DRAWS = 0.25
 """Seconds."""
 
+BETWEEN_LINES = 300.0
+"""Seconds; without a terminal. A run can take half an hour, and a log that says nothing for so long
+looks like that of a command that hangs."""
+
 
 class LiveTable:
     """Listens to a launcher's events and draws them; used as a context manager.
 
-    Without a terminal it prints one line for each finished run instead. Every event is logged.
+    Without a terminal it prints a line for each finished run instead, and the status lines where
+    none has finished for a while. Every event is logged.
     clock: seconds, as `time.monotonic`; now: the time of day.
     """
 
@@ -64,6 +69,7 @@ class LiveTable:
         self.failed = 0
         self.footer = Footer(console, self.lines)
         self._drawn = -BETWEEN_DRAWS
+        self._said = self.started
 
     def __enter__(self) -> "LiveTable":
         self.footer.__enter__()
@@ -79,6 +85,10 @@ class LiveTable:
         if self.clock() - self._drawn >= BETWEEN_DRAWS:
             self._drawn = self.clock()
             self.footer.draw()
+        if not self.footer.shown and self.clock() - self._said >= BETWEEN_LINES:
+            self._said = self.clock()
+            for line in self._status(NARROW):
+                self.console.print(line.plain.rstrip())
 
     def watch(self, event: Event) -> None:
         """Take note of one event."""
@@ -123,6 +133,7 @@ class LiveTable:
                 self.console.to_log(line)
             else:
                 self.console.print(line)
+                self._said = self.clock()
 
     # -- drawing ---------------------------------------------------------------------------------
 
@@ -134,15 +145,20 @@ class LiveTable:
     def lines(self, columns: int, rows: int) -> list[Text]:
         """The table as far as it fits, then the status lines; at most so many rows."""
         rows = max(rows, 1)
-        jobs = [job for _, job in sorted(self.at_work.items(), key=lambda pair: pair[0])]
-        status = [self._whole(columns), *(self._worker(job, min(columns, NARROW)) for job in jobs)]
+        status = self._status(columns)
         if len(status) > rows:
+            hidden = len(status) - rows + 1
             status = status[: max(rows - 1, 1)]
             if rows > 1:
-                status.append(Text(f"and {len(jobs) - rows + 2} more at work", style="dim"))
-        at_work = {self.table.name(job.spec.key) for job in jobs}
+                status.append(Text(f"and {hidden} more at work", style="dim"))
+        at_work = {self.table.name(job.spec.key) for job in self.at_work.values()}
         table = self.table.lines(columns, rows - len(status) - 1, at_work)
         return [*table, Text(), *status] if table else status
+
+    def _status(self, columns: int) -> list[Text]:
+        """A line for all jobs, then one for each worker's."""
+        jobs = [job for _, job in sorted(self.at_work.items(), key=lambda pair: pair[0])]
+        return [self._whole(columns), *(self._worker(job, min(columns, NARROW)) for job in jobs)]
 
     def _whole(self, columns: int) -> Text:
         """All jobs in one line; in a narrow terminal the last parts give way to the time left."""

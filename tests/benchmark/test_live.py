@@ -345,13 +345,39 @@ def test_without_a_terminal_a_line_a_finished_run(tmp_path):
     with command.live:
         for _ in itertools.islice(command.play(), 12):
             pass
-    lines = file.getvalue().splitlines()
+    lines = file.getvalue().splitlines()[3:]  # what is said after five minutes: the next test
     assert len(lines) == 2
     assert re.fullmatch(
         r"\[1/168\] SASRec on ml-100k \(quick\), seed 0: NDCG@10 0\.\d{4} kept, 0\.\d{4} left out; "
         r"about 6\.9 h left",
         lines[0],
     )
+
+
+def test_without_a_terminal_a_long_run_says_how_far_it_is(tmp_path):
+    """Every five minutes: jobs of 600 steps at one in two seconds take twenty."""
+    file = io.StringIO()
+    command = Command(tmp_path, file)
+    command.console._force_terminal = False
+    command.live.footer.shown = False
+    with command.live:
+        for worker in (0, 1):
+            command.live.watch(Event(command.jobs[worker], "start", worker))
+        for step in range(1, 601):
+            command.time += 2.0
+            for worker in (0, 1):
+                command.step(worker, command.jobs[worker], step)
+        command.finish(0, command.jobs[0])
+        command.time += 299.0
+        command.live.tick()
+    lines = file.getvalue().splitlines()
+    first = [r"0/168 runs   elapsed 5 min   left .+   ends .+"]
+    first += [
+        rf"{row} +ml-100k +seed 0 +step 1(50|49)/600 +0\.5/s +15 min left" for row in ROWS[:2]
+    ]
+    assert len(lines) == 4 * 3 + 1  # the last after 20 minutes, as the run ends
+    assert all(map(re.fullmatch, first, lines)), lines[:3]
+    assert re.match(r"\[1/168\]", lines[-1])
 
 
 def test_stored_runs_are_counted_as_done(tmp_path, sized):
