@@ -72,6 +72,11 @@ class Answer:
     convergence: str
     """What is known of the budgets of the rows that are compared; "" of none."""
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether any row has a finished one."""
+        return any(line.own or line.other or line.control for line in self.lines)
+
 
 def answer(
     table: BuiltTable, note: DatasetNote, profile: Profile, printed_gain: float | None

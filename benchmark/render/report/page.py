@@ -9,35 +9,32 @@ report/claims.html    the paper's statements, with their verdicts once `claims` 
 """
 
 import json
-import math
+import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from benchmark.analyse.power import stored_power
 from benchmark.analyse.statistics import RULES
 from benchmark.data.config import dataset_names
-from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.files import atomic_folder
 from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
 from benchmark.plan import OWN_MODEL, shown_in
-from benchmark.render.document import ValueKey, number
 from benchmark.render.notes import GRADES, dataset_note
 from benchmark.render.power import power_block, printed_improvements
 from benchmark.render.report.answer import Answer, answer
+from benchmark.render.report.chart import chart
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.report.pairs import FIELDS, METRICS, pairs_of_dataset
 from benchmark.render.report.provenance import Provenance, cell_id
-from benchmark.render.report.trial import pairs, sections
+from benchmark.render.report.trial import primary_claims, sections
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table
 from benchmark.render.tables.contrasts import BASE_TABLES
-from benchmark.render.tables.definitions import category
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
 from rankaudit.findings import AuditReport
@@ -71,38 +68,6 @@ CAPTIONS = {
     "curves-cost": "Quality against the time of training; bars span the seeds.",
     "curves-outcomes": "Shares of users whom FindRec serves better, alike (within 0.05) and worse.",
 }
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One method under one protocol in the first page's picture of NDCG@10; lengths are shares of
-    the widest."""
-
-    protocol: str
-    text: str
-    share: float
-    low: float
-    high: float
-    paper: float
-    cell: str
-
-
-@dataclass(frozen=True)
-class Bars:
-    """One method under both protocols."""
-
-    method: str
-    control: bool
-    bars: tuple[Bar, ...]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The picture of one dataset: best first, controls after the others."""
-
-    rows: tuple[Bars, ...]
-    ticks: tuple[tuple[str, float], ...]
-    """(text, place as a share of the widest) of the axis"""
 
 
 def write_report(
@@ -158,6 +123,7 @@ def write_report(
         findings = AuditReport.model_validate_json(text)
     performance = next(table for table in tables if table.document.name == "table2")
     answers = _answers(performance, profile, data)
+    seen = [one for one in answers if one.has_runs] or answers
     ledger = read_ledger(out / "claims.json")
     power = power_block(stored_power(), printed_improvements(load_cells(), RULES.metric))
     titles = {name: dataset_note(name, profile, data).title for name in dataset_names()}
@@ -170,11 +136,12 @@ def write_report(
         "audit_script": SCRIPT,
         "claims": load_claims().claims,
         "ledger": ledger,
-        "answers": answers,
-        "pairs_of_claims": pairs(tables, titles),
+        "answers": seen,
+        "not_run": [a.note.title for a in answers if a not in seen],
+        "primary": primary_claims(tables, titles),
         "sections": sections(tables, figures, power, ledger=ledger is not None),
         "table_names": [table.document.name for table in tables],
-        "bars": {a.note.name: _bars(performance, a.note.name) for a in answers},
+        "charts": {a.note.name: chart(performance, a.note.name) for a in answers if a.has_runs},
         "grades": GRADES,
         "own": OWN_MODEL,
         "runs": _count_runs(whole, profile, runs, as_stored),
@@ -221,6 +188,7 @@ def _environment() -> Environment:
     )
     environment.filters["cell_id"] = cell_id
     environment.filters["sortable"] = _sortable
+    environment.filters["code"] = _code
     return environment
 
 
@@ -271,60 +239,6 @@ def _pairs(table: BuiltTable, answers: list[Answer], profile: Profile) -> dict[s
     }
 
 
-def _bars(table: BuiltTable, dataset: str) -> Chart:
-    """NDCG@10 of every row of Table 2 under both protocols, best first with the history kept."""
-    cells = {
-        ValueKey(*(r[name] for name in ValueKey._fields)): r for r in table.cells.to_dict("records")
-    }
-    own = [
-        cell_spec
-        for cell_spec in table.cell_specs
-        if cell_spec.run_key.dataset == dataset and cell_spec.run_key.variant == "base"
-    ]
-    keys = [[ValueKey("2", *c.key, RULES.metric, p) for p in PROTOCOLS] for c in own]
-    values = [
-        cells[key][name] for pair in keys for key in pair for name in ("mean", "paper", "ci_high")
-    ]
-    widest = max((v for v in values if v == v), default=1.0) * 1.02
-
-    def bar(key: ValueKey) -> Bar:
-        c = cells[key]
-        return Bar(
-            protocol=key.protocol,
-            text=number(c["mean"]) or "no runs",
-            share=_share(c["mean"], widest),
-            low=_share(c["ci_low"], widest),
-            high=_share(c["ci_high"], widest),
-            paper=_share(c["paper"], widest),
-            cell=cell_id(key),
-        )
-
-    ranked = sorted(
-        zip(own, keys, strict=True),
-        key=lambda pair: (category(pair[0].run_key) == "control", -_or_zero(cells[pair[1][0]])),
-    )
-    rows = tuple(
-        Bars(c.row, category(c.run_key) == "control", tuple(map(bar, pair))) for c, pair in ranked
-    )
-    return Chart(rows, tuple((f"{tick:g}", _share(tick, widest)) for tick in ticks(widest)))
-
-
-def _or_zero(cell: Mapping[Any, Any]) -> float:
-    mean = float(cell["mean"])
-    return mean if mean == mean else 0.0
-
-
-def ticks(widest: float) -> list[float]:
-    """Round places of an axis from 0 to `widest` (above 0), three to six of them."""
-    power = 10.0 ** math.floor(math.log10(widest))
-    step = next(s * power for s in (0.2, 0.25, 0.5, 1.0, 2.0) if widest / (s * power) < 6)
-    return [round(step * at, 12) for at in range(math.floor(widest / step * (1 + 1e-9)) + 1)]
-
-
-def _share(value: float, widest: float) -> float:
-    return round(100 * value / widest, 2) if value == value else 0.0
-
-
 def _sortable(text: str) -> str:
     """What the script sorts a cell by: its number, else its text."""
     plain = text.replace("−", "-").replace("\u2009", "").removesuffix("%").strip()
@@ -332,6 +246,11 @@ def _sortable(text: str) -> str:
         return repr(float(plain))
     except ValueError:
         return text
+
+
+def _code(text: str) -> Markup:
+    """Text in which what stands between backticks is code, as in Markdown."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _json(value: Any) -> str:

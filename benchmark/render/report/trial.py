@@ -1,11 +1,12 @@
-"""The report's page on the paper's claims: the pair of verdicts first, then what explains it."""
+"""The report's page on the paper's claims: the primary ones first, then what explains them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analyse.effects import verdict_on
+from benchmark.analyse.contrasts import qualified
+from benchmark.analyse.effects import Effect, verdict_on
 from benchmark.plan import experiments
 from benchmark.render.document import Block, percent
 from benchmark.render.tables.build import BuiltTable
@@ -29,23 +30,24 @@ _FURTHER = {"retention": ("retention-doses",)}
 
 
 @dataclass(frozen=True)
-class PairLine:
-    """A claim about the best row under one protocol."""
+class ClaimLine:
+    """A primary claim."""
 
-    claim: str
-    history: str
+    asks: str
     word: str
-    margin: str
-    """Over the row that is best on validation, with its interval; "" without runs."""
+    size: str
+    """Of the difference, with its interval, and from which row; "" without runs."""
+    note: str
+    """What qualifies it."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """P1 and P2 on one dataset, and what they say together."""
+class PrimaryClaims:
+    """Those of one dataset, and what P1 and P2 say together."""
 
     dataset: str
     sentence: str
-    lines: tuple[PairLine, ...]
+    lines: tuple[ClaimLine, ...]
 
 
 @dataclass(frozen=True)
@@ -59,49 +61,80 @@ class Section:
     """Names of its pictures that are drawn."""
     missing: str
     """Why nothing is shown; "" where something is."""
+    left_out: int
+    """Number of its tables that no run fills."""
 
 
-def pairs(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list[Pair]:
-    """Of the table `primary`, where it has runs. titles: of datasets, by name."""
-    judged = next((t.judged for t in tables if t.document.name == "primary" and has_runs(t)), None)
-    if judged is None:
+def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list[PrimaryClaims]:
+    """P1, P2 and M1 from the table `primary`, of the datasets on which it has runs.
+
+    titles: of datasets, by name.
+    """
+    table = next((t for t in tables if t.document.name == "primary" and has_runs(t)), None)
+    if table is None or table.judged is None:
         return []
     found = []
-    for dataset in dict.fromkeys(one.dataset for one in judged.best):
-        own = {one.protocol: one for one in judged.best if one.dataset == dataset}
-        lines = []
-        for one in own.values():
-            margin = ""
-            if one.margin is not None:
-                value, low, high = one.margin.relative
-                interval = "" if np.isnan(low) else f" ({percent(low)} to {percent(high)})"
-                margin = f"{percent(value)}{interval} over {one.strongest}"
-            lines.append(PairLine(one.claim, f"history {one.protocol}", one.word, margin))
-        subject = own["kept"].subject
-        sentence = verdict_on(own["kept"].word, own["left out"].word, subject)
-        found.append(Pair(titles.get(dataset, dataset), sentence, tuple(lines)))
+    for dataset in dict.fromkeys(key.dataset for key, runs in table.shown.items() if runs):
+        best = {one.protocol: one for one in table.judged.best if one.dataset == dataset}
+        lines = [
+            ClaimLine(
+                f"Above every other row, history {one.protocol}? ({one.claim})",
+                one.word,
+                _size(one.margin, one.strongest or ""),
+                qualified("", one),
+            )
+            for one in best.values()
+        ]
+        lines += [
+            ClaimLine(
+                f"{one.contrast.asks} (history {one.protocol}, {one.claim})",
+                one.word,
+                _size(one.effect, " and ".join(str(arm) for arm in one.contrast.minus)),
+                qualified("", one),
+            )
+            for one in table.judged.contrasts
+            if one.dataset == dataset and one.contrast.claim == "primary"
+        ]
+        sentence = verdict_on(best["kept"].word, best["left out"].word, best["kept"].subject)
+        found.append(PrimaryClaims(titles.get(dataset, dataset), sentence, tuple(lines)))
     return found
+
+
+def _size(effect: Effect | None, over: str) -> str:
+    if effect is None:
+        return ""
+    value, low, high = effect.relative
+    interval = "" if np.isnan(low) else f" ({percent(low)} to {percent(high)})"
+    return f"{percent(value)}{interval} over {over}"
 
 
 def sections(
     tables: Sequence[BuiltTable], figures: Sequence[str], power: Block, *, ledger: bool
 ) -> list[Section]:
-    """The page's sections; of a table its blocks without details. ledger: whether `claims` ran."""
+    """The page's sections; of a table its blocks without details in which any number stands.
+    ledger: whether `claims` ran."""
     by_name = {table.document.name: table for table in tables}
     found = []
     for name, title in SECTIONS.items():
         if name not in (*experiments(), "claims", "power"):
             continue
         blocks: tuple[Block, ...] = (power,) if name == "power" else ()
-        missing = ""
+        missing, left_out = "", 0
         table = by_name.get(name)
         if table is not None and has_runs(table):
-            blocks = tuple(block for block in table.document.blocks if not block.detail)
+            wanted = [block for block in table.document.blocks if not block.detail]
+            blocks = tuple(block for block in wanted if _has_numbers(block))
+            left_out = len(wanted) - len(blocks)
         elif name not in ("power", "claims") or (name == "claims" and not ledger):
             missing = f"./reproduce.sh {name}"
         own = () if missing else tuple(f for f in (name, *_FURTHER.get(name, ())) if f in figures)
-        found.append(Section(name, title, blocks, own, missing))
+        found.append(Section(name, title, blocks, own, missing, left_out))
     return found
+
+
+def _has_numbers(block: Block) -> bool:
+    entries = [entry for row in block.rows for entry in row.entries]
+    return any(character.isdigit() for entry in entries for character in entry.text)
 
 
 def has_runs(table: BuiltTable) -> bool:

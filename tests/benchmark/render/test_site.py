@@ -11,7 +11,8 @@ from benchmark.evaluate.metrics import per_user
 from benchmark.plan import experiments
 from benchmark.render.document import number, percent
 from benchmark.render.experiment import render
-from benchmark.render.report.page import ticks, write_report
+from benchmark.render.report.chart import ticks
+from benchmark.render.report.page import write_report
 from benchmark.render.report.trial import SECTIONS
 from benchmark.render.selection import Selection
 from benchmark.render.tables.build import build_table
@@ -192,12 +193,19 @@ def test_the_trial_page_says_in_a_line_what_was_not_run(report):
     assert "has not been tested here" in report.read_text(encoding="utf-8")
 
 
-def test_the_pair_of_verdicts_comes_first(tmp_path):
-    """Words and margins of P1 and P2 are those of the table `primary`; retention follows."""
-    profile = get_profile("smoke").model_copy(update={"run_on": ("ml-1m",)})
-    store, models = Store(tmp_path / "runs"), ("SASRec", "FindRec")
+def _line(text, asks):
+    """The one line of a claim."""
+    (found,) = re.findall(re.escape(f'<th scope="row">{asks}</th>') + ".*", text)
+    return found
+
+
+def test_the_primary_claims_come_first(tmp_path):
+    """Words and sizes of P1, P2 and M1 are those of the table `primary`; retention follows. A
+    dataset and rows without runs are named once and have no lines of their own."""
+    profile = get_profile("smoke").model_copy(update={"run_on": ("ml-1m", "ml-100k")})
+    store, models = Store(tmp_path / "runs"), ("SASRec", "FindRec", "Late fusion")
     names = ["primary", "retention"]
-    fill(store, names, profile, seeds=6, users=60, models=models)
+    fill(store, names, profile, seeds=6, users=60, models=models, datasets=("ml-1m",))
     asked = Selection(seeds=tuple(range(6)), models=models)
     for name in names:
         planned = asked.planned([name], profile, RunSet(store), as_stored=True)
@@ -207,11 +215,25 @@ def test_the_pair_of_verdicts_comes_first(tmp_path):
     judged = build_table("primary", planned, profile, root=store.root).judged
     for page in (index, index.with_name("trial.html")):
         text = page.read_text(encoding="utf-8")
-        for one in judged.best:
-            assert f"history {one.protocol} ({one.claim})" in text
-            assert f"{percent(one.margin.relative[0])} (" in text
-            assert f"<b>{one.word}</b>" in text
+        for one in (b for b in judged.best if b.dataset == "ml-1m"):
+            line = _line(text, f"Above every other row, history {one.protocol}? ({one.claim})")
+            assert f"{percent(one.margin.relative[0])} (" in line
+            assert line.endswith(f"over {one.strongest}</td></tr>")
+            assert f"<b>{one.word}</b>" in line
+        (m1,) = (c for c in judged.contrasts if (c.claim, c.dataset) == ("M1", "ml-1m"))
+        line = _line(text, f"{m1.contrast.asks} (history left out, M1)")
+        assert f"<b>{m1.word}</b></td><td>{percent(m1.effect.relative[0])} (" in line
+        assert "over Late fusion" in line
+    text = index.read_text(encoding="utf-8")
+    assert text.count("MovieLens-100k") == 1
+    assert "No run yet on MovieLens-100k." in text
+    assert "No runs yet: BERT4Rec, GRU4Rec, " in text
+    assert re.findall(r'<span class="name">(.+?)</span>', text) == ["FindRec", "SASRec"]
     text = index.with_name("trial.html").read_text(encoding="utf-8")
+    assert "MovieLens-1M: FindRec / row − 1" in text
+    assert "MovieLens-100k" not in text
+    # three tables of the retention on ml-100k
+    assert "Not shown: 3 parts that no run fills yet." in text
     assert 'src="retention.svg"' in text
     cells = {a["data-cell"] for _, a in Elements(text).found if "data-cell" in a}
     known = re.search(r'id="provenance-data">(.*?)</script>', text, re.S)
