@@ -9,7 +9,6 @@ chosen another one is not in them. Beside it stands the score at every constant 
 (`benchmark/analyse/dose.py`).
 """
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +21,7 @@ from benchmark.analyse.decomposition import LogRatio, retention
 from benchmark.analyse.dose import Response, lowered_scores, respond
 from benchmark.analyse.effects import Effect, effect_of
 from benchmark.analyse.statistics import RULES, Rules
-from benchmark.analyse.suppression import suppress
+from benchmark.analyse.suppression import are_lowered, suppress
 
 State = Literal["kept", "with constant", "left out"]
 
@@ -65,12 +64,11 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
     penalties: dict[str, float] = {}
     responses: dict[str, Response] = {}
     for name, arm in arms.items():
-        try:
-            suppressed = suppress(arm.runs, rules.metric)
-        except ValueError:  # these runs were made before lowered scores were counted
-            continue
+        if not all(are_lowered(run.validation) for run in arm.runs):
+            continue  # made before lowered scores were counted
+        suppressed = suppress(arm.runs, rules.metric)
         penalties[name] = suppressed.penalty
-        with contextlib.suppress(ValueError):  # references of rolling splits lack them on test
+        if all(are_lowered(run.test) for run in arm.runs):  # references of rolling splits lack them
             lowered = lowered_scores(arm.runs, rules.metric)
             responses[name] = respond(arm.name, lowered, rules.metric, rules)
         values[_score(arm, "with constant", rules)] = suppressed.values

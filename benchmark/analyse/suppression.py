@@ -6,7 +6,7 @@ of the scores of the query: no new model, one number a row, chosen by NDCG@10 on
 history kept. What two rows differ by after that, the history cannot explain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,21 +43,27 @@ def with_penalty(ranks: Ranks, penalty: float) -> Ranks:
     return replace(ranks, above=ranks.above_masked + left, equal=ranks.equal_masked)
 
 
+def are_lowered(ranks: Ranks | None) -> bool:
+    """Whether the ranks under lowered scores were counted and are stored."""
+    return ranks is not None and ranks.lowered is not None
+
+
 def suppress(runs: Sequence[RunResult], metric: str = RULES.metric) -> Suppressed:
     """A row's finished runs, one at least, under the penalty that is best on their validation; the
     smaller one where several are equal. Where the counts of test targets are not stored it is
     infinite, which is always among the best. Raises ValueError as `with_penalty` does."""
-    ranked = [(run.validation, run.test) for run in runs]
-    means: Mapping[float, float] = {
-        penalty: float(
-            np.mean([per_user(with_penalty(v, penalty), metric).mean() for v, _ in ranked if v])
-        )
-        for penalty in CHOICES
-    }
-    # no penalty leaves fewer items above a target than leaving the history out does
-    unstored = any(t is not None and t.lowered is None for _, t in ranked)
-    best = np.inf if unstored else max(CHOICES, key=lambda penalty: means[penalty])
-    tests = [per_user(with_penalty(t, best), metric) for _, t in ranked if t is not None]
+    tests = [run.test for run in runs if run.test is not None]
     if len(tests) < len(runs):
         raise ValueError("a run without ranks was taken for a finished one")
-    return Suppressed(best, np.stack(tests, axis=1))
+    if all(map(are_lowered, tests)):
+        best = max(CHOICES, key=lambda penalty: _on_validation(runs, penalty, metric))
+    else:  # no penalty leaves fewer items above a target than leaving the history out does
+        best = np.inf
+    values = [per_user(with_penalty(test, best), metric) for test in tests]
+    return Suppressed(best, np.stack(values, axis=1))
+
+
+def _on_validation(runs: Sequence[RunResult], penalty: float, metric: str) -> float:
+    """Mean over users and seeds."""
+    ranked = [run.validation for run in runs if run.validation is not None]
+    return float(np.mean([per_user(with_penalty(v, penalty), metric).mean() for v in ranked]))

@@ -138,10 +138,10 @@ def resolve_request(
         if source != Path("reference"):
             raise InputError(f"--from {source}: no such folder")
         source = REFERENCE
-    if source is not None and (duration or shard):
-        raise InputError("--from trains nothing: leave out --for and --shard")
-    if source is not None and anew:
-        raise InputError("--from trains nothing: leave out --anew")
+    of_training = {"--for": duration, "--shard": shard, "--anew": anew}
+    given = [option for option, value in of_training.items() if value]
+    if source is not None and given:
+        raise InputError(f"--from trains nothing: leave out {' and '.join(given)}")
     render_only = source is not None
     if render_only:
         workers = []

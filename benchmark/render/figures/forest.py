@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from benchmark.analyse.analysis_plan import Contrast, split_arm
 from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast
 from benchmark.analyse.effects import Effect, Word
 from benchmark.analyse.statistics import RULES
@@ -25,7 +26,9 @@ from benchmark.render.figures.style import (
     figure,
 )
 from benchmark.render.notes import DatasetNote
+from benchmark.render.tables.definitions import FEATURES
 from benchmark.render.tables.inference import HEADINGS
+from benchmark.settings.registry import methods
 
 COLOURS: dict[Word, str] = {"supported": BETTER, "opposite": WORSE, "refuted": WORSE}
 _COUNTED: tuple[tuple[Word, str], ...] = (
@@ -57,7 +60,7 @@ def draw_contrasts(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
         (domain, [note for name, note in notes.items() if _domain(name) == domain])
         for domain in dict.fromkeys(_domain(name) for name in notes)
     ]
-    names = list(dict.fromkeys(one.claim for one in judged.contrasts))
+    names = list(dict.fromkeys(label_of(one.contrast) for one in judged.contrasts))
     heights = [len(names) * len(datasets) * 0.13 + 0.75 for _, datasets in panels]
     drawn = figure(TWO_COLUMNS, sum(heights) + 0.35)
     axes = drawn.subplots(
@@ -76,14 +79,18 @@ def draw_pooled(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
     average weighted by the inverse of the squared standard error, then the plain mean of the
     domains, since a random effect of two or three domains cannot be estimated. The bars span the
     domains; they are no interval."""
-    names = list(dict.fromkeys(one.claim for one in judged.contrasts))
+    names = list(dict.fromkeys(label_of(one.contrast) for one in judged.contrasts))
     drawn = figure(TWO_COLUMNS, len(names) * 0.2 + 0.95)
     axes = drawn.subplots(1, len(PROTOCOLS), squeeze=False, sharey=True)[0]
     for panel, protocol in zip(axes, PROTOCOLS, strict=True):
         for at, name in enumerate(names):
             by_domain: dict[str, list[Effect]] = {}
             for one in judged.contrasts:
-                if one.claim == name and one.protocol == protocol and _has_interval(one.effect):
+                if (
+                    label_of(one.contrast) == name
+                    and one.protocol == protocol
+                    and _has_interval(one.effect)
+                ):
                     assert one.effect is not None
                     by_domain.setdefault(_domain(one.dataset), []).append(one.effect)
             means = [_weighted(effects) for effects in by_domain.values()]
@@ -122,6 +129,20 @@ def draw_best(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
     said = _legend("interval above 0", "interval below 0", "neither")
     drawn.legend(handles=said, loc="outside lower left", ncols=4)
     return drawn
+
+
+def label_of(contrast: Contrast) -> str:
+    """Its number in the plan and what it compares: "M2 FindRec / with features permuted". The
+    primary and the secondary half of a comparison have one label; each stands under its protocol.
+    """
+    number = contrast.id.split()[0]
+    plus, minus = (
+        [split_arm(arm, methods()) for arm in side] for side in (contrast.plus, contrast.minus)
+    )
+    (row, _), (other, variant) = plus[0], minus[0]
+    if len(plus) == len(minus) == 1:
+        return f"{number} {row} / {f'with {FEATURES[variant]}' if row == other else other}"
+    return f"{number} gain of {row} / gain of {', '.join(r for r, v in minus if v == 'base')}"
 
 
 def _from_smallest(one: JudgedBest) -> list[str]:
@@ -173,7 +194,9 @@ def _contrast_panel(
     datasets: Sequence[DatasetNote],
     protocol: History,
 ) -> None:
-    by_place = {(one.claim, one.dataset): one for one in contrasts if one.protocol == protocol}
+    by_place = {
+        (label_of(one.contrast), one.dataset): one for one in contrasts if one.protocol == protocol
+    }
     step = 0.7 / len(datasets)
     for at, name in enumerate(names):
         for place, (note, marker) in enumerate(zip(datasets, _MARKERS, strict=False)):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.core import builder, split, take_snapshot
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
@@ -24,7 +25,7 @@ from benchmark.render.figures.alignment import (
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
 from benchmark.render.figures.curves import draw_learning
-from benchmark.render.figures.forest import draw_best
+from benchmark.render.figures.forest import draw_best, label_of
 from benchmark.render.figures.labels import spread
 from benchmark.render.figures.levels import draw_levels
 from benchmark.render.figures.per_user import draw_outcomes, draw_users, scores
@@ -227,6 +228,18 @@ def test_users_and_outcomes_are_of_the_row_best_on_validation(synthetic, profile
     labels = [text.get_text() for text in panel.get_yticklabels()]
     assert labels[0] == other  # which wins everywhere now
     assert set(labels[:trained]) == set(rivals)
+
+
+def test_a_contrast_is_labelled_with_what_it_compares():
+    """One label for the two halves of M1, else one for each contrast."""
+    contrasts = analysis_plan().contrasts
+    places = [(label_of(c), protocol) for c in contrasts for protocol in c.protocols]
+    assert len(set(places)) == len(places)
+    labels = {c.id: label_of(c) for c in contrasts}
+    assert labels["M1"] == labels["M1 kept"] == "M1 FindRec / Late fusion"
+    assert labels["M2 constant"] == "M2 FindRec / with one constant vector"
+    assert labels["M3 late fusion"] == "M3 gain of FindRec / gain of Late fusion"
+    assert labels["M4"] == "M4 FindRec / with images permuted"
 
 
 def test_forest_is_sorted_and_says_the_verdict(tmp_path):

@@ -134,7 +134,7 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
         p.read_text(encoding="utf-8") for p in draw_verdict(judged, notes, "ml-1m", names, tmp_path)
     ]
     assert "MovieLens-1M, history left out. P2" in drawn[0]
-    assert "M2 constant" in drawn[1]
+    assert "M2 FindRec / with one constant vector" in drawn[1]
 
 
 def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
