@@ -117,8 +117,8 @@ def _dataset_of(block: Block) -> str:
 
 
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
-    """The verdict on the primary dataset: the answer, then P1, P2 and M1 with their numbers and the
-    picture, as far as they are reached."""
+    """The verdict on the primary dataset: the answer, then P1, P2, M1 and what is asked of the
+    subject's own features with their numbers and the picture, as far as they are reached."""
     main = primary_dataset(plan)
     title = notes[main].title if main in notes else main
     lines = [f"**{answer(judged, main, plan)}**"]
@@ -128,6 +128,7 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
         for one in judged.contrasts
         if one.dataset == main and one.contrast.claim == "primary" and one.effect is not None
     ]
+    lines += _own_features(judged, main, plan.best_row.subject)
     if len(lines) == 1:
         return lines[0]
     lines[0] += f" {title}, rolling split, {RULES.metric}:"
@@ -163,6 +164,26 @@ def _contrast_line(one: JudgedContrast) -> str:
     said = qualified(_interval(one.effect), one)
     sides = f"{' + '.join(one.contrast.plus)} against {' + '.join(one.contrast.minus)}"
     return f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {sides}: {said}."
+
+
+def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
+    """A line, of both protocols, for each contrast of the subject with its own variants that has a
+    verdict."""
+    reached: dict[str, list[JudgedContrast]] = {}
+    for one in judged.contrasts:
+        row = one.contrast.plus == (subject,) and one.contrast.minus[0].startswith(f"{subject} ")
+        if row and one.dataset == dataset and one.word not in ("not reached", "not testable here"):
+            reached.setdefault(one.claim, []).append(one)
+    lines = []
+    for claim, found in reached.items():
+        said = "; ".join(
+            f"{HEADINGS[one.protocol]}: {one.word}, {_interval(one.effect)}"
+            for one in found
+            if one.effect is not None
+        )
+        asks = found[0].contrast.asks
+        lines.append(f"{claim}, secondary. {asks} {said[:1].upper()}{said[1:]}.")
+    return lines
 
 
 def _interval(effect: Effect) -> str:

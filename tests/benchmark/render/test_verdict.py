@@ -12,8 +12,10 @@ from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.effects import MEANINGS, NOT_REACHED, PAIRS, verdict_on
 from benchmark.cli import app
 from benchmark.cli.claims import noisy_rows, variants_of_claims
+from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
+from benchmark.render.document import percent
 from benchmark.render.figures.draw import draw_verdict
 from benchmark.render.notes import dataset_note
 from benchmark.render.pages import verdict_part, verdict_pictures
@@ -124,7 +126,18 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     page, part = page_of(ledger), verdict_part(judged, analysis_plan(), notes)
     assert part.split("**")[1] == page.split("**")[1]
     lines = [line for line in part.splitlines() if line.startswith("- ")]
-    assert [line[2:4] for line in lines] == ["P1", "P2", "M1"]
+    assert [re.split("[,:]", line[2:])[0] for line in lines] == [
+        *("P1", "P2", "M1"),
+        *("M2", "M2 constant", "M4"),
+    ]
+    m2 = {c.protocol: c for c in judged.contrasts if (c.claim, c.dataset) == ("M2", "ml-1m")}
+    assert lines[3].startswith("- M2, secondary. Does FindRec use what its features say? History ")
+    for protocol in PROTOCOLS:
+        low, high = (percent(v) for v in m2[protocol].effect.relative[1:])
+        said = f"istory {protocol}: {m2[protocol].word}, "
+        assert re.search(
+            re.escape(said) + rf"[^;]*\({re.escape(low)} to {re.escape(high)}\)", lines[3]
+        )
     for line in lines:
         value = re.search(r"[+−]?\d+\.\d\u00a0%", line)
         assert value[0] in page, line
@@ -144,7 +157,7 @@ def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
     best = tuple(replace(one, result=None, strongest=None) for one in judged.best)
     part = verdict_part(replace(judged, best=best), analysis_plan(), notes)
     lines = [line for line in part.splitlines() if line.startswith(("- ", "!["))]
-    assert [line[:4] for line in lines] == ["- M1", "![Wh"]
+    assert [line[:4] for line in lines] == ["- M1", "- M2", "- M2", "- M4", "![Wh"]
     assert lines[-1].endswith("(docs/images/machinery.svg)")
     none = replace(judged, best=best, contrasts=())
     assert verdict_pictures(none, "ml-1m") == []
