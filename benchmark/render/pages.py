@@ -182,7 +182,8 @@ def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
             if one.effect is not None
         )
         asks = found[0].contrast.asks
-        lines.append(f"{claim}, secondary. {asks} {said[:1].upper()}{said[1:]}.")
+        said = qualified(f"{said[:1].upper()}{said[1:]}", found[0])
+        lines.append(f"{claim}, secondary. {asks} {said}.")
     return lines
 
 

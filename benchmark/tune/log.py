@@ -169,7 +169,10 @@ def markdown(trials: pd.DataFrame, budgets: pd.DataFrame, tuning: Tuning, profil
         lines += ["", "Rates and dropouts, at the second rung, first seed:", ""]
         lines += ["| row | rate, dropout: kept / left out |", "| :-- | :-- |"]
         for name, of_row in of_dataset.groupby("model", sort=False):
-            second = sorted(of_row["steps"].unique())[:2][-1]
+            rungs = sorted(of_row["steps"].unique())
+            if len(rungs) < 2:
+                continue  # begun
+            second = rungs[1]
             searched = of_row[(of_row["seed"] == tuning.seeds[0]) & (of_row["steps"] == second)]
             cells = "; ".join(
                 f"{t['lr']:g}, {t['dropout']:g}: "
