@@ -24,6 +24,7 @@ from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_grid, to_markdown
 from benchmark.render.verdict import answer, primary_dataset
+from benchmark.render.verdict_texts import family_note
 
 SHORT = (
     *("SASRec", "Mamba4Rec", "SASRec (MM)", "Mamba4Rec (MM)", "MMMLP", "FindRec"),
@@ -184,7 +185,8 @@ def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
         asks = found[0].contrast.asks
         said = qualified(f"{said[:1].upper()}{said[1:]}", found[0])
         lines.append(f"{claim}, secondary. {asks} {said}.")
-    return lines
+    note = family_note(judged)
+    return [*lines, note] if lines and note else lines
 
 
 def _interval(effect: Effect) -> str:

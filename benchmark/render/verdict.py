@@ -21,7 +21,14 @@ from benchmark.render.document import duration, number, p_value, percent
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.retention import RECOVERED, constant_text, dose_text
-from benchmark.render.verdict_texts import BEST_NOTE, CHANGE, INVITATION, M1, READING
+from benchmark.render.verdict_texts import (
+    BEST_NOTE,
+    CHANGE,
+    INVITATION,
+    M1,
+    READING,
+    family_note,
+)
 from benchmark.settings.registry import Profile
 
 _REPLY = ("<!-- reply: what stands between these lines is kept -->", "<!-- end of the reply -->")
@@ -68,6 +75,7 @@ def verdict_page(
         "## Does the machinery help? (M1 to M4)",
         "",
         *_contrasts(judged, plan, notes),
+        *([note, ""] if (note := family_note(judged)) else []),
         "## Why rows part: what they keep when the history competes",
         "",
         *_retention(arms.get(main, {}), notes[main].title if main in notes else main),

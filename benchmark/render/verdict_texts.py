@@ -1,7 +1,10 @@
-"""What docs/verdict.md says whatever the runs show: how to read it, what would change it, and the
-invitation to reply. Each text stands here once."""
+"""Texts of docs/verdict.md: how to read it, what would change it, the invitation to reply, and what
+the pages say of a primary claim and of a family that is not complete. Each stands here once."""
 
+from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import Word
+from benchmark.evaluate.metrics import PROTOCOLS
+from benchmark.render.tables.inference import HEADINGS
 
 READING = """\
 This page says what the suite's own runs show of the paper's claims, by rules that were fixed
@@ -57,3 +60,27 @@ BEST_NOTE = (
     "them, and *refuted* where a gain of 1 % is excluded over one of them, which says nothing of "
     "the others. Every difference stands in `results/<profile>/tables/primary.md`."
 )
+
+
+def family_note(judged: Judged) -> str:
+    """How much of the secondary families has been tested; "" where all has.
+
+    Their correction is over what was tested, so that a word can change as the rest comes in.
+    """
+    counts = []
+    for protocol in PROTOCOLS:
+        words = [
+            one.word
+            for one in judged.contrasts
+            if one.contrast.claim == "secondary" and one.protocol == protocol
+        ]
+        testable = [word for word in words if word != "not testable here"]
+        tested = len(testable) - testable.count("not reached")
+        if tested < len(testable):
+            counts.append(f"{HEADINGS[protocol]}: {tested} of {len(testable)}")
+    if not counts:
+        return ""
+    return (
+        "Secondary verdicts are corrected over the contrasts that are reached "
+        f"({', '.join(counts)} over all datasets), and can change as the rest come in."
+    )

@@ -22,7 +22,7 @@ from benchmark.render.pages import verdict_part, verdict_pictures
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.verdict import verdict_page
-from benchmark.render.verdict_texts import M1
+from benchmark.render.verdict_texts import M1, family_note
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
@@ -148,6 +148,25 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     ]
     assert "MovieLens-1M, history left out. P2" in drawn[0]
     assert "M2 FindRec / with one constant vector" in drawn[1]
+
+
+def test_a_family_that_is_not_complete_says_so(ledger):
+    """M4 of the primary dataset is taken back under one protocol: the page counts it."""
+    judged = ledger[2]
+    testable = [
+        c
+        for c in judged.contrasts
+        if c.contrast.claim == "secondary" and c.word not in ("not reached", "not testable here")
+    ]
+    whole = replace(judged, contrasts=tuple(testable))
+    assert family_note(whole) == ""
+    kept = [c for c in testable if c.protocol == "kept"]
+    last = next(c for c in kept if c.claim == "M4")
+    fewer = tuple(replace(c, word="not reached") if c is last else c for c in testable)
+    note = family_note(replace(judged, contrasts=fewer))
+    assert f"(history kept: {len(kept) - 1} of {len(kept)} over all datasets)" in note
+    page, all_there = page_of(ledger), family_note(judged)
+    assert all_there == "" or all_there in page
 
 
 def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
