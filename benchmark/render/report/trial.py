@@ -74,7 +74,8 @@ def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list
     if table is None or table.judged is None:
         return []
     found = []
-    for dataset in dict.fromkeys(key.dataset for key, runs in table.shown.items() if runs):
+    ran = {key.dataset for key, runs in table.shown.items() if runs}
+    for dataset in dict.fromkeys(one.dataset for one in table.judged.best if one.dataset in ran):
         best = {one.protocol: one for one in table.judged.best if one.dataset == dataset}
         lines = [
             ClaimLine(
