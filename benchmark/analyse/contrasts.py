@@ -64,6 +64,9 @@ class Arm:
         return str(self.runs[0].record.spec.key)
 
 
+WITHOUT_VERDICT: tuple[Word, ...] = ("not reached", "not testable here")
+
+
 @dataclass(frozen=True)
 class JudgedContrast:
     """One contrast of the plan on one dataset under one protocol."""
@@ -130,7 +133,7 @@ class Judged:
 
 def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
     """What is said of a verdict, and which rows a longer budget is known to help."""
-    if not one.gaining or one.word in ("not reached", "not testable here"):
+    if not one.gaining or one.word in WITHOUT_VERDICT:
         return said
     end = "" if not said else " " if said.endswith("?") else ". "
     return f"{said}{end}Still gaining at the end of the budget: {', '.join(one.gaining)}"
@@ -359,7 +362,7 @@ def _after_correction(
 
 def _p(one: JudgedBest | JudgedContrast) -> float:
     """Of what has a verdict; NaN of what has none."""
-    if one.word in ("not reached", "not testable here"):
+    if one.word in WITHOUT_VERDICT:
         return float("nan")
     if isinstance(one, JudgedBest):
         return one.result.p if one.result is not None else float("nan")

@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
-from benchmark.analyse.contrasts import Judged, JudgedBest, JudgedContrast, qualified
+from benchmark.analyse.contrasts import (
+    WITHOUT_VERDICT,
+    Judged,
+    JudgedBest,
+    JudgedContrast,
+    qualified,
+)
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
@@ -173,7 +179,7 @@ def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
     reached: dict[str, list[JudgedContrast]] = {}
     for one in judged.contrasts:
         row = one.contrast.plus == (subject,) and one.contrast.minus[0].startswith(f"{subject} ")
-        if row and one.dataset == dataset and one.word not in ("not reached", "not testable here"):
+        if row and one.dataset == dataset and one.word not in WITHOUT_VERDICT:
             reached.setdefault(one.claim, []).append(one)
     lines = []
     for claim, found in reached.items():

@@ -337,11 +337,17 @@ def test_failures_are_counted_and_said(tmp_path, sized):
         assert screen.shown[-2].startswith("0/168 runs   1 failed   elapsed 0 s   left ")
 
 
-def test_without_a_terminal_a_line_a_finished_run(tmp_path):
+def without_terminal(tmp_path):
+    """A command and the file that it writes to."""
     file = io.StringIO()
     command = Command(tmp_path, file)
     command.console._force_terminal = False
     command.live.footer.shown = False
+    return command, file
+
+
+def test_without_a_terminal_a_line_a_finished_run(tmp_path):
+    command, file = without_terminal(tmp_path)
     with command.live:
         for _ in itertools.islice(command.play(), 12):
             pass
@@ -356,10 +362,7 @@ def test_without_a_terminal_a_line_a_finished_run(tmp_path):
 
 def test_without_a_terminal_a_long_run_says_how_far_it_is(tmp_path):
     """Every five minutes: jobs of 600 steps at one in two seconds take twenty."""
-    file = io.StringIO()
-    command = Command(tmp_path, file)
-    command.console._force_terminal = False
-    command.live.footer.shown = False
+    command, file = without_terminal(tmp_path)
     with command.live:
         for worker in (0, 1):
             command.live.watch(Event(command.jobs[worker], "start", worker))

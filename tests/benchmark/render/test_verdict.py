@@ -165,8 +165,13 @@ def test_a_family_that_is_not_complete_says_so(ledger):
     fewer = tuple(replace(c, word="not reached") if c is last else c for c in testable)
     note = family_note(replace(judged, contrasts=fewer))
     assert f"(history kept: {len(kept) - 1} of {len(kept)} over all datasets)" in note
-    page, all_there = page_of(ledger), family_note(judged)
-    assert all_there == "" or all_there in page
+    assert note in page_of((*ledger[:2], replace(judged, contrasts=fewer), *ledger[3:]))
+    notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
+    part = verdict_part(replace(judged, contrasts=fewer), analysis_plan(), notes)
+    assert f"- {note}" in part.splitlines()
+    assert "Secondary verdicts" not in page_of(ledger) + verdict_part(
+        judged, analysis_plan(), notes
+    )
 
 
 def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
