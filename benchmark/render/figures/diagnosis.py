@@ -88,6 +88,7 @@ def _panel(panel: Axes, fits: Sequence[Fit], metric: str, base: str | None) -> N
         if found.printed is not None
     ]
     panel.axvspan(min(printed), max(printed), color=BAND, lw=0, zorder=0)
+    marks = [*printed]
     for at, fit in enumerate(fits):
         panel.axhline(at, color=FAINT, lw=0.5, zorder=1)
         rows = list(fit.predictions.items())
@@ -102,6 +103,7 @@ def _panel(panel: Axes, fits: Sequence[Fit], metric: str, base: str | None) -> N
                     marker="<" if left else ">", ls="none", ms=2.6, mfc="white", mew=0.7,
                 )  # fmt: skip
             elif math.isfinite(value) and value > 0:
+                marks.append(value)
                 if base is None:
                     ends = (_value(found.low, metric, base), _value(found.high, metric, base))
                     panel.plot(ends, (height, height), color=style.colour, lw=0.7, zorder=2)
@@ -120,9 +122,11 @@ def _panel(panel: Axes, fits: Sequence[Fit], metric: str, base: str | None) -> N
     if base is None:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        low, high = panel.get_xlim()
-        ticks = [t for t in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3) if low <= t <= high]
-        panel.set_xticks(ticks)
+        # by the marks alone: an interval that ends near zero would squeeze them on this scale
+        low, high = min(marks) / 1.5, panel.get_xlim()[1]
+        panel.set_xlim(low, high)
+        levels = (0.001, 0.01, 0.1) if high / low > 100 else (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+        panel.set_xticks([level for level in levels if low <= level <= high])
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
         panel.set_xlim(*SHAPES)

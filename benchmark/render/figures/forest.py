@@ -132,9 +132,12 @@ def draw_best(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
 
 
 def label_of(contrast: Contrast) -> str:
-    """Its number in the plan and what it compares: "M2 FindRec / with features permuted". The
-    primary and the secondary half of a comparison have one label; each stands under its protocol.
+    """Its number in the plan and what it compares: "M2 FindRec / with features permuted"; of an arm
+    against the base, which the arm names, the arm. The primary and the secondary half of a
+    comparison have one label; each stands under its protocol.
     """
+    if contrast.plus == (contrast.id,):
+        return contrast.id
     number = contrast.id.split()[0]
     plus, minus = (
         [split_arm(arm, methods()) for arm in side] for side in (contrast.plus, contrast.minus)

@@ -120,9 +120,14 @@ def _verdicts(table: Table, dataset: str, *, sliced: bool) -> dict[str, dict[str
 def _said(line: dict[Any, Any], a: str) -> str:
     if _open(line["p"]):
         return f"no verdict: {line['note']}"
-    text = f"{a} {verdict_verb(line['verdict'], line['high'])} {line['versus']}"
+    verb = verdict_verb(line["verdict"], line["high"])
+    text = f"{a} {verb} {line['versus']}"
     p = p_value(line["p_holm"])
-    text += f" (Holm p {p if p.startswith('<') else f'= {p}'})"
+    p = p if p.startswith("<") else f"= {p}"
+    if verb in ("beats", "is worse than") and line["p_holm"] >= RULES.alpha:
+        text += f" by its own 95 % interval, not once all of the table are counted (Holm p {p})"
+    else:
+        text += f" (Holm p {p})"
     return f"{text}; {line['note']}" if line["note"] else text
 
 

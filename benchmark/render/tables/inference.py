@@ -34,8 +34,9 @@ def verdicts(table: Table, note: DatasetNote) -> list[Block]:
     )
     notes = (
         f"Relative difference in {RULES.metric}, by the crossed bootstrap over users and seeds, of "
-        "comparisons that were fixed beforehand. Holm's p runs over the table's verdicts; the "
-        "tests over seeds alone stand beside it and decide nothing.",
+        "comparisons that were fixed beforehand. A verdict is that of its own interval; among so "
+        "many some fall out so by chance, which Holm's p allows for: it runs over all of the "
+        "table. The tests over seeds alone stand beside it and decide nothing.",
     )
     title = f"Comparisons on {note.title}"
     return [Block(title, "comparison", headings, tuple(rows), notes, detail=True)]

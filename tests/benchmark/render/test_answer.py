@@ -261,6 +261,30 @@ def test_a_slice_of_the_users_decides_nothing(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("better", "worse", "verb"),
+    [("FindRec", "SASRec", "beats"), ("SASRec", "FindRec", "is worse than")],
+)
+def test_a_verdict_of_its_interval_alone_is_told_from_one_that_stands(
+    tmp_path, six, better, worse, verb
+):
+    """Among many comparisons some intervals leave zero out by chance, and Holm's p says so."""
+    store = filled(tmp_path, six, {better: 5, worse: 1})
+    table = built(store, six, rows=("SASRec", "FindRec"))
+    note = dataset_note("beauty", six, None)
+
+    def said(p):
+        numbers = replace(table.numbers, verdicts=table.numbers.verdicts.assign(p_holm=p))
+        pairs = pairs_of_dataset(numbers, table.cell_specs, note, sliced=False)
+        return pairs["verdicts"]["FindRec|SASRec"]["left out"]
+
+    assert f"FindRec {verb} SASRec (Holm p = 0.049)" in said(0.049)
+    assert (
+        f"FindRec {verb} SASRec by its own 95 % interval, not once all of the table are counted "
+        "(Holm p = 0.050)"
+    ) in said(0.05)
+
+
 def test_a_pair_without_an_interval_says_why(tmp_path, six):
     """A row that finds no target within ten: its mean is zero, and nothing is relative to it."""
     store = Store(tmp_path)

@@ -14,7 +14,7 @@ from benchmark.core import builder, split, take_snapshot
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
-from benchmark.plan import specs
+from benchmark.plan import contrasts_of, experiments, specs
 from benchmark.render.document import percent
 from benchmark.render.experiment import render
 from benchmark.render.figures.alignment import (
@@ -231,11 +231,15 @@ def test_users_and_outcomes_are_of_the_row_best_on_validation(synthetic, profile
 
 
 def test_a_contrast_is_labelled_with_what_it_compares():
-    """One label for the two halves of M1, else one for each contrast."""
-    contrasts = analysis_plan().contrasts
-    places = [(label_of(c), protocol) for c in contrasts for protocol in c.protocols]
-    assert len(set(places)) == len(places)
-    labels = {c.id: label_of(c) for c in contrasts}
+    """One label for the two halves of M1, else one for each contrast of an experiment."""
+    for experiment in experiments().values():
+        contrasts = contrasts_of(experiment)
+        places = [(label_of(c), protocol) for c in contrasts for protocol in c.protocols]
+        assert len(set(places)) == len(places), experiment.title
+    labels = {c.id: label_of(c) for c in contrasts_of(experiments()["four-ways"])}
+    assert labels["FindRec reading-b"] == "FindRec reading-b"
+    assert labels["FindRec (released)"] == "FindRec (released)"
+    labels = {c.id: label_of(c) for c in analysis_plan().contrasts}
     assert labels["M1"] == labels["M1 kept"] == "M1 FindRec / Late fusion"
     assert labels["M2 constant"] == "M2 FindRec / with one constant vector"
     assert labels["M3 late fusion"] == "M3 gain of FindRec / gain of Late fusion"
