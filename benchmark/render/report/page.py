@@ -23,7 +23,8 @@ from benchmark.data.config import dataset_names
 from benchmark.files import atomic_folder
 from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
-from benchmark.plan import OWN_MODEL, shown_in
+from benchmark.plan import OWN_MODEL, experiments, shown_in
+from benchmark.render.figures.draw import FIGURES
 from benchmark.render.notes import GRADES, dataset_note
 from benchmark.render.power import power_block, printed_improvements
 from benchmark.render.report.answer import Answer, answer
@@ -33,7 +34,7 @@ from benchmark.render.report.pairs import FIELDS, METRICS, pairs_of_dataset
 from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.report.trial import primary_claims, sections
 from benchmark.render.selection import Selection, read_selection
-from benchmark.render.tables.build import TABLES, BuiltTable, build_table
+from benchmark.render.tables.build import TABLES, BuiltTable, build_table, heading_of
 from benchmark.render.tables.contrasts import BASE_TABLES
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
@@ -131,6 +132,12 @@ def write_report(
         "profile": profile,
         "tables": tables,
         "figures": figures,
+        "not_drawn": [
+            (heading_of(name), experiments()[name].title, name)
+            for name in shown_in(profile)
+            if name in FIGURES and not any(figure.startswith(name) for figure in figures)
+        ],
+        "heading_of": heading_of,
         "audit": findings,
         "audit_page": "" if findings is None else page_body(findings, TITLES),
         "audit_script": SCRIPT,

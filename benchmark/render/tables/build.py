@@ -89,6 +89,15 @@ class BuiltTable:
         return texts
 
 
+def heading_of(name: str) -> str:
+    """ "Table 2" of table2, "Four-ways" of four-ways; of one of the several pictures of an
+    experiment, such as curves-learning, "Curves: learning"."""
+    experiment = max((e for e in experiments() if name.startswith(e)), key=len)
+    heading = experiment.replace("table", "Table ").replace("fig", "Figure ").capitalize()
+    part = name.removeprefix(experiment).removeprefix("-")
+    return f"{heading}: {part}" if part else heading
+
+
 def build_table(
     name: str,
     planned: Sequence[Planned],
@@ -106,8 +115,7 @@ def build_table(
     value. Tables 1 and 4 are counts, and come from the bundles of `datasets` (None: the profile's).
     Raises InputError for an unknown dataset.
     """
-    heading = name.replace("table", "Table ").replace("fig", "Figure ").capitalize()
-    title = f"{heading}. {experiments()[name].title}"
+    title = f"{heading_of(name)}. {experiments()[name].title}"
     if name in ("table1", "table4"):
         metas = [bundle_meta(dataset, root=data) for dataset in datasets or profile.run_on]
         counted = table1(metas) if name == "table1" else table4(metas, data)

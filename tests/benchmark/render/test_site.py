@@ -15,7 +15,7 @@ from benchmark.render.report.chart import ticks
 from benchmark.render.report.page import write_report
 from benchmark.render.report.trial import SECTIONS
 from benchmark.render.selection import Selection
-from benchmark.render.tables.build import build_table
+from benchmark.render.tables.build import build_table, heading_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
@@ -191,6 +191,29 @@ def test_the_trial_page_says_in_a_line_what_was_not_run(report):
         assert f"<code>./reproduce.sh {name}</code>" in text
     assert "Smallest differences that can be shown" in text
     assert "has not been tested here" in report.read_text(encoding="utf-8")
+
+
+def test_figures_that_are_not_drawn_are_named_with_their_commands(report):
+    text = (report.parent / "figures.html").read_text(encoding="utf-8")
+    named = re.findall(r"<li><code>\./reproduce\.sh (\S+)</code> ([^<]+)</li>", text)
+    assert ("fig1", f"Figure 1. {experiments()['fig1'].title}") in named
+    assert {name for name, _ in named} >= {"table2", "fig1", "fig2", "fig3", "curves"}
+    assert "primary" not in dict(named)  # of another profile
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [
+        ("table2", "Table 2"),
+        ("fig1", "Figure 1"),
+        ("four-ways", "Four-ways"),
+        ("curves", "Curves"),
+        ("curves-learning", "Curves: learning"),
+        ("retention-doses", "Retention: doses"),
+    ],
+)
+def test_headings(name, heading):
+    assert heading_of(name) == heading
 
 
 def _line(text, asks):
