@@ -125,17 +125,16 @@ def _dataset_of(block: Block) -> str:
 
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
     """The verdict on the primary dataset: the answer, then P1, P2, M1 and what is asked of the
-    subject's own features with their numbers and the picture, as far as they are reached."""
+    subject's own features with their numbers and the picture, as far as they are reached; then P1,
+    P2 and M1 on the datasets that repeat it."""
     main = primary_dataset(plan)
     title = notes[main].title if main in notes else main
     lines = [f"**{answer(judged, main, plan)}**"]
-    lines += [_best_line(one) for one in judged.best if one.dataset == main and one.margin]
-    lines += [
-        _contrast_line(one)
-        for one in judged.contrasts
-        if one.dataset == main and one.contrast.claim == "primary" and one.effect is not None
-    ]
+    lines += _primary_claims(judged, main)
     lines += _own_features(judged, main, plan.best_row.subject)
+    for dataset in (name for name, role in plan.datasets.items() if role == "replication"):
+        on = f"On {notes[dataset].title if dataset in notes else dataset}, replication: "
+        lines += [on + line for line in _primary_claims(judged, dataset)]
     if len(lines) == 1:
         return lines[0]
     lines[0] += f" {title}, rolling split, {RULES.metric}:"
@@ -148,6 +147,16 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
         f"![{texts[name]}](docs/images/{name}.svg)" for name in verdict_pictures(judged, main)
     ]
     return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:]), "", *pictures])
+
+
+def _primary_claims(judged: Judged, dataset: str) -> list[str]:
+    """A line for each that has runs."""
+    best = [_best_line(one) for one in judged.best if one.dataset == dataset and one.margin]
+    return best + [
+        _contrast_line(one)
+        for one in judged.contrasts
+        if one.dataset == dataset and one.contrast.claim == "primary" and one.effect is not None
+    ]
 
 
 def verdict_pictures(judged: Judged, dataset: str) -> list[str]:

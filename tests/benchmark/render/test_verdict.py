@@ -188,6 +188,32 @@ def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
     assert "![" not in verdict_part(none, analysis_plan(), notes)
 
 
+def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger):
+    """Nothing more of it, and no word on the demonstration."""
+    judged = ledger[2]
+    elsewhere = [
+        replace(one, dataset=name)
+        for name in ("beauty", "ml-100k")
+        for one in (*judged.best, *judged.contrasts)
+    ]
+    more = replace(
+        judged,
+        best=judged.best + tuple(one for one in elsewhere if hasattr(one, "margin")),
+        contrasts=judged.contrasts + tuple(one for one in elsewhere if not hasattr(one, "margin")),
+    )
+    profile = get_profile("rolling")
+    notes = {name: dataset_note(name, profile, None) for name in ("ml-1m", "beauty", "ml-100k")}
+    alone, both = (
+        [line for line in verdict_part(j, analysis_plan(), notes).splitlines() if line[:2] == "- "]
+        for j in (judged, more)
+    )
+    added = [line for line in both if line not in alone]
+    assert [line.split(",")[0] for line in added] == ["- On Amazon Beauty"] * 3
+    assert [line.split(": ")[1].split(",")[0] for line in added] == ["P1", "P2", "M1"]
+    for line, same in zip(added, alone, strict=False):
+        assert line == f"- On Amazon Beauty, replication: {same[2:]}"
+
+
 def test_other_readings_have_their_section(ledger):
     """Each reading under both protocols, below the default's verdict and with corrected p; in the
     table of decided claims there is none of them."""
