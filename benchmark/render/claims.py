@@ -16,7 +16,7 @@ from benchmark.analyse.verify import to_csv
 from benchmark.files import atomic_file
 from benchmark.paper import load_cells, load_claims
 from benchmark.plan import OWN_MODEL, Planned, experiments, other_readings
-from benchmark.render.document import p_value, percent
+from benchmark.render.document import p_value, percent, percent_range
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.tables.contrasts import arms_of, judged_of
 from benchmark.render.tables.definitions import ABLATIONS, CROSS_MODAL, SWEEPS, category, distinct
@@ -171,10 +171,9 @@ def cells(line: LedgerLine) -> tuple[str, ...]:
     if effect is None:
         return where, verdict, "", "", "", "", "", line.finding.said
     value, low, high = effect.relative
-    interval = f"{percent(low)} to {percent(high)}" if low == low else ""
     detectable = percent(_relative(effect.smallest_detectable)).lstrip("+")
     seeds = f"{min(effect.n_seeds)} × {effect.n_users}"
-    numbers = (percent(value), interval, detectable, p_value(line.adjusted), seeds)
+    numbers = (percent(value), percent_range(low, high), detectable, p_value(line.adjusted), seeds)
     metric = f"{line.finding.metric}: " if line.finding.metric else ""
     return where, verdict, *numbers, f"{metric}{line.finding.said}"
 

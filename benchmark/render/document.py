@@ -182,6 +182,17 @@ def percent(value: float, digits: int = 1) -> str:
     return "" if math.isnan(value) else signed(f"{100 * value:+.{digits}f}\u00a0%")
 
 
+def percent_range(low: float, high: float) -> str:
+    """The ends of an interval, "−3.4 % to +1.0 %"; "" where there is none (NaN)."""
+    return "" if math.isnan(low) else f"{percent(low)} to {percent(high)}"
+
+
+def with_range(value: float, low: float, high: float) -> str:
+    """ "+1.0 % (−3.4 % to +5.2 %)"; without an interval the value alone."""
+    ends = percent_range(low, high)
+    return f"{percent(value)} ({ends})" if ends else percent(value)
+
+
 def p_value(value: float) -> str:
     """ "0.032", "< 0.001"; "" for NaN."""
     if math.isnan(value):

@@ -21,11 +21,10 @@ from benchmark.analyse.contrasts import (
     JudgedContrast,
     qualified,
 )
-from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS
-from benchmark.render.document import Block, Document, Entry, TableRow, percent
+from benchmark.render.document import Block, Document, Entry, TableRow, with_range
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_grid, to_markdown
@@ -171,13 +170,13 @@ def _best_line(one: JudgedBest) -> str:
     return (
         f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {one.subject} against "
         f"{one.strongest}, the other row that is best on validation: "
-        f"{qualified(_interval(one.margin), one)}."
+        f"{qualified(with_range(*one.margin.relative), one)}."
     )
 
 
 def _contrast_line(one: JudgedContrast) -> str:
     assert one.effect is not None
-    said = qualified(_interval(one.effect), one)
+    said = qualified(with_range(*one.effect.relative), one)
     sides = f"{' + '.join(one.contrast.plus)} against {' + '.join(one.contrast.minus)}"
     return f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {sides}: {said}."
 
@@ -193,7 +192,7 @@ def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
     lines = []
     for claim, found in reached.items():
         said = "; ".join(
-            f"{HEADINGS[one.protocol]}: {one.word}, {_interval(one.effect)}"
+            f"{HEADINGS[one.protocol]}: {one.word}, {with_range(*one.effect.relative)}"
             for one in found
             if one.effect is not None
         )
@@ -202,11 +201,6 @@ def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
         lines.append(f"{claim}, secondary. {asks} {said}.")
     note = family_note(judged)
     return [*lines, note] if lines and note else lines
-
-
-def _interval(effect: Effect) -> str:
-    value, low, high = effect.relative
-    return f"{percent(value)} ({percent(low)} to {percent(high)})"
 
 
 def differences(path: str, text: str, wanted: str) -> list[str]:

@@ -17,7 +17,7 @@ from benchmark.analyse.retention import RetainedRow, retained_rows
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.plan import OWN_MODEL, experiments
-from benchmark.render.document import duration, number, p_value, percent
+from benchmark.render.document import duration, number, p_value, percent, percent_range, with_range
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.retention import RECOVERED, constant_text, dose_text
@@ -216,8 +216,7 @@ def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNo
 def _rank(one: JudgedContrast) -> str:
     if one.log_rank is None or np.isnan(one.log_rank.low):
         return ""
-    value, low, high = one.log_rank.relative
-    return f"{percent(value)} ({percent(low)} to {percent(high)})"
+    return with_range(*one.log_rank.relative)
 
 
 def _retention(arms: Mapping[str, Arm], title: str) -> list[str]:
@@ -380,9 +379,8 @@ def _numbers(effect: Effect | None) -> tuple[str, str, str]:
     if effect is None:
         return "", "", ""
     value, low, high = effect.relative
-    interval = "" if np.isnan(low) else f"{percent(low)} to {percent(high)}"
     detectable = percent(float(np.expm1(effect.smallest_detectable))).lstrip("+")
-    return percent(value), interval, detectable
+    return percent(value), percent_range(low, high), detectable
 
 
 def _title(dataset: str, notes: Mapping[str, DatasetNote]) -> str:

@@ -17,7 +17,7 @@ from benchmark.analyse.statistics import RULES
 from benchmark.analyse.verdict import best_on_validation, verdict_verb
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL
-from benchmark.render.document import ValueKey, number, percent
+from benchmark.render.document import ValueKey, number, percent, percent_range, with_range
 from benchmark.render.notes import DatasetNote
 from benchmark.render.report.provenance import cell_id
 from benchmark.render.tables.build import BuiltTable
@@ -107,9 +107,9 @@ def answer(
                 number(printed) if kept and printed is not None else "",
                 percent(printed_gain) if kept and printed_gain is not None else "",
                 percent(result.difference) if result else "",
-                _ends(result) if result else "",
+                percent_range(result.low, result.high) if result else "",
                 percent(result.smallest_detectable).lstrip("+") if result else "",
-                f"{percent(against.difference)} {_bracketed(against)}".strip() if against else "",
+                with_range(against.difference, against.low, against.high) if against else "",
             )
         )
         if result and other:
@@ -232,17 +232,7 @@ def _reserve(table: BuiltTable, note: DatasetNote, protocol: History, other: Cel
 def _figures(result: Comparison) -> str:
     if math.isnan(result.low):
         return result.note
-    text = f"{percent(result.difference)}, 95 % interval {_ends(result)}"
+    text = f"{percent(result.difference)}, 95 % interval {percent_range(result.low, result.high)}"
     if result.verdict != "inconclusive":
         return text
     return f"{text}; smallest detectable {percent(result.smallest_detectable).lstrip('+')}"
-
-
-def _ends(result: Comparison) -> str:
-    if math.isnan(result.low):
-        return ""
-    return f"{percent(result.low)} to {percent(result.high)}"
-
-
-def _bracketed(result: Comparison) -> str:
-    return f"({_ends(result)})" if _ends(result) else ""

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmark.analyse.contrasts import qualified
 from benchmark.analyse.effects import Effect, verdict_on
 from benchmark.plan import experiments
-from benchmark.render.document import Block, percent
+from benchmark.render.document import Block, with_range
 from benchmark.render.tables.build import BuiltTable
 
 SECTIONS = {
@@ -104,9 +102,7 @@ def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list
 def _size(effect: Effect | None, over: str) -> str:
     if effect is None:
         return ""
-    value, low, high = effect.relative
-    interval = "" if np.isnan(low) else f" ({percent(low)} to {percent(high)})"
-    return f"{percent(value)}{interval} over {over}"
+    return f"{with_range(*effect.relative)} over {over}"
 
 
 def sections(

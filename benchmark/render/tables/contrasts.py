@@ -20,7 +20,15 @@ from benchmark.analyse.effects import Effect
 from benchmark.analyse.statistics import RULES
 from benchmark.paper.readings import readings
 from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, favourable_reading
-from benchmark.render.document import Block, Entry, TableRow, number, p_value, percent
+from benchmark.render.document import (
+    Block,
+    Entry,
+    TableRow,
+    number,
+    p_value,
+    percent,
+    percent_range,
+)
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.settings.registry import methods
@@ -200,11 +208,7 @@ def _measured(effect: Effect | None) -> tuple[Entry, Entry]:
     if effect is None:
         return Entry(""), Entry("")
     value, low, high = effect.relative
-    return Entry(percent(value)), Entry(_interval(low, high))
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"{percent(low)} to {percent(high)}"
+    return Entry(percent(value)), Entry(percent_range(low, high))
 
 
 def _summary_notes(

@@ -13,7 +13,15 @@ from benchmark.analyse.dose import MOST
 from benchmark.analyse.retention import STATES, RetainedRow, State, retained_rows
 from benchmark.analyse.statistics import RULES
 from benchmark.plan import OWN_MODEL, Planned
-from benchmark.render.document import Block, Entry, TableRow, ValueKey, number, percent
+from benchmark.render.document import (
+    Block,
+    Entry,
+    TableRow,
+    ValueKey,
+    number,
+    percent,
+    percent_range,
+)
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.tables.counts import CountTable
@@ -183,8 +191,7 @@ def _leads(
         value, low, high = effect.relative
         metric = f"{RULES.metric} of {OWN_MODEL} / row - 1"
         key = _cell(row, HEADINGS[state], metric, note, cells, value, low, high)
-        interval = "" if math.isnan(low) else f"{percent(low)} to {percent(high)}"
-        entries += [Entry(percent(value), key=key), Entry(interval)]
+        entries += [Entry(percent(value), key=key), Entry(percent_range(low, high))]
     return tuple(entries)
 
 
