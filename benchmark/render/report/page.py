@@ -146,7 +146,7 @@ def write_report(
         "answers": seen,
         "not_run": [a.note.title for a in answers if a not in seen],
         "primary": primary_claims(tables, titles),
-        "sections": sections(tables, figures, power, ledger=ledger is not None),
+        "sections": sections(tables, figures, power, profile, ledger=ledger is not None),
         "table_names": [table.document.name for table in tables],
         "charts": {a.note.name: chart(performance, a.note.name) for a in answers if a.has_runs},
         "grades": GRADES,

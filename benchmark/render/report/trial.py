@@ -8,6 +8,7 @@ from benchmark.analyse.effects import Effect, verdict_on
 from benchmark.plan import experiments
 from benchmark.render.document import Block, with_range
 from benchmark.render.tables.build import BuiltTable
+from benchmark.settings.registry import Profile
 
 SECTIONS = {
     "primary": "Is FindRec above every other row?",
@@ -106,7 +107,12 @@ def _size(effect: Effect | None, over: str) -> str:
 
 
 def sections(
-    tables: Sequence[BuiltTable], figures: Sequence[str], power: Block, *, ledger: bool
+    tables: Sequence[BuiltTable],
+    figures: Sequence[str],
+    power: Block,
+    profile: Profile,
+    *,
+    ledger: bool,
 ) -> list[Section]:
     """The page's sections; of a table its blocks without details in which any number stands.
     ledger: whether `claims` ran."""
@@ -123,10 +129,21 @@ def sections(
             blocks = tuple(block for block in wanted if _has_numbers(block))
             left_out = len(wanted) - len(blocks)
         elif name not in ("power", "claims") or (name == "claims" and not ledger):
-            missing = f"./reproduce.sh {name}"
+            missing = _missing(name, profile)
         own = () if missing else tuple(f for f in (name, *_FURTHER.get(name, ())) if f in figures)
         found.append(Section(name, title, blocks, own, missing, left_out))
     return found
+
+
+def _missing(name: str, profile: Profile) -> str:
+    """What fills a section that has no runs, and where it then stands: what belongs to another
+    profile fills that one's report. Claims are judged where the analysis plan is carried out."""
+    of = experiments()["primary" if name == "claims" else name].profile
+    if of in (None, profile.name):
+        return f"Not run yet: `./reproduce.sh {name}` fills this section."
+    return (
+        f"Of profile `{of}`: `./reproduce.sh {name}`, then `./reproduce.sh report --profile {of}`."
+    )
 
 
 def _has_numbers(block: Block) -> bool:

@@ -187,8 +187,10 @@ def test_the_trial_page_says_in_a_line_what_was_not_run(report):
     shown = [name for name in SECTIONS if name in (*experiments(), "claims", "power")]
     places = [text.index(f'<section id="{name}">') for name in shown]
     assert places == sorted(places)
-    for name in ("primary", "retention", "machinery", "claims"):
-        assert f"<code>./reproduce.sh {name}</code>" in text
+    for name in ("primary", "retention", "machinery", "claims"):  # of the plan's own profile
+        assert f"Of profile <code>rolling</code>: <code>./reproduce.sh {name}</code>" in text
+    for name in ("readings", "specifications"):
+        assert f"Not run yet: <code>./reproduce.sh {name}</code> fills this section." in text
     assert "Smallest differences that can be shown" in text
     assert "has not been tested here" in report.read_text(encoding="utf-8")
 
