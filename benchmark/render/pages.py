@@ -29,7 +29,7 @@ from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_grid, to_markdown
 from benchmark.render.verdict import answer, primary_dataset
-from benchmark.render.verdict_texts import family_note
+from benchmark.render.verdict_texts import family_note, one_modality
 
 SHORT = (
     *("SASRec", "Mamba4Rec", "SASRec (MM)", "Mamba4Rec (MM)", "MMMLP", "FindRec"),
@@ -128,15 +128,16 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
     P2 and M1 on the datasets that repeat it."""
     main = primary_dataset(plan)
     title = notes[main].title if main in notes else main
-    lines = [f"**{answer(judged, main, plan)}**"]
-    lines += _primary_claims(judged, main)
+    verdict = f"**{answer(judged, main, plan)}**"
+    lines = _primary_claims(judged, main)
     lines += _own_features(judged, main, plan.best_row.subject)
-    for dataset in (name for name, role in plan.datasets.items() if role == "replication"):
-        on = f"On {notes[dataset].title if dataset in notes else dataset}, replication: "
-        lines += [on + line for line in _primary_claims(judged, dataset)]
-    if len(lines) == 1:
-        return lines[0]
-    lines[0] += f" {title}, rolling split, {RULES.metric}:"
+    lines = [f"- {line}" for line in lines]
+    for dataset, role in plan.datasets.items():
+        if role == "replication" and dataset in notes:
+            lines += _replication(judged, notes[dataset])
+    if not lines:
+        return verdict
+    verdict += f" {title}, rolling split, {RULES.metric}:"
     subject = plan.best_row.subject
     texts = {
         "primary": f"{subject} against every other row on {title}, with intervals",
@@ -145,17 +146,29 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
     pictures = [
         f"![{texts[name]}](docs/images/{name}.svg)" for name in verdict_pictures(judged, main)
     ]
-    return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:]), "", *pictures])
+    return "\n".join([verdict, "", *lines, "", *pictures])
 
 
 def _primary_claims(judged: Judged, dataset: str) -> list[str]:
-    """A line for each that has runs."""
-    best = [_best_line(one) for one in judged.best if one.dataset == dataset and one.margin]
-    return best + [
-        _contrast_line(one)
+    """A line for each that is reached."""
+    best = [one for one in judged.best if one.dataset == dataset]
+    contrasts = [
+        one
         for one in judged.contrasts
-        if one.dataset == dataset and one.contrast.claim == "primary" and one.effect is not None
+        if one.dataset == dataset and one.contrast.claim == "primary"
     ]
+    return [_best_line(one) for one in best if one.word not in WITHOUT_VERDICT] + [
+        _contrast_line(one) for one in contrasts if one.word not in WITHOUT_VERDICT
+    ]
+
+
+def _replication(judged: Judged, note: DatasetNote) -> list[str]:
+    """The primary claims on a dataset that repeats the primary one, below a line of their own."""
+    lines = _primary_claims(judged, note.name)
+    if not lines:
+        return []
+    reserve = f" ({said})" if (said := one_modality(note)) else ""
+    return [f"- Replication, {note.title}{reserve}:", *(f"  - {line}" for line in lines)]
 
 
 def verdict_pictures(judged: Judged, dataset: str) -> list[str]:

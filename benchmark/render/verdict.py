@@ -28,6 +28,7 @@ from benchmark.render.verdict_texts import (
     M1,
     READING,
     family_note,
+    one_modality,
 )
 from benchmark.settings.registry import Profile
 
@@ -136,9 +137,12 @@ def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
 
 def _qualification(notes: Mapping[str, DatasetNote]) -> str:
     grades = ", ".join(f"{note.title}: {note.grade}" for note in notes.values())
-    return "Every answer holds under these features and widths" + (
-        f" (grades: {grades})." if grades else "."
-    )
+    said = "Every answer holds under these features and widths"
+    said += f" (grades: {grades})." if grades else "."
+    reserves = [
+        f" {note.title} has {own}." for note in notes.values() if (own := one_modality(note))
+    ]
+    return said + "".join(reserves)
 
 
 # ---------------------------------------------------------------- sections

@@ -4,6 +4,8 @@ the pages say of a primary claim and of a family that is not complete. Each stan
 from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import Word
 from benchmark.evaluate.metrics import PROTOCOLS
+from benchmark.plan import OWN_MODEL
+from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 
 READING = """\
@@ -60,6 +62,17 @@ BEST_NOTE = (
     "them, and *refuted* where a gain of 1 % is excluded over one of them, which says nothing of "
     "the others. Every difference stands in `results/<profile>/tables/primary.md`."
 )
+
+
+def one_modality(note: DatasetNote) -> str:
+    """What is missing of the method on a dataset that has texts or images alone; "" on others."""
+    if len(note.encoders) != 1:
+        return ""
+    (kept,) = note.encoders
+    return (
+        f"{kept} alone: {OWN_MODEL} is without cross-attention and alignment there, so that M1 is "
+        "about its experts"
+    )
 
 
 def family_note(judged: Judged) -> str:
