@@ -70,8 +70,8 @@ def one_modality(note: DatasetNote) -> str:
         return ""
     (kept,) = note.encoders
     return (
-        f"{kept} alone: {OWN_MODEL} is without cross-attention and alignment there, so that M1 is "
-        "about its experts"
+        f"{kept} alone: of {OWN_MODEL}'s machinery the experts are left there, without "
+        "cross-attention and alignment"
     )
 
 
