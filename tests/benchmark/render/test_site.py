@@ -155,6 +155,12 @@ def test_says_what_three_seeds_can_carry(report):
     assert "a test carries no verdict" in report.read_text(encoding="utf-8")
 
 
+def test_the_first_page_says_what_the_method_is_without(report):
+    text = report.read_text(encoding="utf-8")
+    assert "Amazon Beauty has text alone: of FindRec&#39;s machinery the experts are left" in text
+    assert "MovieLens-100k has text" not in text
+
+
 def test_audit_page_only_with_an_audit(report, tmp_path, synthetic, profile):
     from benchmark.paper.audit import TITLES, audit_paper
     from rankaudit.report import write_report as write_audit
