@@ -139,13 +139,11 @@ def _verdict(runs: _Committed, pictures: Path | None) -> str:
     from benchmark.render.figures.draw import draw_verdict
     from benchmark.render.pages import verdict_part, verdict_pictures
     from benchmark.render.tables.contrasts import judged_of
-    from benchmark.render.verdict import primary_dataset
 
     plan = analysis_plan()
-    main = primary_dataset(plan)
     judged = judged_of(runs.planned, runs.notes, best_row=True, reuse_stale=False)
     if pictures is not None:
-        names = verdict_pictures(judged, main)
-        for path in draw_verdict(judged, runs.notes, main, names, pictures):
+        drawn = verdict_pictures(judged, plan)
+        for path in draw_verdict(judged, runs.notes, drawn, pictures):
             console.print(f"wrote {shown_path(path)}")
     return verdict_part(judged, plan, runs.notes)

@@ -134,7 +134,7 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
     lines = [f"- {line}" for line in lines]
     for dataset, role in plan.datasets.items():
         if role == "replication" and dataset in notes:
-            lines += _replication(judged, notes[dataset])
+            lines += _replication(judged, plan, notes[dataset])
     if not lines:
         return verdict
     verdict += f" {title}, rolling split, {RULES.metric}:"
@@ -144,7 +144,9 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
         "machinery": f"What {subject}'s parts and its content add on {title}, with intervals",
     }
     pictures = [
-        f"![{texts[name]}](docs/images/{name}.svg)" for name in verdict_pictures(judged, main)
+        f"![{texts[name]}](docs/images/{name}.svg)"
+        for name, dataset in verdict_pictures(judged, plan).items()
+        if dataset == main
     ]
     return "\n".join([verdict, "", *lines, "", *pictures])
 
@@ -162,20 +164,31 @@ def _primary_claims(judged: Judged, dataset: str) -> list[str]:
     ]
 
 
-def _replication(judged: Judged, note: DatasetNote) -> list[str]:
+def _replication(judged: Judged, plan: AnalysisPlan, note: DatasetNote) -> list[str]:
     """The primary claims on a dataset that repeats the primary one, below a line of their own."""
     lines = _primary_claims(judged, note.name)
     if not lines:
         return []
     reserve = f" ({said})" if (said := one_modality(note)) else ""
-    return [f"- Replication, {note.title}{reserve}:", *(f"  - {line}" for line in lines)]
+    drawn = [name for name, own in verdict_pictures(judged, plan).items() if own == note.name]
+    links = "".join(f" [Every row](docs/images/{name}.svg)." for name in drawn)
+    return [f"- Replication, {note.title}{reserve}.{links}", *(f"  - {line}" for line in lines)]
 
 
-def verdict_pictures(judged: Judged, dataset: str) -> list[str]:
-    """The pictures of the verdict for which the dataset has runs."""
-    best = any(one.dataset == dataset and one.margin for one in judged.best)
-    contrasts = any(one.dataset == dataset and one.effect for one in judged.contrasts)
-    return ["primary"] * best + ["machinery"] * contrasts
+def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
+    """Name of a picture of the verdict -> its dataset: `primary` and `machinery` of the primary
+    one, for which it has runs, and `primary-NAME` of a replication on which P1 or P2 is reached."""
+    main = primary_dataset(plan)
+    found = {}
+    if any(one.dataset == main and one.margin for one in judged.best):
+        found["primary"] = main
+    if any(one.dataset == main and one.effect for one in judged.contrasts):
+        found["machinery"] = main
+    for dataset, role in plan.datasets.items():
+        own = (one for one in judged.best if one.dataset == dataset)
+        if role == "replication" and any(one.word not in WITHOUT_VERDICT for one in own):
+            found[f"primary-{dataset}"] = dataset
+    return found
 
 
 def _best_line(one: JudgedBest) -> str:

@@ -169,25 +169,22 @@ def draw_for_pages(
 def draw_verdict(
     judged: Judged,
     notes: Mapping[str, DatasetNote],
-    dataset: str,
-    names: Sequence[str],
+    pictures: Mapping[str, str],
     folder: Path,
 ) -> list[Path]:
-    """The documentation's pictures of the analysis plan on one dataset, as SVG. names: those of
-    `primary`, FindRec against every other row, and `machinery`, the contrasts."""
-    own = replace(
-        judged,
-        best=tuple(one for one in judged.best if one.dataset == dataset),
-        contrasts=tuple(one for one in judged.contrasts if one.dataset == dataset),
-    )
-    note = {dataset: notes[dataset]}
-    drawings = {"primary": forest.draw_best, "machinery": forest.draw_contrasts}
+    """The documentation's pictures of the analysis plan, as SVG. pictures: name -> the dataset that
+    it shows; `machinery` has the contrasts, others FindRec against every other row."""
+    paths = []
     with styled():
-        return [
-            path
-            for name in names
-            for path in save(drawings[name](own, note), folder, name, ("svg",))
-        ]
+        for name, dataset in pictures.items():
+            own = replace(
+                judged,
+                best=tuple(one for one in judged.best if one.dataset == dataset),
+                contrasts=tuple(one for one in judged.contrasts if one.dataset == dataset),
+            )
+            drawing = forest.draw_contrasts if name == "machinery" else forest.draw_best
+            paths += save(drawing(own, {dataset: notes[dataset]}), folder, name, ("svg",))
+    return paths
 
 
 def _records(

@@ -141,11 +141,10 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     for line in lines:
         value = re.search(r"[+−]?\d+\.\d\u00a0%", line)
         assert value[0] in page, line
-    names = verdict_pictures(judged, "ml-1m")
-    assert re.findall(r"\(docs/images/([a-z]+)\.svg\)", part) == names == ["primary", "machinery"]
-    drawn = [
-        p.read_text(encoding="utf-8") for p in draw_verdict(judged, notes, "ml-1m", names, tmp_path)
-    ]
+    pictures = verdict_pictures(judged, analysis_plan())
+    assert pictures == {"primary": "ml-1m", "machinery": "ml-1m"}
+    assert re.findall(r"\(docs/images/([a-z]+)\.svg\)", part) == list(pictures)
+    drawn = [p.read_text(encoding="utf-8") for p in draw_verdict(judged, notes, pictures, tmp_path)]
     assert "MovieLens-1M, history left out. P2" in drawn[0]
     assert "M2 FindRec / with one constant vector" in drawn[1]
 
@@ -186,11 +185,11 @@ def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
     assert [line[:4] for line in lines] == ["- M1", "- M2", "- M2", "- M4", "![Wh"]
     assert lines[-1].endswith("(docs/images/machinery.svg)")
     none = replace(judged, best=best, contrasts=())
-    assert verdict_pictures(none, "ml-1m") == []
+    assert verdict_pictures(none, analysis_plan()) == {}
     assert "![" not in verdict_part(none, analysis_plan(), notes)
 
 
-def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger):
+def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger, tmp_path):
     """Nothing more of it, and no word on the demonstration."""
     judged = ledger[2]
     elsewhere = [
@@ -209,13 +208,18 @@ def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger):
     heading, *added = [line for line in both if line not in alone]
     assert heading == (
         "- Replication, Amazon Beauty (text alone: of FindRec's machinery the experts are left "
-        "there, without cross-attention and alignment):"
+        "there, without cross-attention and alignment). "
+        "[Every row](docs/images/primary-beauty.svg)."
     )
     assert "Amazon Beauty has text alone: of FindRec's machinery the experts" in page_of(
         ledger, notes=notes
     )
     assert added == [f"  {line}" for line in alone if re.match("- (P1|P2|M1),", line)]
     assert len(added) == 3
+    pictures = verdict_pictures(more, analysis_plan())
+    assert pictures["primary-beauty"] == "beauty"
+    *_, drawn = draw_verdict(more, notes, pictures, tmp_path)
+    assert "Amazon Beauty, history left out. P2" in drawn.read_text(encoding="utf-8")
 
 
 def test_other_readings_have_their_section(ledger):
