@@ -28,7 +28,7 @@ from benchmark.render.verdict_texts import (
     M1,
     READING,
     family_note,
-    one_modality,
+    reserves,
 )
 from benchmark.settings.registry import Profile
 
@@ -139,10 +139,7 @@ def _qualification(notes: Mapping[str, DatasetNote]) -> str:
     grades = ", ".join(f"{note.title}: {note.grade}" for note in notes.values())
     said = "Every answer holds under these features and widths"
     said += f" (grades: {grades})." if grades else "."
-    reserves = [
-        f" {note.title} has {own}." for note in notes.values() if (own := one_modality(note))
-    ]
-    return said + "".join(reserves)
+    return " ".join([said, *reserves(notes.values())])
 
 
 # ---------------------------------------------------------------- sections

@@ -1,6 +1,8 @@
 """Texts of docs/verdict.md: how to read it, what would change it, the invitation to reply, and what
 the pages say of a primary claim and of a family that is not complete. Each stands here once."""
 
+from collections.abc import Iterable
+
 from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import Word
 from benchmark.evaluate.metrics import PROTOCOLS
@@ -73,6 +75,11 @@ def one_modality(note: DatasetNote) -> str:
         f"{kept} alone: of {OWN_MODEL}'s machinery the experts are left there, without "
         "cross-attention and alignment"
     )
+
+
+def reserves(notes: Iterable[DatasetNote]) -> list[str]:
+    """A sentence for each dataset with one modality."""
+    return [f"{note.title} has {said}." for note in notes if (said := one_modality(note))]
 
 
 def family_note(judged: Judged) -> str:

@@ -36,7 +36,7 @@ from benchmark.render.report.trial import primary_claims, sections
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table, heading_of
 from benchmark.render.tables.contrasts import BASE_TABLES
-from benchmark.render.verdict_texts import one_modality
+from benchmark.render.verdict_texts import reserves
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
 from rankaudit.findings import AuditReport
@@ -151,9 +151,7 @@ def write_report(
         "table_names": [table.document.name for table in tables],
         "charts": {a.note.name: chart(performance, a.note.name) for a in answers if a.has_runs},
         "grades": GRADES,
-        "reserves": [
-            f"{one.note.title} has {said}." for one in seen if (said := one_modality(one.note))
-        ],
+        "reserves": reserves(one.note for one in seen),
         "own": OWN_MODEL,
         "runs": _count_runs(whole, profile, runs, as_stored),
         "rules": RULES,

@@ -31,7 +31,7 @@ from benchmark.render.document import (
 )
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
-from benchmark.render.verdict_texts import one_modality
+from benchmark.render.verdict_texts import reserves
 from benchmark.settings.registry import methods
 
 PLAN_TABLES = ("primary", "machinery")
@@ -172,7 +172,6 @@ def plan_blocks(judged: Judged, note: DatasetNote) -> list[Block]:
     contrasts = [one for one in judged.contrasts if one.dataset == note.name]
     if best:  # beside the claims about the best row stand the other primary ones alone
         contrasts = [one for one in contrasts if one.contrast.claim == "primary"]
-    reserve = [f"{note.title} has {said}."] if (said := one_modality(note)) else []
     rows = [_best_row(one) for one in best]
     for protocol in HEADINGS:
         own = [one for one in contrasts if one.protocol == protocol]
@@ -190,7 +189,7 @@ def plan_blocks(judged: Judged, note: DatasetNote) -> list[Block]:
         "claim",
         ("difference", "95 % interval", "verdict"),
         tuple(rows),
-        (*_summary_notes(plan, best, contrasts), *reserve),
+        (*_summary_notes(plan, best, contrasts), *reserves([note])),
     )
     return [summary, *(_against(one, note) for one in best), _detail(contrasts, note)]
 
