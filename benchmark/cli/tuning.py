@@ -71,12 +71,13 @@ def tune(
 
 
 def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
-    """Run what the searches of all rows want, in rounds, until none wants anything."""
-    first = replace(request, seeds=[tuning.seeds[0]])
-    train([floor_spec(d, request.profile, tuning) for d in dict(pairs)], first)
+    """Run what the searches of all rows want, in rounds, until none wants anything; in the first
+    Popularity too, against which every ladder is held."""
+    first = tuning.seeds[0]
+    floors = [floor_spec(dataset, request.profile, tuning) for dataset in dict(pairs)]
+    specs: dict[RunKey, RunSpec] = {spec.key: spec for spec in floors}
+    seeds: dict[RunKey, list[int]] = {key: [first] for key in specs}
     while True:
-        specs: dict[RunKey, RunSpec] = {}
-        seeds: dict[RunKey, list[int]] = {}
         for row in _rows(pairs, tuning, request):
             for trial in row.search.wanted():
                 spec = trial_spec(row.model, row.dataset, request.profile, tuning, trial)
@@ -88,6 +89,7 @@ def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
         for together in dict.fromkeys(map(tuple, seeds.values())):
             alike = [spec for key, spec in specs.items() if tuple(seeds[key]) == together]
             train(alike, replace(request, seeds=list(together)))
+        specs, seeds = {}, {}
 
 
 def _rows(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> list[Row]:

@@ -177,7 +177,7 @@ def print_strength(records: list[Record], ours: Record) -> None:
         ]
         print(f"| {' | '.join(cells)} |")
     print("\nMean ± sd over seeds. RecBole: one seed a setting, * ended before its plateau.")
-    print("ID counterpart: its mean less one sd. † convergence not shown.")
+    print("ID counterpart: its mean less one sd. † convergence not shown, or still gaining.")
 
 
 def column(runs: list[Record], name: str) -> list[float]:

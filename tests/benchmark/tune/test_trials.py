@@ -281,6 +281,18 @@ def test_the_printed_lines_give_the_row_what_was_chosen(decided, tmp_path, monke
 # ---------------------------------------------------------------- the command
 
 
+def test_a_dry_run_shows_the_first_trials(tmp_path):
+    """With no stored run: Popularity, which ladders are held against, and the first search."""
+    from tests.benchmark.test_cli import call
+
+    options = ["--profile", "quick", "--datasets", "beauty", "--models", "GRU4Rec", "--dry-run"]
+    done = call(tmp_path, "tune", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if " beauty " in line]
+    assert [row.split("│")[2].strip() for row in rows] == ["Popularity", *["GRU4Rec"] * 3]
+    assert not list((tmp_path / "runs").rglob("seed-*"))
+
+
 @pytest.mark.slow
 def test_the_command_trains_writes_and_resumes(tmp_path):
     """All of it with tiny budgets, in a folder of its own."""
