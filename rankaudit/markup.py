@@ -36,7 +36,7 @@ def latex_tables(text: str, where: str) -> Sequence[Table]:
     below it, `\\multicolumn` those beside it. The header is what stands above the first row with a
     decimal number. Raises InputError if a row has more fields than the header.
     """
-    text = re.sub(r"(?<!\\)%.*", "", text).replace("\\tabularnewline", "\\\\")
+    text = re.sub(r"(?<!\\)((?:\\\\)*)%.*", r"\1", text).replace("\\tabularnewline", "\\\\")
     found = list(_TABULAR.finditer(text))
     bodies = [
         (match["body"], match.start("body"), _label(text, match.start(), match.end()))

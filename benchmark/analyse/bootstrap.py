@@ -36,7 +36,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from benchmark.analyse.columns import OTHER_DATA
 from benchmark.analyse.statistics import RULES, Rules
+from benchmark.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["replicated", "contradicted", "inconclusive"]
@@ -162,7 +164,7 @@ class CrossedBootstrap:
     seeds may differ. A name is a `Score` or any hashable of its own; its method seeds the draws of
     the seeds, so that a comparison of two does not depend on which others are there.
     fixed: names with nothing random in them, such as controls: their one seed stands for all, and
-    users alone are drawn. Raises ValueError for different numbers of users.
+    users alone are drawn. Raises InputError for different numbers of users.
     """
 
     def __init__(
@@ -175,7 +177,9 @@ class CrossedBootstrap:
         self.fixed = frozenset(fixed)
         sizes = {len(v) for v in values.values()}
         if len(sizes) > 1:
-            raise ValueError(f"methods were ranked on different numbers of users: {sorted(sizes)}")
+            raise InputError(
+                f"methods were ranked on different numbers of users: {sorted(sizes)}; {OTHER_DATA}"
+            )
         (self.n_users,) = sizes or {0}
         self.values = {name: in_units(np.asarray(v, np.float64)) for name, v in values.items()}
         usable = [name for name in self.values if not self.problem(name)]

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.columns import stacked
 from benchmark.analyse.comparisons import (
     NAMES,
     CellKey,
@@ -127,7 +128,7 @@ class _Loaded:
     status: CellStatus
 
     def values(self, metric: str, protocol: History) -> FloatArray:
-        """[U, S] of the spec's split and bucket. Raises ValueError for unequal users."""
+        """[U, S] of the spec's split and bucket. Raises InputError for unequal users."""
         columns = []
         for run in self.runs:
             ranks = run.validation if self.cell_spec.split == "validation" else run.test
@@ -137,7 +138,7 @@ class _Loaded:
             if self.cell_spec.bucket is not None:
                 values = values[self.cell_spec.bucket.holds(run.length)]
             columns.append(values)
-        return np.stack(columns, axis=1)
+        return stacked(columns, self.runs)
 
     @property
     def comparable(self) -> bool:
@@ -283,8 +284,7 @@ def _bootstraps(
             bootstraps[population] = CrossedBootstrap(values, rules, fixed)
         except ValueError as error:
             raise InputError(
-                f"runs on {population[0]} cannot stand in one table: {error}; they come from "
-                "different versions of the data"
+                f"runs on {population[0]} cannot stand in one table: {error}"
             ) from error
     return bootstraps
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.columns import stacked
 from benchmark.analyse.contrasts import Arm
 from benchmark.analyse.effects import Effect, Word
 from benchmark.analyse.statistics import RULES, FloatArray, Rules
@@ -86,22 +87,19 @@ class Here:
     def scores(self, group: str = "") -> CrossedBootstrap:
         """Of all users, of a length bucket ("5-10"), or of the targets in the `LONG_TAIL`."""
         if group not in self._scores:
-            values = {
-                Score(arm.name, metric, protocol): np.stack(
-                    [self._values(run, metric, protocol, group) for run in arm.runs], axis=1
-                )
-                for arm in self.arms.values()
-                if arm.runs
-                for metric in (METRICS if group == "" else (RULES.metric, "NDCG@5"))
-                for protocol in PROTOCOLS
-            }
             try:
+                values = {
+                    Score(arm.name, metric, protocol): stacked(
+                        [self._values(run, metric, protocol, group) for run in arm.runs], arm.runs
+                    )
+                    for arm in self.arms.values()
+                    if arm.runs
+                    for metric in (METRICS if group == "" else (RULES.metric, "NDCG@5"))
+                    for protocol in PROTOCOLS
+                }
                 self._scores[group] = CrossedBootstrap(values, self.rules)
             except ValueError as error:
-                raise InputError(
-                    f"runs on {self.dataset} cannot be compared: {error}; they come from different "
-                    "versions of the data"
-                ) from error
+                raise InputError(f"runs on {self.dataset} cannot be compared: {error}") from error
         return self._scores[group]
 
     def _values(self, run: RunResult, metric: str, protocol: str, group: str) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.analyse.above_all import AllAbove
 from benchmark.analyse.bootstrap import Contrast, degrees_of_freedom
-from benchmark.analyse.claim_data import Finding, Here
+from benchmark.analyse.claim_data import LONG_TAIL, Finding, Here
 from benchmark.analyse.effects import Effect, effect_of, word_of
 from benchmark.analyse.statistics import RULES, Rules
 from benchmark.evaluate.metrics import History
@@ -81,6 +81,17 @@ def _few(effect: Effect, rules: Rules) -> str:
     return f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"
 
 
+def too_few_users(here: Here, groups: Sequence[str], arms: Sequence[str]) -> Finding | None:
+    """What is said of a claim about groups of users, as `Here.scores` names them, one of which
+    nobody, or one user alone, belongs to; None where each has two at least."""
+    for group in groups:
+        if (users := here.scores(group).n_users) < 2:
+            who = "users" if group in ("", LONG_TAIL) else f"users of length {group}"
+            said = f"{who}: {users}, and nothing can be inferred from fewer than two"
+            return Finding("not testable here", said, arms=tuple(arms))
+    return None
+
+
 def gap(
     row: str,
     baseline: str,
@@ -95,6 +106,8 @@ def gap(
     arms, problem = arms_of_rows(here, [("table 3", row), ("table 3", baseline)])
     if problem is not None:
         return problem
+    if (few := too_few_users(here, groups, arms)) is not None:
+        return few
     signs = here.signs([arms[0]], [arms[1]], metric, protocol)
     scores = [here.scores(group) for group in groups]
     found = [one.contrast(signs) for one in scores]

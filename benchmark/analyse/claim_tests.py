@@ -26,6 +26,7 @@ from benchmark.analyse.claim_statistics import (
     joined,
     lacking_runs,
     of_effect,
+    too_few_users,
 )
 from benchmark.analyse.effects import Word, effect_of
 from benchmark.analyse.statistics import RULES, paired_t
@@ -86,6 +87,8 @@ def _order(claim: OrderClaim, here: Here, protocol: History) -> Finding:
     above, below = arms[: len(claim.above)], arms[len(claim.above) :]
     if claim.display_item in SWEPT:
         return _best_value(above[0], below, here, protocol)
+    if (few := too_few_users(here, claim.groups, arms)) is not None:
+        return few
     parts = [
         all_above(
             here.scores(group),
@@ -131,6 +134,8 @@ def _change(claim: ChangeClaim, here: Here, protocol: History) -> Finding | None
     arms, problem = arms_of_rows(here, [(item, claim.start.row), (item, claim.end.row)])
     if problem is not None:
         return problem
+    if (few := too_few_users(here, [claim.start.group], arms)) is not None:
+        return few
     first, second = arms if claim.direction == "decrease" else arms[::-1]
     scores = here.scores(claim.start.group)
     signs = here.signs([first], [second], claim.start.metric, protocol)
@@ -185,8 +190,8 @@ def _mixed(claim: MixedClaim, here: Here, protocol: History) -> Finding:
         )
         for a, b in pairs
     ]
-    up = [e.p for e in effects if e.value > 0]
-    down = [e.p for e in effects if e.value < 0]
+    up = [e.p for e in effects if e.value > 0 and not np.isnan(e.p)]
+    down = [e.p for e in effects if e.value < 0 and not np.isnan(e.p)]
     word: Word = "undecided"
     p = float("nan")
     if min(min(e.n_seeds) for e in effects) < here.rules.minimum_seeds:
@@ -194,7 +199,7 @@ def _mixed(claim: MixedClaim, here: Here, protocol: History) -> Finding:
     elif up and down:
         p = min(len(effects) * max(min(up), min(down)), 1.0)
         word = "supported" if p < here.rules.alpha else "undecided"
-    else:
+    elif len(up or down) == len(effects):
         p = max(up or down)
         word = "opposite" if p < here.rules.alpha else "undecided"
     said = "; ".join(
@@ -251,6 +256,8 @@ def _long_tail(test: ClaimTest, here: Here, protocol: History) -> Finding:
         )
     if not here.in_tail().any():
         return Finding("not reached", "no test target is in the long tail", arms=tuple(arms))
+    if (few := too_few_users(here, [LONG_TAIL], arms)) is not None:
+        return few
     signs = [here.signs([test.row], [o], RULES.metric, protocol) for o in test.against]
     names = [f"{test.row} over {other}" for other in test.against]
     finding = all_of(all_above(here.scores(LONG_TAIL), signs), names, arms, here)

@@ -43,14 +43,18 @@ def compare_runs(
     for key in sorted({*runs_a, *runs_b}):
         note = _obstacle(runs_a.get(key, []), runs_b.get(key, []))
         for metric, protocol in itertools.product(metrics, PROTOCOLS):
-            x, y = (_values(own.get(key, []), metric, protocol) for own in (runs_a, runs_b))
-            means = [float(v.mean()) if v.size else np.nan for v in (x, y)]
+            own = [_columns(runs.get(key, []), metric, protocol) for runs in (runs_a, runs_b)]
+            means = [
+                float(np.mean([c.mean() for c in columns])) if columns else np.nan
+                for columns in own
+            ]
             difference, low, high, p, why = np.nan, np.nan, np.nan, np.nan, note
             if not note:
+                x, y = (np.stack(columns, axis=1) for columns in own)
                 result = CrossedBootstrap({"a": x, "b": y}, rules).compare("b", "a")
                 difference, low, high = result.difference, result.low, result.high
                 p, why = result.p, result.note
-            counts = (x.shape[1], y.shape[1])
+            counts = tuple(map(len, own))
             lines.append((*key, metric, protocol, *means, *counts, difference, low, high, p, why))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -65,16 +69,18 @@ def _finished(run_set: RunSet) -> dict[RunKey, list[RunResult]]:
     return dict(runs)
 
 
-def _values(runs: list[RunResult], metric: str, protocol: History) -> FloatArray:
-    """[U, S], test split"""
+def _columns(runs: list[RunResult], metric: str, protocol: History) -> list[FloatArray]:
+    """[U] of each run, test split"""
     masked = protocol == "left out"
-    columns = [per_user(run.test, metric, masked=masked) for run in runs if run.test is not None]
-    return np.stack(columns, axis=1) if columns else np.empty((0, 0))
+    return [per_user(run.test, metric, masked=masked) for run in runs if run.test is not None]
 
 
 def _obstacle(a: list[RunResult], b: list[RunResult]) -> str:
+    """Why two rows cannot be compared; "" where they can."""
     if not a or not b:
         return f"no finished run in {'the first' if not a else 'the second'} folder"
     if len({run.record.hashes.data for run in (*a, *b)}) > 1:
         return "other data: the users are not the same"
+    if len({len(run.length) for run in (*a, *b) if run.length is not None}) > 1:
+        return "other numbers of users"
     return ""

@@ -27,6 +27,7 @@ from scipy.special import gammaln
 from benchmark.analyse.above_all import AllAbove, all_above
 from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.columns import user_scores
 from benchmark.analyse.effects import (
     DISCOVERY_RATE,
     Effect,
@@ -39,7 +40,7 @@ from benchmark.analyse.effects import (
 from benchmark.analyse.statistics import RULES, FloatArray, Rules, holm
 from benchmark.analyse.verdict import best_on_validation
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
 
@@ -162,18 +163,14 @@ def arm_scores(arms: Mapping[str, Arm], rules: Rules = RULES) -> CrossedBootstra
             continue
         tests = [run.test for run in arm.runs if run.test is not None]
         for protocol in PROTOCOLS:
-            masked = protocol == "left out"
-            ndcg = [per_user(test, rules.metric, masked=masked) for test in tests]
-            log_rank = [mean_log_rank(test, masked=masked) for test in tests]
-            values[Score(arm.name, rules.metric, protocol)] = np.stack(ndcg, axis=1)
+            ndcg = user_scores(arm.runs, rules.metric, protocol)
+            log_rank = [mean_log_rank(test, masked=protocol == "left out") for test in tests]
+            values[Score(arm.name, rules.metric, protocol)] = ndcg
             values[Score(arm.name, LOG_RANK, protocol)] = np.stack(log_rank, axis=1)
     try:
         return CrossedBootstrap(values, rules)
     except ValueError as error:
-        raise InputError(
-            f"runs of {', '.join(arms)} cannot be compared: {error}; they come from different "
-            "versions of the data"
-        ) from error
+        raise InputError(f"runs of {', '.join(arms)} cannot be compared: {error}") from error
 
 
 def judge_plan(

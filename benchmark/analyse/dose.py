@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Interval, Score
+from benchmark.analyse.columns import stacked
 from benchmark.analyse.statistics import FloatArray, Rules
 from benchmark.analyse.suppression import CHOICES, with_penalty
 from benchmark.evaluate.metrics import per_user
@@ -58,9 +59,10 @@ class Response:
 def lowered_scores(runs: Sequence[RunResult], metric: str) -> dict[float, FloatArray]:
     """Constant -> [U, S] of the test targets, for each of `CHOICES`. Raises ValueError for runs of
     which lowered scores were not counted."""
-    tests = [run.test for run in runs]
     return {
-        c: np.stack([per_user(with_penalty(t, c), metric) for t in tests if t is not None], axis=1)
+        c: stacked(
+            [per_user(with_penalty(r.test, c), metric) for r in runs if r.test is not None], runs
+        )
         for c in CHOICES
     }
 

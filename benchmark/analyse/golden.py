@@ -8,6 +8,7 @@ the comparison of old and new is its record.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,15 +148,22 @@ def rounding_of(curve: Curve, moved: Curve) -> float:
     return difference(_portable(curve), _portable(moved)).largest
 
 
+def _distance(a: float, b: float) -> float:
+    """|a - b|; NaN is equal to NaN, and infinitely far from any number."""
+    if math.isnan(a) or math.isnan(b):
+        return 0.0 if math.isnan(a) and math.isnan(b) else math.inf
+    return abs(a - b)
+
+
 def _apart(before: list[float], now: list[float]) -> tuple[float, int]:
     """Largest relative difference, and the first step that differs; (0, 0) for equal ones."""
     if len(before) != len(now):
         return float("inf"), min(len(before), len(now)) + 1
-    apart = [abs(a - b) for a, b in zip(before, now, strict=True)]
+    apart = [_distance(a, b) for a, b in zip(before, now, strict=True)]
     steps = [at for at, own in enumerate(apart, 1) if own > 0]
     if not steps:
         return 0.0, 0
-    scale = max(map(abs, before))
+    scale = max((abs(value) for value in before if not math.isnan(value)), default=0.0)
     return (max(apart) / scale if scale > 0 else float("inf")), steps[0]
 
 

@@ -147,16 +147,19 @@ class PilotRows:
         return f"validation targets of {what} of profile {profile}, seeds {named}: {rows}"
 
     def _spread(self, metric: str, protocol: History) -> Spread:
-        values, user = [], None
-        for runs in self.rows.values():
-            ranks = [run.validation for run in runs if run.validation is not None]
-            values.append(np.stack([_per_target(r, metric, protocol) for r in ranks], axis=1))
-            user = ranks[0].user if user is None else user
-        if len({len(v) for v in values}) > 1:
+        ranks = [
+            [run.validation for run in runs if run.validation is not None]
+            for runs in self.rows.values()
+        ]
+        if len({len(one) for row in ranks for one in row}) > 1:
             raise InputError(
                 f"the rows of {self.dataset} were ranked on different numbers of targets: derive "
                 "the pilot from runs of one version of the data and of one split"
             )
+        values = [
+            np.stack([_per_target(one, metric, protocol) for one in row], axis=1) for row in ranks
+        ]
+        user = ranks[0][0].user
         return spread_of(values, np.arange(len(values[0])) if user is None else user)
 
 

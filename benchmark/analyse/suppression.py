@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmark.analyse.columns import stacked
 from benchmark.analyse.statistics import RULES, FloatArray
 from benchmark.evaluate.metrics import per_user
 from benchmark.runs.ranks import PENALTIES, Ranks
@@ -60,7 +61,7 @@ def suppress(runs: Sequence[RunResult], metric: str = RULES.metric) -> Suppresse
     else:  # no penalty leaves fewer items above a target than leaving the history out does
         best = np.inf
     values = [per_user(with_penalty(test, best), metric) for test in tests]
-    return Suppressed(best, np.stack(values, axis=1))
+    return Suppressed(best, stacked(values, runs))
 
 
 def _on_validation(runs: Sequence[RunResult], penalty: float, metric: str) -> float:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap, Score
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
-from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
-from benchmark.runs.ranks import Ranks
+from benchmark.analyse.columns import user_scores
+from benchmark.analyse.statistics import RULES, Rules
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.runs.schema import RunResult
 
 
@@ -47,8 +47,7 @@ def against_best(
             for name in (method, other)
         }
         values = {
-            score: _values([run.test for run in rows[name]], rules.metric, protocol)
-            for name, score in names.items()
+            score: user_scores(rows[name], rules.metric, protocol) for name, score in names.items()
         }
         result = CrossedBootstrap(values, rules).compare(names[method], names[other])
         loser = {"replicated": other, "contradicted": method}.get(result.verdict)
@@ -66,7 +65,7 @@ def best_on_validation(
     has no ranks on validation.
     """
     means = {
-        name: float(_values([run.validation for run in runs], rules.metric, protocol).mean())
+        name: float(user_scores(runs, rules.metric, protocol, "validation").mean())
         for name, runs in rows.items()
     }
     return max(means, key=lambda name: means[name])
@@ -125,11 +124,3 @@ def _figures(one: AgainstBest) -> str:
     low, high = (f"{100 * end:+.1f}" for end in (result.low, result.high))
     note = f", {one.gaining} was still gaining at its budget" if one.gaining else ""
     return f"{100 * result.difference:+.1f} %, {low} to {high}{note}"
-
-
-def _values(ranks: Sequence[Ranks | None], metric: str, protocol: History) -> FloatArray:
-    """[U, S]. Raises ValueError for a run without ranks, or unequal users."""
-    if any(one is None for one in ranks):
-        raise ValueError("a run without ranks was taken for a finished one")
-    masked = protocol == "left out"
-    return np.stack([per_user(r, metric, masked=masked) for r in ranks if r is not None], axis=1)

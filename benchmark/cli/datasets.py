@@ -31,7 +31,9 @@ def build_data(
         str | None,
         typer.Option(help="Your own: its names of columns: user=reviewerID,item=asin ..."),
     ] = None,
-    core: Annotated[int, typer.Option(help="Your own: k of the k-core, 0 for none.")] = 5,
+    core: Annotated[
+        int | None, typer.Option(help="Your own: k of the k-core, 0 for none; 5 if not given.")
+    ] = None,
     official: Annotated[
         bool, typer.Option("--official", help="Download official descriptions and pictures.")
     ] = False,
@@ -44,7 +46,11 @@ def build_data(
     from benchmark.data.report import import_report
 
     if interactions is None:
-        _only_with_interactions(items=items, text=text, image=image, columns=columns)
+        _only_with_interactions(items=items, text=text, image=image, columns=columns, core=core)
+    elif official or raw is not None:
+        option = "--official" if official else "--raw"
+        raise InputError(f"{option} is of known datasets; leave it out with --interactions")
+    core = 5 if core is None else core
     if core < 0:
         raise InputError(f"--core {core}: give the k of the k-core, or 0 for none")
     with progress_bar(console) as progress:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark import plan as planning
-from benchmark.cli.options import RUNS, DataOption, console, shown_path
+from benchmark.cli.options import RUNS, DataOption, console, shown_path, source_folder
 from benchmark.data.meta import default_root, is_current, read_meta
 from benchmark.errors import InputError
 from benchmark.runs.exchange import What, export_runs, import_runs
@@ -41,8 +41,7 @@ def export(
     ] = None,
 ) -> None:
     """Write finished runs into archives that `import` takes in on another machine."""
-    if source is not None and not source.is_dir():
-        raise InputError(f"--from {source}: no such folder")
+    source = source_folder(source)
     if archive.suffix != ".zip":
         raise InputError(f"{archive}: write a name that ends in .zip")
     done = export_runs(

@@ -51,5 +51,8 @@ def explain(
 
 
 def _known(name: str, options: Iterable[str]) -> str:
-    """The option with the same letters and digits in any case; the name itself if there is none."""
-    return next((option for option in options if slug(option) == slug(name)), name)
+    """The option of that name, else one with the same letters and digits in any case; the name
+    itself if there is none."""
+    options = list(options)
+    alike = (option for option in options if slug(option) == slug(name))
+    return name if name in options else next(alike, name)

@@ -134,11 +134,11 @@ def resolve_request(
 ) -> Request:
     if launcher not in LAUNCHERS:
         raise InputError(f"unknown launcher {launcher!r}{nearest(launcher, LAUNCHERS)}")
-    if source is not None and not source.is_dir():
-        if source != Path("reference"):
-            raise InputError(f"--from {source}: no such folder")
-        source = REFERENCE
+    source = source_folder(source)
+    if launcher != "ray" and (address != "auto" or gpus != 1.0):
+        raise InputError("--address and --gpus-per-job are of --launcher ray; give it, too")
     of_training = {"--for": duration, "--shard": shard, "--anew": anew}
+    of_training["--launcher ray"] = launcher == "ray"
     given = [option for option, value in of_training.items() if value]
     if source is not None and given:
         raise InputError(f"--from trains nothing: leave out {' and '.join(given)}")
@@ -173,6 +173,15 @@ def resolve_request(
         shard=None if shard is None else parse_shard(shard),
         gpus=gpus if launcher == "ray" else None,
     )
+
+
+def source_folder(source: Path | None) -> Path | None:
+    """The folder that --from names. Raises InputError where there is none."""
+    if source is None or source.is_dir():
+        return source
+    if source != Path("reference"):
+        raise InputError(f"--from {source}: no such folder")
+    return REFERENCE
 
 
 def own_runs(*, anew: bool = False) -> RunSet:

@@ -13,6 +13,7 @@ from benchmark.cli.options import (
     console,
     only_profile,
     shown_path,
+    source_folder,
 )
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS
@@ -91,7 +92,7 @@ def _lists(
 ) -> "TopLists":
     from benchmark.results import top_lists
 
-    root = source or RUNS
+    root = source_folder(source) or RUNS
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; train something first, or name one by --from")
     key = RunKey(

@@ -14,6 +14,7 @@ from benchmark.cli.options import (
     names,
     only_profile,
     shown_path,
+    source_folder,
 )
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
@@ -48,6 +49,7 @@ def power(
     asked = names(datasets, "--datasets")
     if source is None and (write or profile is not None):
         raise InputError("--write and --profile say what to derive a pilot from: give --from too")
+    source = source_folder(source)
     found = stored_power() if source is None else _derived(source, profile, asked, data)
     for name in asked or ():
         pick(name, found.pilots, "dataset with a pilot")
@@ -68,8 +70,6 @@ def power(
 def _derived(
     source: Path, profile: str | None, datasets: list[str] | None, data: Path | None
 ) -> Power:
-    if not source.is_dir():
-        raise InputError(f"--from {source}: no such folder")
     name = get_profile(profile or only_profile(source)).name
     rows = pilot_rows(RunSet(Store(source)), name, datasets)
     users = {own.dataset: bundle_meta(own.dataset, root=data).counts.users for own in rows}

@@ -18,6 +18,7 @@ from benchmark.cli.options import (
     ProfileOption,
     console,
     own_runs,
+    source_folder,
 )
 from benchmark.cli.pages import filled_pages, pages_with_parts
 from benchmark.data.meta import bundle_meta
@@ -49,8 +50,7 @@ def verify(
     from benchmark.render.pages import differences
     from benchmark.render.tables.build import TABLES
 
-    if source is not None and not source.is_dir():
-        raise InputError(f"--from {source}: no such folder")
+    source = source_folder(source)
     chosen = [get_profile(profile)] if profile is not None else profiles().values()
     rendered = [
         (own, folder / "tables" / f"{name}.csv")
@@ -196,7 +196,9 @@ def audit(
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
     # the paper's own audit, which the report shows, is not replaced by another table's
-    out = out or (AUDIT if csv is None or base_rate else AUDIT / slug(csv.stem))
+    out = out or (AUDIT if csv is None else AUDIT / slug(csv.stem))
+    if base_rate and csv is not None:
+        raise InputError(f"--base-rate audits a sample of its own; leave out {csv}, or the option")
     if base_rate:
         from benchmark.paper.base_rate import run_base_rate
 

@@ -79,6 +79,8 @@ def trial(
                 against += f" [{100 * line.low:+.1f}, {100 * line.high:+.1f}]"
             table.add_row(line.variant, line.protocol, str(line.seeds), f"{line.mean:.4f}", against)
         console.print(table)
+        if missing := [variant for variant, own in runs.items() if not own]:
+            console.print(f"without a finished run: {', '.join(missing)}", style="yellow")
 
 
 @app.command(FAVOURABLE)

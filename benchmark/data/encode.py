@@ -88,10 +88,11 @@ def build_features(
         created=date.today(),
         licence=f"weights: {model.licence}; inputs: {bundle.meta.licence}",
     )
-    table = encode(
-        model, ids, inputs, present, provenance, bundle.path / f".{modality}.parts", progress
-    )
-    return attach_features(bundle, modality, table)
+    parts = bundle.path / f".{modality}.parts"
+    table = encode(model, ids, inputs, present, provenance, parts, progress)
+    bundle = attach_features(bundle, modality, table)
+    shutil.rmtree(parts)
+    return bundle
 
 
 def picture(pattern: str, item: str, raw: Path | None, root: Path) -> Path:
@@ -115,7 +116,8 @@ def encode(
     parts: Path,
     progress: Progress | None = None,
 ) -> FeatureTable:
-    """Encode the inputs that are present, batch by batch, each kept in `parts` until all are done.
+    """Encode the inputs that are present, batch by batch, each kept in `parts`, which the caller
+    deletes once the table is stored.
 
     inputs: texts or paths of pictures, one an id; present: [N] bool. Parts of another encoder or of
     other inputs are not taken over.
@@ -156,7 +158,6 @@ def encode(
         provenance=provenance,
     )
     table.check(f"encoder {provenance.encoder}")
-    shutil.rmtree(parts)
     return table
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmark.data.config import dataset_names
 from benchmark.errors import InputError
 from benchmark.files import writing
+from benchmark.runs.spec import slug
 
 RESERVED = ("raw",)
 """Folders beside the datasets that are none: raw/ keeps downloads."""
@@ -34,24 +35,40 @@ FILES = frozenset(
 
 def check_name(name: str) -> None:
     """Raise InputError for a name that a user's own dataset cannot have."""
-    folded = name.casefold()  # some file systems do not tell upper case from lower
-    if folded in {known.casefold() for known in dataset_names()}:
-        raise InputError(f"{name!r} is a known dataset; give your own data another name")
-    if folded in RESERVED:
-        raise InputError(
-            f"{name!r} is the folder of downloads beside the datasets; give your own data another "
-            "name"
-        )
     if re.fullmatch(r"\w[\w-]{0,63}", name) is None:
         raise InputError(
             f"{name!r}: a dataset's name has letters, digits, hyphens and underscores, begins with "
             "no hyphen and is at most 64 long"
         )
+    folder = slug(name)  # of its runs, in lower case: some file systems do not tell it from upper
+    if folder in map(slug, dataset_names()):
+        raise InputError(f"{name!r} is a known dataset; give your own data another name")
+    if folder in RESERVED:
+        raise InputError(
+            f"{name!r} is the folder of downloads beside the datasets; give your own data another "
+            "name"
+        )
+
+
+def _folder(name: str) -> str:
+    """Of a dataset's runs; "" where its name, of a folder that somebody made, gives none."""
+    try:
+        return slug(name)
+    except InputError:
+        return ""
 
 
 def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
     """Raise InputError unless a dataset may be written to `path`: nothing or an empty folder is
-    there, or a dataset and no other file. inputs: files that must survive."""
+    there, or a dataset and no other file, and no other dataset beside it has runs of the same
+    names. inputs: files that must survive."""
+    for beside in sorted(path.parent.glob("*/bundle.json")):
+        other = beside.parent.name
+        if other != path.name and _folder(other) == _folder(path.name):
+            raise InputError(
+                f"{path.name!r}: its runs would lie in the folder {_folder(other)!r}, as those of "
+                f"the dataset {other!r} do; give it another name"
+            )
     if not os.path.lexists(path):
         return
     if not path.is_dir():

@@ -68,11 +68,18 @@ def import_dataset(
         items = beside
         given.append(items)
     described = None
+    of_items = {k: v for k, v in renamed.items() if k in ITEM_NAMES}
+    if items is None and of_items:
+        name, column = next(iter(of_items.items()))
+        raise InputError(
+            f"--columns {name}={column}: names a column of a file of items; give that file, too "
+            "(option --items)"
+        )
     if items is not None:
         described = read_items(
             items,
             "atomic" if _is(items, ".item") else "items",
-            {k: v for k, v in renamed.items() if k in ITEM_NAMES},
+            of_items,
             remarks,
         )
     ids = list(dict.fromkeys(frame["item"]))

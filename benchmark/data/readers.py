@@ -66,7 +66,8 @@ def read_items(
 ) -> pd.DataFrame:
     """Items of one file, ids unique. Raises InputError.
 
-    columns: names of id, title and text in a file of form `items`, where they are others. remarks:
+    columns: names of id, title and text in the user's own file (`items`, `atomic`), where they are
+    others. remarks:
     as for `read_interactions`. title_tags: for `brand-category`, the table of texts that stand
     before brand and category. complete: for `movies`, leave out those without a plot or a poster.
     """
@@ -81,7 +82,7 @@ def read_items(
         case "titles":
             frame = formats.titles(path)
         case "atomic":
-            frame, found = _atomic_items(path)
+            frame, found = _atomic_items(path, columns or {})
         case "amazon-metadata":
             frame = formats.amazon_metadata(path)
     if frame.empty:
@@ -155,7 +156,8 @@ def _renamed(
 ) -> Table:
     """A table whose columns have our names."""
     names = {**usual, **(columns or {})}
-    table = read_table(path, list(names.values()), typed=typed)
+    known_as = {theirs: name for name, theirs in names.items()}
+    table = read_table(path, list(names.values()), typed=typed, ours=known_as)
     for ours in ("user", "item"):
         if typed and table.types[names[ours]] == "token_seq":
             raise InputError(
@@ -175,8 +177,8 @@ def _renamed(
 
 def _items(path: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
     """A user's own table of items, its columns besides id, title and text attributes."""
-    table = read_table(path, [columns.get("id", "id"), *columns.values()], others=True)
-    ours = {theirs: name for name, theirs in columns.items()}
+    ours = {columns.get("id", "id"): "id"} | {theirs: name for name, theirs in columns.items()}
+    table = read_table(path, list(ours), others=True, ours=ours)
     frame: dict[str, list[str]] = {}
     for theirs, values in table.columns.items():
         name = ours.get(theirs, theirs)
@@ -211,16 +213,20 @@ def _missing(table: Table, name: str) -> list[str]:
     ]
 
 
-def _atomic_items(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """An atomic .item file: token and token_seq columns are attributes; they and the title text."""
-    table = read_table(path, ["item_id"], others=True, typed=True)
+def _atomic_items(path: Path, renamed: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """An atomic .item file: token and token_seq columns are attributes; they and the title are its
+    text, unless a column of its own is named for that."""
+    key, text = renamed.get("id", "item_id"), renamed.get("text")
+    ours = {key: "id"} | {theirs: name for name, theirs in renamed.items()}
+    table = read_table(path, list(ours), others=True, typed=True, ours=ours)
     types, columns = table.types, table.columns
     table.types = {}
-    title = next((name for name in columns if name.endswith("title")), None)
+    usual = (name for name in columns if name.endswith("title"))
+    title = renamed.get("title") or next(usual, None)
     attributes = {
         name: ["|".join(v.split()) for v in values] if types[name] == "token_seq" else values
         for name, values in columns.items()
-        if name not in {"item_id", title} and types[name] in {"token", "token_seq"}
+        if name not in {key, title, text} and types[name] in {"token", "token_seq"}
     }
     for name in attributes:
         if name in RESERVED:
@@ -231,5 +237,7 @@ def _atomic_items(path: Path) -> tuple[pd.DataFrame, list[str]]:
     titles = columns[title] if title else [""] * len(table)
     parts = [titles, *([v.replace("|", ", ") for v in a] for a in attributes.values())]
     texts = ["; ".join(filter(None, row)) for row in zip(*parts, strict=True)]
-    frame = {"id": table.ids("item_id"), "title": titles, "text": texts, **attributes}
+    if text is not None:
+        texts = columns[text]
+    frame = {"id": table.ids(key), "title": titles, "text": texts, **attributes}
     return pd.DataFrame(frame), table.remarks

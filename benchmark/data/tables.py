@@ -91,18 +91,20 @@ def read_table(
     others: bool = False,
     typed: bool = False,
     default: str = "",
+    ours: Mapping[str, str] | None = None,
 ) -> Table:
     """The columns `needed` of a CSV, TSV, Parquet or atomic file, and all `others` if asked for.
 
     typed: whether the header's names end in a type, as RecBole's atomic files' do (`name:type`);
     the types become `Table.types`. default: separator of a text file whose name does not say it.
+    ours: needed column -> its name in the option --columns, for those that it can be given for.
     Raises InputError, naming file and line, for what cannot be read and for a missing column.
     """
     with open_plain(path) as (name, stream):
         kind = Path(name).suffix.lower()
         start = stream.read(4)
         if start == b"PAR1" or kind == ".parquet":
-            return _parquet(path, start + stream.read(), needed, others)
+            return _parquet(path, start + stream.read(), needed, others, ours or {})
     quotes = kind not in {".tsv", ".tab", ".inter", ".item", ".user"}
     first = default or ("," if quotes else "\t")
 
@@ -128,7 +130,7 @@ def read_table(
             f"({', '.join(ATOMIC_TYPES)}); mend the header"
         )
     names = plain(header.names)
-    _check_names(header, names, needed)
+    _check_names(header, names, needed, ours or {})
     wanted = [k for k, n in enumerate(names) if n and (others or n in needed)]
     columns = read_columns(header, wanted)
     types = dict(zip(names, (n.rsplit(":", 1)[-1] for n in header.names), strict=True))
@@ -159,7 +161,9 @@ def _remarks(
     return remarks
 
 
-def _check_names(header: Header, names: Sequence[str], needed: Sequence[str]) -> None:
+def _check_names(
+    header: Header, names: Sequence[str], needed: Sequence[str], ours: Mapping[str, str]
+) -> None:
     where = f"{header.path}, line {header.line}"
     for name in names:
         if name and names.count(name) > 1:
@@ -168,28 +172,33 @@ def _check_names(header: Header, names: Sequence[str], needed: Sequence[str]) ->
     if missing:
         found = separators_in(header.names, header.separator)
         found = f"; the line seems to have {found} between its fields" if found else ""
+        option = columns_option({ours[n]: n for n in needed if n in ours}, names)
+        named = f", or name the file's own columns: {option}" if ours else ""
         raise InputError(
-            f"{where}: no column {missing[0]!r} among {', '.join(names)}{found}; add it, or name "
-            f"the file's own columns: {columns_option(needed, names)}"
+            f"{where}: no column {missing[0]!r} among {', '.join(names)}{found}; add it{named}"
         )
 
 
-def columns_option(needed: Sequence[str], names: Sequence[str]) -> str:
-    """The option that names a file's own columns, with a guess at them where there is one."""
+def columns_option(needed: Mapping[str, str], names: Sequence[str]) -> str:
+    """The option that names a file's own columns, with a guess at them where there is one.
+
+    needed: our name -> the column that was looked for.
+    """
     guesses = []
-    for name in needed:
-        ours = name.removesuffix("_id")
+    for ours, name in needed.items():
         parts = _LIKE.get(ours, (ours,))
         like = (n for n in names if n.isidentifier() and any(p in n.lower() for p in parts))
         guesses.append(f"{ours}={name if name in names else next(like, 'NAME')}")
     return f"--columns {','.join(guesses)}"
 
 
-def _parquet(path: Path, content: bytes, needed: Sequence[str], others: bool) -> Table:
+def _parquet(
+    path: Path, content: bytes, needed: Sequence[str], others: bool, ours: Mapping[str, str]
+) -> Table:
     try:
         frame = pq.ParquetFile(io.BytesIO(content)).read()
         names = [n if not n.startswith("__index_level_") else "" for n in frame.column_names]
-        _check_names(Header(path, tuple(names), 1, ",", False), names, needed)
+        _check_names(Header(path, tuple(names), 1, ",", False), names, needed, ours)
         columns, types = {}, {}
         for place, name in enumerate(names):
             if name and (others or name in needed):

@@ -63,6 +63,9 @@ def build_ledger(
         own = [p for p in planned if p.key.dataset == name]
         rows, barred = _rows(own, note)
         frequency = frequencies(name) if frequencies is not None else {}
+        tests = [run.test for arm in arms[name].values() for run in arm.runs]
+        if frequency and {len(t) for t in tests if t is not None} - {len(frequency["target"])}:
+            frequency = {}  # the bundle here is of another version of the data than the runs
         snapshots = [
             run
             for p in states

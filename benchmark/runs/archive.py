@@ -45,6 +45,11 @@ SMALLEST = 1 << 18
 """Bytes of the smallest part that may be asked for."""
 
 
+def is_state(name: str) -> bool:
+    """Whether a member of that name is the state of an unfinished run, or a piece of one."""
+    return _STATE.fullmatch(name) is not None
+
+
 Read = Callable[[int, int | None], bytes]
 """Bytes from a start up to an end, None for all that follow."""
 
@@ -253,7 +258,7 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         _refuse(path, f"holds {len(infos)} members, and {_MOST_MEMBERS} are the most")
     for entry in infos:
         name = entry.filename
-        known = name == MANIFEST or _RUN.fullmatch(name) or _STATE.fullmatch(name)
+        known = name == MANIFEST or _RUN.fullmatch(name) or is_state(name)
         if not known or any(part.strip(".") == "" for part in name.split("/")):
             _refuse(path, f"holds {name[:200]!r}, which `export` never writes")
         kind = stat.S_IFMT(entry.external_attr >> 16)
@@ -297,7 +302,7 @@ def _manifest(
         _refuse(path, f"written in format {version}, newer than this program's; update it")
     if odd := sorted(set(listed) ^ set(entries)):
         _refuse(path, f"{odd[0]} is in the archive or in its list, and not in both")
-    if odd := [n for n in pieces if not _STATE.fullmatch(n) or ".piece-" in n]:
+    if odd := [n for n in pieces if not is_state(n) or ".piece-" in n]:
         _refuse(path, f"lists {odd[0][:200]!r}, which `export` never writes")
     return manifest
 

@@ -15,7 +15,15 @@ import numpy as np
 
 from benchmark.errors import InputError
 from benchmark.files import sweep, temporary_prefix, writing
-from benchmark.runs.archive import Member, Parts, extract, of_bytes, of_file, write_parts
+from benchmark.runs.archive import (
+    Member,
+    Parts,
+    extract,
+    is_state,
+    of_bytes,
+    of_file,
+    write_parts,
+)
 from benchmark.runs.code import digest
 from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
@@ -62,7 +70,7 @@ def export_runs(
             else:
                 done.left_out.append(f"{run.path}: does not fit")
     pieces: dict[str, dict[str, Any]] = {}
-    for state in sorted((store.root / STATES).glob("*.pt")) if checkpoints else ():
+    for state in _states(store) if checkpoints else ():
         name = f"checkpoints/{state.name}"
         member = Member.of(name, of_file(state))
         before = sum(map(len, parts.parts))
@@ -78,6 +86,14 @@ def export_runs(
         raise InputError(f"no finished run in {store.root} to export{why}")
     done.paths = write_parts(path, parts, pieces)
     return done
+
+
+def _states(store: Store) -> list[Path]:
+    """Of unfinished runs; what trials of several budgets share (`trunk-...`) is of none of them,
+    and stays."""
+    return sorted(
+        p for p in (store.root / STATES).glob("*.pt") if is_state(f"checkpoints/{p.name}")
+    )
 
 
 def _members(store: Store, run: Stored, keep_top: bool) -> list[Member]:

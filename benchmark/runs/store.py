@@ -127,8 +127,10 @@ class Store:
         return _stored(path, result).against(hashes)
 
     def paths(self) -> list[Path]:
-        """The json files of all runs under the root, sorted."""
-        return sorted(self.root.rglob("seed-*.json"))
+        """The json files of all runs under the root, sorted; not those in folders of an import
+        that goes on or was killed, which begin with a dot."""
+        found = (path.relative_to(self.root) for path in self.root.rglob("seed-*.json"))
+        return sorted(self.root / p for p in found if not any(n.startswith(".") for n in p.parts))
 
     def at(self, path: Path) -> Stored:
         """How the run whose json lies at `path` stands; damaged if another run's lies there."""

@@ -15,11 +15,13 @@ from benchmark.errors import InputError
 from benchmark.runs.spec import RunSpec
 from benchmark.settings.registry import CONFIGS, Profile, get_method, methods
 from benchmark.settings.resolve import resolve
-from benchmark.yaml_files import read_model
+from benchmark.yaml_files import FromFile, read_model
 
 FILE = CONFIGS / "tuning.yaml"
 
 FLOOR = "Popularity"
+PREFIX = "trial:"
+"""With which the variants of trials of a search begin."""
 """The control that a row has to clear before its ladder can end."""
 
 
@@ -44,7 +46,7 @@ class Trial(NamedTuple):
     @property
     def variant(self) -> str:
         """Of its spec."""
-        return f"trial:lr={self.point.lr:g},dropout={self.point.dropout:g},steps={self.steps}"
+        return f"{PREFIX}lr={self.point.lr:g},dropout={self.point.dropout:g},steps={self.steps}"
 
 
 class _Strict(BaseModel):
@@ -87,8 +89,8 @@ class Domain(_Strict):
         return self
 
 
-class Tuning(_Strict):
-    """The entries of `configs/tuning.yaml`."""
+class Tuning(_Strict, FromFile):
+    """The entries of `configs/tuning.yaml`, or of a file of the user's own."""
 
     seeds: tuple[int, ...] = Field(min_length=2)
     trials: int = Field(ge=1)
@@ -104,12 +106,16 @@ class Tuning(_Strict):
             raise ValueError(f"start {self.start} is no point of the grid")
         return self
 
+    def said(self, *keys: str) -> str:
+        """File and line of an entry, for messages."""
+        return str(self.where(*keys) or FILE)
+
     def domain(self, dataset: str) -> Domain:
         """What holds for the dataset. Raises InputError where nothing is said of it."""
         if dataset not in self.datasets:
             raise InputError(
-                f"{FILE}: no entry for {dataset!r} under `datasets`; add its validation targets "
-                "and rungs"
+                f"{self.said('datasets')}: no entry for {dataset!r} under `datasets`; add its "
+                "validation targets and rungs"
             )
         return self.datasets[dataset]
 
@@ -136,8 +142,9 @@ def own_point(model: str, dataset: str, profile: Profile, tuning: Tuning) -> Poi
     point = Point(resolved.spec.training.lr, resolved.config.dropout)  # type: ignore[union-attr]
     if point.lr not in tuning.grid.lr:
         raise InputError(
-            f"{FILE}: {dataset}: {model!r} has the rate {point.lr:g}, which is not in the grid; "
-            "tune it on the dataset that it shares settings with, or try rates here (`search`)"
+            f"{tuning.said('grid', 'lr')}: {dataset}: {model!r} has the rate {point.lr:g}, which "
+            "is not in the grid; tune it on the dataset that it shares settings with, or try rates "
+            "here (`search`)"
         )
     return point
 
@@ -147,7 +154,8 @@ def rungs(model: str, dataset: str, tuning: Tuning) -> tuple[int, ...]:
     objective = get_method(model).cls.objective  # type: ignore[attr-defined]
     of_dataset = tuning.domain(dataset).rungs
     if objective not in of_dataset:
-        raise InputError(f"{FILE}: {dataset}: no rungs for the objective {objective!r} of {model}")
+        where = tuning.said("datasets", dataset, "rungs")
+        raise InputError(f"{where}: no rungs for the objective {objective!r} of {model}")
     return of_dataset[objective]
 
 
@@ -156,7 +164,7 @@ def trial_spec(model: str, dataset: str, profile: Profile, tuning: Tuning, trial
     row has no dropout or a value is refused."""
     resolved = resolve(model, dataset, profile)
     if "dropout" not in {field.name for field in dataclasses.fields(resolved.config)}:
-        raise InputError(f"{model!r} has no `dropout`, which {FILE} varies")
+        raise InputError(f"{model!r} has no `dropout`, which {tuning.said('grid')} varies")
     try:
         config = dataclasses.replace(resolved.config, dropout=trial.point.dropout)
         spec = dataclasses.replace(
@@ -168,7 +176,9 @@ def trial_spec(model: str, dataset: str, profile: Profile, tuning: Tuning, trial
             lr=trial.point.lr, steps=trial.steps, eval_every=first
         ).with_protocol(trial=True, validation_targets=tuning.domain(dataset).validation_targets)
     except ValueError as error:
-        raise InputError(f"{FILE}: {model!r} cannot be tried with {trial}: {error}") from error
+        raise InputError(
+            f"{tuning.said('grid')}: {model!r} cannot be tried with {trial}: {error}"
+        ) from error
 
 
 def floor_spec(dataset: str, profile: Profile, tuning: Tuning) -> RunSpec:

@@ -11,7 +11,16 @@ from benchmark.runs.schema import RunRecord
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Status, Stored
 from benchmark.settings.registry import Profile, methods
-from benchmark.tune.grid import Point, Trial, Tuning, floor_spec, own_point, rungs, trial_spec
+from benchmark.tune.grid import (
+    PREFIX,
+    Point,
+    Trial,
+    Tuning,
+    floor_spec,
+    own_point,
+    rungs,
+    trial_spec,
+)
 from benchmark.tune.search import FloatArray, Search, Tried
 
 METRIC = "NDCG@10"
@@ -59,10 +68,10 @@ def stored_trials(
             continue
         spec = record.spec
         pair = (spec.dataset, spec.model)
-        if spec.protocol.trial and spec.training is not None and pair in found:
+        if _of_a_search(spec) and spec.training is not None and pair in found:
             point = Point(spec.training.lr, spec.config["dropout"])
             trial = Trial(point, spec.training.steps, record.seed)
-            if spec.variant == trial.variant:  # else of a variant (benchmark/tune/variants.py)
+            if spec.variant == trial.variant:
                 found[pair][trial] = stored
     usable = ("complete", "failed", *(("stale",) if reuse_stale or as_stored else ()))
     rows = []
@@ -88,12 +97,16 @@ def stored_pairs(runs: RunSet, profile: Profile) -> list[Pair]:
         (s.record.spec.dataset, s.record.spec.model)
         for s in runs.scan()
         if s.record is not None
-        and s.record.spec.protocol.trial
-        and s.record.spec.training is not None
+        and _of_a_search(s.record.spec)
         and s.record.spec.profile == profile.name
         and s.record.spec.model in methods()
     }
     return sorted(found, key=place)
+
+
+def _of_a_search(spec: RunSpec) -> bool:
+    """Whether it is a trial of `tune`, not one of a variant (benchmark/tune/variants.py)."""
+    return spec.protocol.trial and spec.variant.startswith(PREFIX)
 
 
 def place(pair: Pair) -> tuple[str, int]:

@@ -9,11 +9,10 @@ no search takes it for one of its own.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
-from benchmark.analyse.statistics import RULES, FloatArray
-from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
+from benchmark.analyse.columns import user_scores
+from benchmark.analyse.statistics import RULES
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import spec_of
 from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import RunSpec
@@ -49,10 +48,13 @@ def variant_trial(
 
 def side_by_side(runs: Mapping[str, Sequence[RunResult]]) -> list[Beside]:
     """runs: variant -> its finished trials, a run a seed, on the same users; the others are held
-    against the first. Variants without a finished run are left out."""
+    against the first, if it has any. Variants without a finished run are left out."""
+    reference = next(iter(runs))
     names = [name for name, own in runs.items() if own]
     scores = {
-        Score(name, RULES.metric, protocol): _values(runs[name], protocol)
+        Score(name, RULES.metric, protocol): user_scores(
+            runs[name], RULES.metric, protocol, "validation"
+        )
         for name in names
         for protocol in PROTOCOLS
     }
@@ -60,19 +62,12 @@ def side_by_side(runs: Mapping[str, Sequence[RunResult]]) -> list[Beside]:
     found = []
     for name in names:
         for protocol in PROTOCOLS:
-            own, first = (Score(n, RULES.metric, protocol) for n in (name, names[0]))
+            own, first = (Score(n, RULES.metric, protocol) for n in (name, reference))
             difference = low = high = float("nan")
-            if own != first:
+            if name != reference and reference in names:
                 compared = bootstrap.compare(own, first)
                 difference, low, high = compared.difference, compared.low, compared.high
             found.append(
                 Beside(name, protocol, bootstrap.mean(own), len(runs[name]), difference, low, high)
             )
     return found
-
-
-def _values(runs: Sequence[RunResult], protocol: History) -> FloatArray:
-    """[U, S]"""
-    ranks = [run.validation for run in runs]
-    masked = protocol == "left out"
-    return np.stack([per_user(r, RULES.metric, masked=masked) for r in ranks if r], axis=1)

@@ -11,9 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from scipy import stats
 
+from benchmark.analyse.columns import user_scores
 from benchmark.analyse.outcomes import Outcomes, user_outcomes
 from benchmark.analyse.statistics import RULES
-from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend
 from benchmark.render.figures.style import (
@@ -29,7 +30,6 @@ from benchmark.render.figures.style import (
 )
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.definitions import category
-from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunRecord
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,26 +55,17 @@ def scores(planned: Sequence[Planned], *, reuse_stale: bool) -> dict[str, dict[s
         if p.key.variant != "base":
             continue
         runs = p.results(reuse_stale=reuse_stale)
-        tests = [run.test for run in runs if run.test is not None]
-        if not tests or runs[0].length is None:
+        if not runs or runs[0].length is None:
             continue
-        values = _per_user(tests)
-        judged = _per_user([run.validation for run in runs if run.validation is not None])
+        values, judged = (
+            {protocol: user_scores(runs, RULES.metric, protocol, split) for protocol in PROTOCOLS}
+            for split in ("test", "validation")
+        )
         validation = {protocol: float(own.mean()) for protocol, own in judged.items()}
         control = category(p.key) == "control"
         own = found.setdefault(p.key.dataset, {})
         own[p.key.model] = Scores(values, validation, runs[0].length, control)
     return found
-
-
-def _per_user(ranks: Sequence[Ranks]) -> dict[History, FloatArray]:
-    """Protocol -> [U, S] NDCG@10, a column a seed."""
-    return {
-        protocol: np.stack(
-            [per_user(r, RULES.metric, masked=protocol == "left out") for r in ranks], axis=1
-        )
-        for protocol in PROTOCOLS
-    }
 
 
 def draw_users(

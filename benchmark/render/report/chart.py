@@ -67,7 +67,7 @@ def chart(table: BuiltTable, dataset: str) -> Chart:
     values = [
         cells[key][name] for pair in keys for key in pair for name in ("mean", "paper", "ci_high")
     ]
-    widest = max((v for v in values if v == v), default=1.0) * 1.02
+    widest = max((v for v in values if v == v), default=1.0) * 1.02 or 1.0  # where all are 0
 
     def bar(key: ValueKey) -> Bar:
         c = cells[key]

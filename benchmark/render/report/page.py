@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from benchmark.analyse.power import stored_power
 from benchmark.analyse.statistics import RULES
 from benchmark.data.config import dataset_names
+from benchmark.errors import InputError
 from benchmark.files import atomic_folder
 from benchmark.paper import load_cells, load_claims
 from benchmark.paper.audit import TITLES
@@ -93,6 +94,8 @@ def write_report(
     in all where `reuse_stale` asks for it.
     Raises InputError where `out` cannot be written.
     """
+    findings = None if audit is None else _read_audit(audit / "audit.json")
+    ledger = read_ledger(out / "claims.json")
     whole = Selection(seeds=tuple(profile.first_seeds()), data=data, reuse_stale=reuse_stale)
     provenance = Provenance(tuning)
     tables = []
@@ -119,14 +122,9 @@ def write_report(
         provenance.add(table)
         tables.append(table)
     figures = _figures(out / "figures")
-    findings = None
-    if audit is not None and (audit / "audit.json").is_file():
-        text = (audit / "audit.json").read_text(encoding="utf-8")
-        findings = AuditReport.model_validate_json(text)
     performance = next(table for table in tables if table.document.name == "table2")
     answers = _answers(performance, profile, data)
     seen = [one for one in answers if one.has_runs] or answers
-    ledger = read_ledger(out / "claims.json")
     power = power_block(stored_power(), printed_improvements(load_cells(), RULES.metric))
     titles = {name: dataset_note(name, profile, data).title for name in dataset_names()}
     context: dict[str, Any] = {
@@ -199,6 +197,16 @@ def _environment() -> Environment:
     environment.filters["sortable"] = _sortable
     environment.filters["code"] = _code
     return environment
+
+
+def _read_audit(path: Path) -> AuditReport | None:
+    """None where no audit was made. Raises InputError for a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        return AuditReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a report of the audit; run `audit` again") from error
 
 
 def _figures(folder: Path) -> list[str]:
