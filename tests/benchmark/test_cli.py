@@ -251,6 +251,35 @@ def invoke(*arguments):
     return CliRunner().invoke(app, arguments)
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("table2 --address nowhere --dry-run", "--address and --gpus-per-job are of --launcher"),
+        ("table2 --gpus-per-job 0.5 --dry-run", "--address and --gpus-per-job are of --launcher"),
+        ("table2 --from reference --launcher ray", "leave out --launcher ray"),
+        ("data ml-100k --core 20", "--core: describes your own data"),
+        ("data shop --interactions s.csv --official", "--official is of known datasets"),
+        ("data shop --interactions s.csv --raw raw", "--raw is of known datasets"),
+        ("audit table.csv --base-rate", "leave out table.csv"),
+        ("verify --from nowhere", "--from nowhere: no such folder"),
+        ("power --from nowhere", "--from nowhere: no such folder"),
+        ("recommend SASRec beauty u --from nowhere", "--from nowhere: no such folder"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(work, command, message):
+    (work / "results" / "reference").mkdir(parents=True)
+    assert message in str(invoke(*command.split()).exception)
+
+
+def test_reference_names_the_committed_runs_in_every_command(work):
+    reference = Store(work / "results" / "reference")
+    run_seeds(spec_of("Popularity", "beauty", get_profile("smoke")), [0], reference)
+    done = invoke("recommend", "Popularity", "beauty", "0", "--from", "reference")
+    assert "no such folder" not in str(done.exception)
+    done = invoke("export", str(work / "out.zip"), "--from", "reference")
+    assert done.exit_code == 0, done.output
+
+
 def write_stale(store, profile):
     """A run of Popularity on beauty with ranks and hashes that nothing ever had."""
     spec = spec_of("Popularity", "beauty", get_profile(profile))

@@ -203,6 +203,12 @@ def test_a_latex_table(tmp_path: Path) -> None:
     assert rows["Improv.", "ML_1M"].cells[HR].value == pytest.approx(0.0767)
     report = audit_csv(path)
     assert report.findings == []  # 0.0655 / 0.0601 = 1.0899 and so on
+    lines = LATEX.splitlines()
+    remarked = [f"{line}% a remark" if line.endswith("\\\\") else line for line in lines]
+    path.write_text("\n".join(remarked), encoding="utf-8")
+    assert {(row.name, row.dataset): row.role for row in read_rows(path)} == {
+        place: row.role for place, row in rows.items()
+    }
     wrong = LATEX.replace(r"8.99\%", r"9.99\%").replace(r"0.0341}", r"0.0743}")
     path.write_text(wrong, encoding="utf-8")
     found = {(f.kind, f.row, f.dataset) for f in audit_csv(path).findings}

@@ -55,6 +55,19 @@ def test_differences_and_their_reasons(stores):
     assert frame.loc["Gone", "mean_a"] > 0
 
 
+def test_rows_on_other_users_are_named_and_hide_no_others(stores):
+    a, b = stores
+    for seed, users in ((6, 299), (7, 300)):
+        above = draw_above(np.random.default_rng(seed), users)
+        a.write(make_result(make_spec("Better"), seed, above))
+    lines = compare_runs(RunSet(a), RunSet(b), metrics=["NDCG@10"], rules=QUICK)
+    odd = lines[lines["model"] == "Better"]
+    assert (odd["note"] == "other numbers of users").all()
+    assert odd["difference"].isna().all()
+    assert odd["mean_a"].notna().all()
+    assert lines.loc[lines["model"] == "Same", "difference"].eq(0).all()
+
+
 def test_nothing_to_compare(tmp_path):
     with pytest.raises(InputError, match="neither"):
         compare_runs(RunSet(Store(tmp_path / "a")), RunSet(Store(tmp_path / "b")))

@@ -56,6 +56,13 @@ def test_a_term_that_appears_or_ends_early_differs_without_bound():
     assert difference(curve(), curve(LOSSES[:2])).step == 3
 
 
+def test_a_term_that_is_no_number_differs_from_any_number():
+    lost = curve(kl=[1.0, math.nan])
+    for one, other in ((curve(kl=[1.0, 1.0]), lost), (lost, curve(kl=[1.0, 1.0]))):
+        assert (difference(one, other).largest, difference(one, other).step) == (math.inf, 2)
+    assert not difference(lost, curve(kl=[1.0, math.nan]))
+
+
 def test_equal_versions_allow_no_difference():
     last_bit = math.nextafter(LOSSES[3], 8)
     old = golden(A=curve(), B=curve(), C=curve(kl=[1.0]), D=curve())

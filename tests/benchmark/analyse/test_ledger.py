@@ -12,7 +12,7 @@ from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.bootstrap import Score
 from benchmark.analyse.claim_data import Here, layer_costs, values_in
 from benchmark.analyse.claim_tests import answer
-from benchmark.analyse.contrasts import Arm, judge_plan
+from benchmark.analyse.contrasts import Arm, arm_scores, judge_plan
 from benchmark.analyse.ledger import FRAME, Place, counts, judge_claims, ledger_frame
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
@@ -141,6 +141,45 @@ def test_gaps_between_buckets():
     ]
     steps = [a.value - b.value for a, b in pairwise(gaps)]
     assert min(abs(found.effect.value - step) for step in steps) < 1e-12
+
+
+def test_a_group_without_users_cannot_be_tested():
+    """Nobody of ML-100k has the shortest histories: no p, which would weaken its family."""
+    rows = {}
+    for name in ("FindRec", "SASRec"):
+        own = arm(name, 1.0)
+        longer = [replace(run, length=run.length + 10) for run in own.runs]
+        rows[name] = replace(own, runs=tuple(longer))
+    empty = Here("ml-1m", rows, ROWS, rules=QUICK)
+    label = RULES.buckets[0].label
+    for claim in ("rq2-largest-gain", "abstract-long"):
+        found = answer(BY_ID[claim], empty, "kept")
+        assert found.word == "not testable here"
+        assert f"users of length {label}: 0" in found.said
+        assert np.isnan(found.p)
+
+
+def test_rows_that_are_never_right_are_undecided():
+    """Of a score of 0 there is no logarithm: neither above nor below, and no p."""
+    rows = ("SASRec", "SASRec (MM)", "Mamba4Rec", "Mamba4Rec (MM)")
+    arms = {name: arm(name, 1.0) for name in rows}
+    for name, own in arms.items():
+        runs = [make_result(r.record.spec, r.record.seed, np.full(400, 400)) for r in own.runs]
+        arms[name] = replace(own, runs=tuple(runs))
+    found = answer(BY_ID["rq1-mixed"], here(rows=arms), "kept")
+    assert found.word == "undecided"
+    assert np.isnan(found.p)
+
+
+def test_runs_of_other_users_are_named():
+    own = arm("SASRec", 1.0)
+    fewer = make_result(own.runs[3].record.spec, 3, np.zeros(399, int))
+    mixed = replace(own, runs=(*own.runs[:3], fewer, *own.runs[4:]))
+    message = "SASRec on ml-1m.*399 with seed 3, 400 with seed 5; .* versions of the data"
+    with pytest.raises(InputError, match=message):
+        here(rows={"SASRec": mixed}).scores()
+    with pytest.raises(InputError, match=message):
+        arm_scores({"SASRec": mixed})
 
 
 def test_noise_asks_who_keeps_more():

@@ -102,6 +102,16 @@ def test_names(tmp_path: Path) -> None:
         import_dataset("beauty", tmp_path / "own.csv", root=tmp_path)
     with pytest.raises(InputError, match="letters, digits"):
         import_dataset("../escape", tmp_path / "own.csv", root=tmp_path)
+    for name in ("Beauty", "beauty-"):  # runs of both would lie in one folder
+        with pytest.raises(InputError, match="is a known dataset"):
+            import_dataset(name, tmp_path / "own.csv", root=tmp_path)
+    with pytest.raises(InputError, match="no letter or digit"):
+        import_dataset("данные", tmp_path / "own.csv", root=tmp_path)
+    import_dataset("shop_a", tmp_path / "own.csv", core=None, root=tmp_path)
+    for name in ("Shop_a", "shop_a-"):
+        with pytest.raises(InputError, match=f"'{name}': its runs .* of the dataset 'shop_a' do"):
+            import_dataset(name, tmp_path / "own.csv", core=None, root=tmp_path)
+    import_dataset("shop_a", tmp_path / "own.csv", core=None, root=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,33 @@ def test_a_killed_run_goes_on(texts: list[str], tmp_path: Path) -> None:
     assert second.batches == [BATCH, len(texts) - 1 - 3 * BATCH]
     assert np.array_equal(resumed.values, whole.values)
     assert np.array_equal(resumed.layers[0], whole.layers[0])
-    assert not (tmp_path / "parts").exists()
+    third = Lengths()
+    run(third, texts, tmp_path / "parts")
+    assert third.batches == []  # all is there until the table is stored
+
+
+def test_features_that_could_not_be_stored_are_not_encoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv = tmp_path / "own.csv"
+    csv.write_text("user,item,timestamp\n" + "".join(f"u,{i},{i}\n" for i in range(4)))
+    items = tmp_path / "items.csv"
+    items.write_text("id,text\n" + "".join(f"{i},film {i}\n" for i in range(4)))
+    import_dataset("own", csv, items=items, core=None, root=tmp_path)
+    encoder = Lengths()
+    monkeypatch.setattr("benchmark.data.encode.load_encoder", lambda *_: encoder)
+
+    def full(*_: object) -> None:
+        raise InputError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("benchmark.data.bundle.write_features", full)
+        with pytest.raises(InputError, match="no space left"):
+            build_features("own", "text", "minilm", root=tmp_path)
+    bundle = build_features("own", "text", "minilm", root=tmp_path)
+    assert encoder.batches == [4]
+    assert bundle.meta.encoders["text"] == "minilm"
+    assert not (bundle.path / ".text.parts").exists()
 
 
 def test_parts_of_other_inputs_and_damaged_parts_are_not_taken(

@@ -101,6 +101,28 @@ def test_atomic_items_become_attributes(frame: pd.DataFrame, tmp_path: Path) -> 
     assert torch.count_nonzero(attributes["class"].values[heat]) == 1
 
 
+def test_own_column_names_of_atomic_items(frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame.columns = pd.Index(["user_id:token", "item_id:token", "timestamp:float"])
+    frame.to_csv(tmp_path / "x.inter", sep="\t", index=False)
+    header = "asin:token\tmovie_title:token_seq\tname:token_seq\tplot:token_seq\n"
+    (tmp_path / "x.item").write_text(header + "i0\tToy Story\tToys\tA cowboy doll\n")
+    with pytest.raises(InputError, match=r"x.item, line 1: no column 'item_id'.*--columns id=asin"):
+        import_dataset("own", tmp_path / "x.inter", core=3, root=tmp_path)
+    columns = {"id": "asin", "title": "gone"}
+    with pytest.raises(InputError, match=r"no column 'gone'.*--columns id=asin,title=movie_title"):
+        import_dataset("own", tmp_path / "x.inter", core=3, columns=columns, root=tmp_path)
+    columns = {"id": "asin", "title": "name", "text": "plot"}
+    bundle = import_dataset("own", tmp_path / "x.inter", core=3, columns=columns, root=tmp_path)
+    first = bundle.items.set_index("id").loc["i0"]
+    assert (first["title"], first["text"]) == ("Toys", "A cowboy doll")
+    assert set(bundle.catalogue().attributes) == {"movie_title"}
+    (tmp_path / "x.item").unlink()
+    with pytest.raises(InputError, match=r"--columns title=name: names a column of a file of it"):
+        import_dataset(
+            "own", tmp_path / "x.inter", core=3, columns={"title": "name"}, root=tmp_path
+        )
+
+
 def test_grouplens_archive_is_the_atomic_file(tmp_path: Path) -> None:
     """The official zip and RecBole's conversion read alike."""
     rows = [(196, 242, 3, 881250949), (186, 302, 3, 891717742), (22, 377, 1, 878887116)]

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import shutil
 import stat
 import zipfile
 from dataclasses import replace
@@ -431,6 +432,10 @@ def test_an_import_that_is_cut_off_goes_on(tmp_path, monkeypatch):
         import_runs([path], Store(tmp_path / "b"), current)
     monkeypatch.undo()
     assert [run.status for run in Store(tmp_path / "b").scan()] == ["complete"] * 2
+    staged = tmp_path / "b" / ".import.host-1.xyz" / "runs"  # of an import that was killed
+    shutil.copytree(tmp_path / "a", staged)
+    assert [run.status for run in Store(tmp_path / "b").scan()] == ["complete"] * 2
+    shutil.rmtree(staged.parent)
     assert sorted(take(path, tmp_path / "b")) == [("added", ""), ("there", ""), ("there", "")]
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
@@ -470,6 +475,16 @@ def test_states_of_unfinished_runs_travel_in_pieces(tmp_path, size):
         )
         assert few.left_out == [f"{path}: does not fit"]
         assert (len(few.paths), few.runs, few.states) == (1, 4, 0)
+
+
+def test_what_trials_share_is_no_state_of_a_run(tmp_path):
+    """`tune` leaves trunks beside the states; the archive holds what `import` takes."""
+    store = filled(tmp_path / "a", [0])
+    made = state(store.root, [7], 40)
+    CheckpointFile(made.with_name(f"trunk-{'0' * 16}.pt")).save({"step": 3})
+    done = export_runs(store, tmp_path / "out.zip", checkpoints=True)
+    assert (done.runs, done.states, done.left_out) == (1, 1, [])
+    assert [what for what, _ in take(done.paths[0], tmp_path / "b")] == ["added", "added"]
 
 
 def test_the_state_that_is_further_stays(tmp_path):

@@ -73,6 +73,8 @@ def test_differences_are_the_bootstraps():
         for name in ("base", "deep")
     }
     assert found[2].mean == pytest.approx(values["deep"].mean(), rel=1e-12)
+    for line in side_by_side({"base": [], "layers=4": trials(1.0), "layers=8": trials(3.0)}):
+        assert np.isnan(line.difference)  # there is nothing to hold them against
     assert np.isnan(found[0].difference)
     expected = CrossedBootstrap(values).compare("deep", "base")
     assert found[2].difference == pytest.approx(expected.difference, rel=1e-12)
