@@ -284,7 +284,8 @@ def _best(
     scores: CrossedBootstrap,
 ) -> JudgedBest:
     rules = scores.rules
-    there = {name: arms[name] for name in rows if name in arms and arms[name].runs}
+    # a row with a part of its seeds is not compared: what it comes to is not known yet
+    there = {name: arms[name] for name in rows if name in arms and arms[name].complete}
     lacking = [name for name in (subject, *rows) if name not in arms or not arms[name].complete]
     if subject not in arms or not arms[subject].runs or not there:
         note = f"no runs of {subject if there else 'any row to compare it with'}"

@@ -129,7 +129,7 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
     main = primary_dataset(plan)
     title = notes[main].title if main in notes else main
     verdict = f"**{answer(judged, main, plan)}**"
-    lines = _primary_claims(judged, main)
+    lines = _so_far(judged, main) + _primary_claims(judged, main)
     lines += _own_features(judged, main, plan.best_row.subject)
     lines = [f"- {line}" for line in lines]
     for dataset, role in plan.datasets.items():
@@ -149,6 +149,24 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
         if dataset == main
     ]
     return "\n".join([verdict, "", *lines, "", *pictures])
+
+
+def _so_far(judged: Judged, dataset: str) -> list[str]:
+    """A line for each claim on all rows of which some rows alone have all their seeds."""
+    found = []
+    for one in judged.best:
+        margin = one.margin
+        if one.dataset != dataset or one.word != "not reached" or margin is None:
+            continue
+        if min(margin.n_seeds) < RULES.minimum_seeds:
+            continue
+        gaining = f" Still gaining at the end of the budget: {', '.join(one.gaining)}."
+        found.append(
+            f"{one.claim}, {HEADINGS[one.protocol]}: not reached; other rows that have their runs "
+            f"so far: {len(one.others)}; {one.subject} against {one.strongest}, of these the best "
+            f"on validation: {with_range(*margin.relative)}.{gaining if one.gaining else ''}"
+        )
+    return found
 
 
 def _primary_claims(judged: Judged, dataset: str) -> list[str]:

@@ -169,6 +169,10 @@ def test_what_was_not_reached_says_why():
     )
     assert not np.isnan(m2.effect.low), "the interval is shown"
     assert found["P1", "kept"].note == "runs are missing of SASRec"
+    own["SASRec"] = arm("SASRec", 1.0, seeds=5, asked=6)
+    p1 = by_claim(judge_plan(PLAN, {"ml-1m": own}, rows=ROWS, rules=QUICK))["P1", "kept"]
+    assert (p1.word, p1.note) == ("not reached", "runs are missing of SASRec")
+    assert set(p1.others) == set(ROWS) - {"SASRec"}, "a part of its seeds is not compared"
     assert found["M4", "kept"].word == "undecided"
 
 

@@ -173,6 +173,23 @@ def test_a_family_that_is_not_complete_says_so(ledger):
     )
 
 
+def test_the_readmes_part_says_what_the_rows_so_far_come_to(ledger):
+    """Not before they have all their seeds, and never as a verdict."""
+    judged = ledger[2]
+    notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
+    best = tuple(replace(one, word="not reached") for one in judged.best)
+    part = verdict_part(replace(judged, best=best), analysis_plan(), notes)
+    lines = [line for line in part.splitlines() if line.startswith("- P")]
+    assert [line[:4] for line in lines] == ["- P1", "- P2"]
+    for line, one in zip(lines, best, strict=True):
+        assert "not reached; other rows that have their runs so far: 11;" in line
+        assert f"against {one.strongest}, of these the best on validation: " in line
+        assert percent(one.margin.relative[0]) in line
+    few = [replace(e, n_seeds=(6, 5)) for e in best[0].result.effects]
+    fewer = tuple(replace(one, result=replace(one.result, effects=tuple(few))) for one in best)
+    assert "- P1" not in verdict_part(replace(judged, best=fewer), analysis_plan(), notes)
+
+
 def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
     """M1 alone: no picture of rows that have no runs."""
     judged = ledger[2]
