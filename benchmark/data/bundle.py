@@ -203,15 +203,16 @@ def attach_features(bundle: Bundle, modality: Modality, table: FeatureTable) -> 
     tables = {m: read_features(bundle.path / f"{m}.safetensors") for m in bundle.meta.provenance}
     tables[modality] = table
     path = bundle.path / f"{modality}.safetensors"
-    write_features(path, table)
-    meta = bundle.meta.model_copy(
-        update={
-            "outputs": {**bundle.meta.outputs, path.name: sha256(path)},
-            "encoders": {**bundle.meta.encoders, modality: table.provenance.encoder},
-            "provenance": {m: t.provenance for m, t in tables.items()},
-            "data_hash": data_hash(bundle.interactions, bundle.items, tables),
-        }
-    )
+    with atomic_file(path) as written:  # all that takes time comes before the file is in its place
+        write_features(written, table)
+        meta = bundle.meta.model_copy(
+            update={
+                "outputs": {**bundle.meta.outputs, path.name: sha256(written)},
+                "encoders": {**bundle.meta.encoders, modality: table.provenance.encoder},
+                "provenance": {m: t.provenance for m, t in tables.items()},
+                "data_hash": data_hash(bundle.interactions, bundle.items, tables),
+            }
+        )
     with atomic_file(bundle.path / "bundle.json") as temporary:
         temporary.write_bytes(meta_bytes(meta))
     return _read(bundle.path)
