@@ -81,6 +81,12 @@ def _few(effect: Effect, rules: Rules) -> str:
     return f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"
 
 
+def share(value: float) -> str:
+    """A relative difference in per cent; "unknown" for NaN, as where a score is 0 or there is one
+    seed."""
+    return "unknown" if np.isnan(value) else f"{100 * value:+.1f} %"
+
+
 def too_few_users(here: Here, groups: Sequence[str], arms: Sequence[str]) -> Finding | None:
     """What is said of a claim about groups of users, as `Here.scores` names them, one of which
     nobody, or one user alone, belongs to; None where each has two at least."""
@@ -122,7 +128,7 @@ def gap(
     p_below = min(len(steps) * min(below), 1.0) if below else 1.0
     names = [f"gap at {a} over gap at {b}" for a, b in pairwise(_turned(groups, direction))]
     sizes = ", ".join(
-        f"{100 * np.expm1(c.value):+.1f} % at {group}"
+        f"{share(float(np.expm1(c.value)))} at {group}"
         for group, c in zip(_turned(groups, direction), found, strict=True)
     )
     finding = all_of(AllAbove(effects, upper, p_below), names, arms, here, metric)

@@ -26,6 +26,7 @@ from benchmark.analyse.claim_statistics import (
     joined,
     lacking_runs,
     of_effect,
+    share,
     too_few_users,
 )
 from benchmark.analyse.effects import Word, effect_of
@@ -203,7 +204,7 @@ def _mixed(claim: MixedClaim, here: Here, protocol: History) -> Finding:
         p = max(up or down)
         word = "opposite" if p < here.rules.alpha else "undecided"
     said = "; ".join(
-        f"{a} over {b}: {100 * effect.relative[0]:+.1f} %"
+        f"{a} over {b}: {share(effect.relative[0])}"
         for (a, b), effect in zip(pairs, effects, strict=True)
     )
     return Finding(word, said, p=p, arms=tuple(arms))
@@ -335,8 +336,8 @@ def _variants(test: ClaimTest, here: Here, protocol: History) -> Finding:
             continue
         signs = here.signs([test.row], [name], RULES.metric, protocol)
         effect = effect_of(here.scores().contrast(signs), here.scores().n_users, here.rules)
-        value, low, high = (f"{100 * part:+.1f}" for part in effect.relative)
-        parts.append(f"over {variant} {value} % ({low} to {high})")
+        value, low, high = map(share, effect.relative)
+        parts.append(f"over {variant} {value} ({low} to {high})")
         arms.append(name)
         effects.append(effect)
     if not parts:

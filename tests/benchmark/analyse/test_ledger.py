@@ -169,6 +169,7 @@ def test_rows_that_are_never_right_are_undecided():
     found = answer(BY_ID["rq1-mixed"], here(rows=arms), "kept")
     assert found.word == "undecided"
     assert np.isnan(found.p)
+    assert ": unknown" in found.said
 
 
 def test_runs_of_other_users_are_named():
