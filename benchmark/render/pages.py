@@ -20,6 +20,7 @@ from benchmark.analyse.contrasts import (
     JudgedBest,
     JudgedContrast,
     qualified,
+    with_gaining,
 )
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
@@ -160,11 +161,10 @@ def _so_far(judged: Judged, dataset: str) -> list[str]:
             continue
         if min(margin.n_seeds) < RULES.minimum_seeds:
             continue
-        gaining = f" Still gaining at the end of the budget: {', '.join(one.gaining)}."
         found.append(
             f"{one.claim}, {HEADINGS[one.protocol]}: not reached; other rows that have their runs "
             f"so far: {len(one.others)}; {one.subject} against {one.strongest}, of these the best "
-            f"on validation: {with_range(*margin.relative)}.{gaining if one.gaining else ''}"
+            f"on validation: {with_gaining(with_range(*margin.relative), one)}."
         )
     return found
 
