@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from benchmark.analyse.bootstrap import CrossedBootstrap, Interval, Score
 from benchmark.analyse.contrasts import Arm, arm_scores
 from benchmark.analyse.decomposition import LogRatio, retention
@@ -34,16 +32,15 @@ class RetainedRow:
 
     name: str
     scores: Mapping[State, Interval]
-    """The metric's mean with its interval; "with constant" is not there where the runs' lowered
-    scores were not counted."""
+    """The metric's mean with its interval."""
     n_seeds: int
     penalty: float
     """The constant, in standard deviations of a query's scores; infinite where leaving the history
-    out is best on validation, NaN where it was not counted."""
+    out is best on validation, and where lowered scores are not stored."""
     retention: LogRatio
     """log of the score with the history kept over the score with it left out."""
     response: Response | None = None
-    """The score at every constant; None where lowered scores of test targets are not stored."""
+    """The score at every constant; None where lowered scores are not stored."""
     lead: Mapping[State, Effect] = field(default_factory=dict)
     """The subject's lead over this row, a log of a ratio; nothing where there is none to compare.
     In "with constant" either row has its own constant."""
@@ -64,8 +61,6 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
     penalties: dict[str, float] = {}
     responses: dict[str, Response] = {}
     for name, arm in arms.items():
-        if not all(are_lowered(run.validation) for run in arm.runs):
-            continue  # made before lowered scores were counted
         suppressed = suppress(arm.runs, rules.metric)
         penalties[name] = suppressed.penalty
         if all(are_lowered(run.test) for run in arm.runs):  # references of rolling splits lack them
@@ -76,9 +71,9 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
     return [
         RetainedRow(
             name,
-            {s: scores.interval(_score(arm, s, rules)) for s in STATES if _has(scores, arm, s)},
+            {s: scores.interval(_score(arm, s, rules)) for s in STATES},
             len(arm.runs),
-            penalties.get(name, np.nan),
+            penalties[name],
             retention(scores, arm.name, rules.metric),
             responses.get(name),
             _lead(scores, arms[subject], arm) if subject in arms and name != subject else {},
@@ -90,16 +85,10 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
 def _lead(scores: CrossedBootstrap, subject: Arm, other: Arm) -> dict[State, Effect]:
     found: dict[State, Effect] = {}
     for state in STATES:
-        if _has(scores, subject, state) and _has(scores, other, state):
-            own, its = (_score(arm, state, scores.rules) for arm in (subject, other))
-            contrast = scores.contrast({own: 1, its: -1})
-            found[state] = effect_of(contrast, scores.n_users, scores.rules)
+        own, its = (_score(arm, state, scores.rules) for arm in (subject, other))
+        found[state] = effect_of(scores.contrast({own: 1, its: -1}), scores.n_users, scores.rules)
     return found
 
 
 def _score(arm: Arm, state: State, rules: Rules) -> Score:
     return Score(arm.name, rules.metric, state)
-
-
-def _has(scores: CrossedBootstrap, arm: Arm, state: State) -> bool:
-    return _score(arm, state, scores.rules) in scores.values

@@ -51,12 +51,12 @@ def are_lowered(ranks: Ranks | None) -> bool:
 
 def suppress(runs: Sequence[RunResult], metric: str = RULES.metric) -> Suppressed:
     """A row's finished runs, one at least, under the penalty that is best on their validation; the
-    smaller one where several are equal. Where the counts of test targets are not stored it is
-    infinite, which is always among the best. Raises ValueError as `with_penalty` does."""
+    smaller one where several are equal. Where the counts of a split are not stored it is infinite,
+    which is always among the best. Raises ValueError for a run without ranks."""
     tests = [run.test for run in runs if run.test is not None]
     if len(tests) < len(runs):
         raise ValueError("a run without ranks was taken for a finished one")
-    if all(map(are_lowered, tests)):
+    if all(are_lowered(run.validation) and are_lowered(run.test) for run in runs):
         best = max(CHOICES, key=lambda penalty: _on_validation(runs, penalty, metric))
     else:  # no penalty leaves fewer items above a target than leaving the history out does
         best = np.inf

@@ -264,8 +264,6 @@ def _kept(row: RetainedRow) -> tuple[str, str]:
 
 
 def _constant(row: RetainedRow) -> tuple[str, str]:
-    if "with constant" not in row.scores:
-        return "not counted", ""
     kept, lowered = (row.scores[state].mean for state in ("kept", "with constant"))
     return constant_text(row.penalty), percent(lowered / kept - 1 if kept else float("nan"))
 

@@ -9,10 +9,13 @@ numbers that they are made of:
                                           what leaving the history out takes away
     <split>_popularity                    [6, Q]: three sums, and what the history takes away from
                                           each
+    <split>_history                       how many items of the user's whole sequence the history
+                                          lacks
     <split>_user, _history                of several queries a user: how much each is above the one
-                                          before; a user's first history is kept whole
+                                          before; a user's first is kept whole
 
-Files of schema 3 and before have `user`, `history` and `popularity` as they are in `Ranks`.
+Files of schema 4 have in `history` how many items it holds, in the same way; those of schema 3 and
+before have `user`, `history` and `popularity` as they are in `Ranks`.
 """
 
 import io
@@ -29,11 +32,14 @@ from benchmark.runs.schema import Artefacts, RunRecord, RunResult
 
 _Split = Literal["validation", "test"]
 
-UNREADABLE = (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError)
+UNREADABLE = (LookupError, ValueError, OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError)
 """What reading a file of arrays raises where it is none, or not one of a run."""
 
 _RISES_SINCE = 4
 """Schema of the first records whose arrays are kept as rises and differences."""
+_LACKING_SINCE = 5
+"""Schema of the first records that keep what a history lacks: of users who repeat no item it is the
+same number for all, and what it holds tells their lengths once more."""
 
 
 def pack(result: RunResult, *, dense: bool = False) -> bytes:
@@ -45,7 +51,8 @@ def pack(result: RunResult, *, dense: bool = False) -> bytes:
     for split in _splits(result.record):
         ranks = result.validation if split == "validation" else result.test
         assert ranks is not None  # RunResult sees to it
-        arrays |= {f"{split}_{name}": array for name, array in _parts(ranks).items()}
+        parts = _parts(ranks, result.length)
+        arrays |= {f"{split}_{name}": array for name, array in parts.items()}
     small = {name: array.astype(_smallest(array)) for name, array in arrays.items()}
     return to_npz(small, dense=dense)
 
@@ -60,7 +67,7 @@ def unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
             for name, array in arrays.items()
             if name.startswith(f"{split}_")
         }
-        splits[split] = _ranks(own, rises=record.schema_version >= _RISES_SINCE)
+        splits[split] = _ranks(own, arrays["length"], schema=record.schema_version)
     return RunResult(record, splits["validation"], splits.get("test"), arrays["length"], artefacts)
 
 
@@ -92,19 +99,19 @@ def _smallest(array: npt.NDArray[Any]) -> np.dtype[Any]:
     return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
 
 
-def _parts(ranks: Ranks) -> dict[str, npt.NDArray[Any]]:
-    history = ranks.n_items - ranks.n_candidates_masked
+def _parts(ranks: Ranks, length: IntArray) -> dict[str, npt.NDArray[Any]]:
+    lacking = _sequence(length, ranks.user) - (ranks.n_items - ranks.n_candidates_masked)
     parts: dict[str, npt.NDArray[Any]] = {
         "items": np.asarray(ranks.n_items),
         "above": ranks.above,
         "equal": ranks.equal,
         "history_above": ranks.above - ranks.above_masked,
         "history_equal": ranks.equal - ranks.equal_masked,
-        "history": history,
+        "history": lacking,
     }
     if ranks.user is not None:
         parts["user"] = np.diff(ranks.user, prepend=0)
-        parts["history"] = history - _before(history, ranks.user)
+        parts["history"] = lacking - _before(lacking, ranks.user)
     if ranks.popularity is not None:
         kept, left_out = ranks.popularity[:3], ranks.popularity[3:]
         parts["popularity"] = np.concatenate([kept, kept - left_out])
@@ -114,14 +121,16 @@ def _parts(ranks: Ranks) -> dict[str, npt.NDArray[Any]]:
     return parts
 
 
-def _ranks(parts: Mapping[str, IntArray], *, rises: bool) -> Ranks:
+def _ranks(parts: Mapping[str, IntArray], length: IntArray, *, schema: int) -> Ranks:
     n_items = int(parts["items"])
     above, equal, history = parts["above"], parts["equal"], parts["history"]
     user, popularity = parts.get("user"), parts.get("popularity")
-    if rises and user is not None:
+    if schema >= _RISES_SINCE and user is not None:
         user = np.cumsum(user, dtype=np.int32)
         history = _summed(history, user)
-    if rises and popularity is not None:
+    if schema >= _LACKING_SINCE:
+        history = _sequence(length, user) - history
+    if schema >= _RISES_SINCE and popularity is not None:
         kept = popularity[:3]
         popularity = np.concatenate([kept, kept - popularity[3:]])
     return Ranks(
@@ -137,6 +146,11 @@ def _ranks(parts: Mapping[str, IntArray], *, rises: bool) -> Ranks:
         user=user,
         lowered=parts.get("lowered"),
     )
+
+
+def _sequence(length: IntArray, user: IntArray | None) -> IntArray:
+    """[Q]: the length of the sequence of each query's user."""
+    return length if user is None else length[user]
 
 
 def _before(values: IntArray, user: IntArray) -> IntArray:

@@ -182,11 +182,12 @@ def promote(
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
     The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for; so
-    are, where a user has several test targets, two counts that are most of the rest and describe
-    alone: the sums of popularity, for the diagnosis of leave-one-out splits, and the history items
-    above a test target at every constant taken from their scores. Failed runs and trials are no
-    references and are passed over. Raises InputError, before anything is written, if a run is
-    damaged or if there is nothing to promote.
+    are two counts that are most of the rest and that no table of scores needs: the sums of
+    popularity, for the diagnosis of leave-one-out splits, of which the first seed of a row keeps
+    them; and, where a user has several test targets, the history items above a target at every
+    constant taken from their scores. Failed runs and trials are no references and are passed over.
+    Raises InputError, before anything is written, if a run is damaged or if there is nothing to
+    promote.
     """
     damaged: list[str] = []
     finished: list[RunRecord] = []
@@ -206,7 +207,8 @@ def promote(
     for record in finished:
         key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
-        result = _without_side_counts(result if keep_top else without_top(result))
+        first = seed == min(other.seed for other in finished if other.spec.key == key)
+        result = _without_side_counts(result if keep_top else without_top(result), first=first)
         there = target.status(key, seed)
         digest = hashlib.sha256(pack(result, dense=True)).hexdigest()
         if there.record is not None and there.record == record.model_copy(
@@ -233,12 +235,18 @@ def without_top(result: RunResult) -> RunResult:
     )
 
 
-def _without_side_counts(result: RunResult) -> RunResult:
-    """The same run without what metrics do not need, if its users have several test targets."""
-    test = result.test
-    if test is None or test.user is None:
-        return result
-    return replace(result, test=replace(test, popularity=None, lowered=None))
+def _without_side_counts(result: RunResult, *, first: bool) -> RunResult:
+    """The same run without the counts that `promote` drops. first: of the row's seeds."""
+    validation, test = result.validation, result.test
+    assert validation is not None  # a finished run
+    assert test is not None  # and no trial
+    if test.user is not None:
+        validation, test = (
+            replace(ranks, popularity=None, lowered=None) for ranks in (validation, test)
+        )
+    elif not first:
+        test = replace(test, popularity=None)
+    return replace(result, validation=validation, test=test)
 
 
 def _ranks_without_top(ranks: Ranks | None) -> Ranks | None:

@@ -1,6 +1,5 @@
 """What history items cost each row, as a picture of three marks a row."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -41,19 +40,18 @@ def draw_retention(
     for panel, (dataset, rows) in zip(axes, shown.items(), strict=True):
         for at, row in enumerate(rows):
             colour = method_style(split_arm(row.name, methods())[0]).colour
-            means = {state: row.scores[state].mean for state in STATES if state in row.scores}
+            means = {state: row.scores[state].mean for state in STATES}
             panel.axhline(at, color=FAINT, lw=0.4, zorder=0)
             panel.plot([means["kept"], means["left out"]], [at, at], color=colour, lw=0.8)
-            if "with constant" in means:
-                ends = [means["kept"], means["with constant"]]
-                panel.plot(ends, [at, at], color=colour, lw=2.2, alpha=0.55)
+            ends = [means["kept"], means["with constant"]]
+            panel.plot(ends, [at, at], color=colour, lw=2.2, alpha=0.55)
             for state, mean in means.items():
                 panel.plot(
                     mean, at, _MARKERS[state], color=colour, ms=_SIZES[state], mew=0.9,
                     mfc=colour if state == "kept" else "white",
                 )  # fmt: skip
             panel.text(
-                1.01, at, "" if math.isnan(row.penalty) else constant_text(row.penalty),
+                1.01, at, constant_text(row.penalty),
                 transform=panel.get_yaxis_transform(), fontsize=6.5, color=QUIET, va="center",
             )  # fmt: skip
         panel.text(

@@ -115,11 +115,11 @@ def _scores(
     row: RetainedRow, note: DatasetNote, cells: list[tuple[object, ...]]
 ) -> tuple[Entry, ...]:
     entries = {
-        state: _entry(row, HEADINGS[state], RULES.metric, row.scores.get(state), note, cells)
+        state: _entry(row, HEADINGS[state], RULES.metric, row.scores[state], note, cells)
         for state in STATES
     }
     constant = Entry(
-        "not counted" if math.isnan(row.penalty) else constant_text(row.penalty),
+        constant_text(row.penalty),
         key=_cell(row, "constant", RULES.metric, note, cells, row.penalty),
     )
     value, low, high = (
@@ -169,12 +169,10 @@ def _entry(
     row: RetainedRow,
     column: str,
     metric: str,
-    interval: Interval | None,
+    interval: Interval,
     note: DatasetNote,
     cells: list[tuple[object, ...]],
 ) -> Entry:
-    if interval is None:
-        return Entry("")
     key = _cell(row, column, metric, note, cells, interval.mean, interval.low, interval.high)
     return Entry(number(interval.mean), number((interval.high - interval.low) / 2), key=key)
 

@@ -96,7 +96,9 @@ def with_ranks(several_a_user, seed=0):
         lowered=rng.integers(0, 4, (count, 7)).astype(np.int32),
         user=user.astype(np.int32) if several_a_user else None,
     )
-    return RunResult(make_record(make_spec(), seed), ranks, ranks, np.zeros(60, np.int32))
+    users = 60 if several_a_user else count
+    length = rng.integers(5, 300, users).astype(np.int32)
+    return RunResult(make_record(make_spec(), seed), ranks, ranks, length)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -119,8 +121,10 @@ def assert_same_ranks(before, after):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_runs_of_the_third_schema_are_read(store, several):
-    """Their files have histories, users and popularity as they are, not as differences."""
+@pytest.mark.parametrize("schema", [3, 4])
+def test_runs_of_earlier_schemas_are_read(store, several, schema):
+    """Files of the third have histories, users and popularity as they are, not as differences;
+    those of the fourth have as differences what the histories hold, not what they lack."""
     made = with_ranks(several)
     path = store.write(made)
     ranks = made.test
@@ -131,13 +135,19 @@ def test_runs_of_the_third_schema_are_read(store, several):
         "history_above": ranks.above - ranks.above_masked,
         "history_equal": ranks.equal - ranks.equal_masked,
         "history": ranks.n_items - ranks.n_candidates_masked,
-        "popularity": ranks.popularity,
+        "popularity": ranks.popularity.copy(),
         "lowered": ranks.lowered,
     } | ({"user": ranks.user} if several else {})
+    if schema == 4:
+        own["popularity"][3:] = own["popularity"][:3] - own["popularity"][3:]
+        if several:
+            same = np.diff(ranks.user, prepend=-1) == 0
+            own["history"] = own["history"] - np.where(same, np.roll(own["history"], 1), 0)
+            own["user"] = np.diff(ranks.user, prepend=0)
     arrays = {f"{split}_{name}": own[name] for split in ("validation", "test") for name in own}
     np.savez_compressed(path.with_suffix(".npz"), length=made.length, **arrays)
     digest = hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest()
-    fields = json.loads(path.read_text()) | {"schema_version": 3, "arrays_sha256": digest}
+    fields = json.loads(path.read_text()) | {"schema_version": schema, "arrays_sha256": digest}
     del fields["sha256"]
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps(fields | {"sha256": digest}))
@@ -318,15 +328,23 @@ def test_promote_drops_top_lists_and_passes_over_failures(store, tmp_path):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_promote_drops_side_counts_of_several_test_targets_a_user(store, tmp_path, several):
-    made = with_ranks(several_a_user=several)
-    store.write(made)
-    promote(store, Store(tmp_path / "reference"))
-    kept = Store(tmp_path / "reference").read(made.record.spec.key, 0)
-    assert (kept.test.popularity is None) == several
-    assert (kept.test.lowered is None) == several
-    np.testing.assert_array_equal(kept.validation.lowered, made.validation.lowered)
-    assert list(promote(store, Store(tmp_path / "reference")).values()) == ["unchanged"]
+def test_promote_drops_side_counts(store, tmp_path, several):
+    """Popularity is kept of the first seed, lowered scores of all, unless a user has several test
+    targets; ranks are never touched."""
+    made = {seed: with_ranks(several, seed) for seed in (3, 1, 2)}
+    for run in made.values():
+        store.write(run)
+    reference = Store(tmp_path / "reference")
+    promote(store, reference)
+    for seed, run in made.items():
+        kept = reference.read(run.record.spec.key, seed)
+        assert (kept.test.popularity is None) == (several or seed != 1)
+        for split in ("validation", "test"):
+            before, after = getattr(run, split), getattr(kept, split)
+            assert (after.lowered is None) == several
+            for field in (*RANK_FIELDS, *(["user"] if several else ["lowered"])):
+                np.testing.assert_array_equal(getattr(after, field), getattr(before, field), field)
+    assert set(promote(store, reference).values()) == {"unchanged"}
 
 
 def test_promote_refuses_damage_before_it_writes(store, tmp_path):
