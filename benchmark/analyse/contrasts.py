@@ -24,19 +24,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln
 
-from benchmark.analyse.above_all import AllAbove, all_above
+from benchmark.analyse.above_all import all_above
 from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.analyse.columns import user_scores
 from benchmark.analyse.effects import (
     DISCOVERY_RATE,
     Effect,
-    Word,
     corrected,
     discoveries,
     effect_of,
     word_of,
 )
+from benchmark.analyse.judged import WITHOUT_VERDICT, Judged, JudgedBest, JudgedContrast
 from benchmark.analyse.statistics import RULES, FloatArray, Rules, holm
 from benchmark.analyse.verdict import best_on_validation
 from benchmark.errors import InputError
@@ -63,86 +63,6 @@ class Arm:
     def name(self) -> str:
         """As its draws of seeds are named in every table."""
         return str(self.runs[0].record.spec.key)
-
-
-WITHOUT_VERDICT: tuple[Word, ...] = ("not reached", "not testable here")
-
-
-@dataclass(frozen=True)
-class JudgedContrast:
-    """One contrast of the plan on one dataset under one protocol."""
-
-    contrast: Contrast
-    dataset: str
-    protocol: History
-    effect: Effect | None
-    """None where an arm has no run."""
-    log_rank: Effect | None
-    """The same sum of mean log ranks: below 0 is in favour."""
-    word: Word
-    adjusted: float = float("nan")
-    """p after the correction of its family."""
-    note: str = ""
-    gaining: tuple[str, ...] = ()
-    """Its arms that were still gaining at their budgets, which qualifies a verdict."""
-
-    @property
-    def claim(self) -> str:
-        return self.contrast.id
-
-
-@dataclass(frozen=True)
-class JudgedBest:
-    """A claim that one row is above every other, on one dataset."""
-
-    claim: str
-    """P1 or P2."""
-    dataset: str
-    protocol: History
-    subject: str
-    others: tuple[str, ...]
-    """The other rows, in the order of `result`."""
-    result: AllAbove | None
-    """None where the subject or every other row has no run."""
-    log_ranks: tuple[Effect, ...]
-    strongest: str | None
-    """The other row that is best on validation: the margin is quoted against it."""
-    word: Word
-    adjusted: float = float("nan")
-    note: str = ""
-    gaining: tuple[str, ...] = ()
-    """As of a contrast: the subject and the other rows."""
-
-    @property
-    def margin(self) -> Effect | None:
-        """Against the row that is best on validation."""
-        if self.result is None or self.strongest is None:
-            return None
-        return self.result.effects[self.others.index(self.strongest)]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Everything that the plan asks, in its order."""
-
-    best: tuple[JudgedBest, ...]
-    contrasts: tuple[JudgedContrast, ...]
-    readings: tuple[JudgedBest, ...] = ()
-    """The claims of `best`, of other readings of the subject; they are corrected among themselves
-    and decide nothing."""
-
-
-def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
-    """What is said of a verdict, and which rows a longer budget is known to help."""
-    return said if one.word in WITHOUT_VERDICT else with_gaining(said, one)
-
-
-def with_gaining(said: str, one: JudgedBest | JudgedContrast) -> str:
-    """The same, whether there is a verdict or not."""
-    if not one.gaining:
-        return said
-    end = "" if not said else " " if said.endswith("?") else ". "
-    return f"{said}{end}Still gaining at the end of the budget: {', '.join(one.gaining)}"
 
 
 def mean_log_rank(ranks: Ranks, *, masked: bool) -> FloatArray:
@@ -292,6 +212,7 @@ def _best(
     # a row with a part of its seeds is not compared: what it comes to is not known yet
     there = {name: arms[name] for name in rows if name in arms and arms[name].complete}
     lacking = [name for name in (subject, *rows) if name not in arms or not arms[name].complete]
+    settled_by: tuple[str, ...] = ()
     if subject not in arms or not arms[subject].runs or not there:
         note = f"no runs of {subject if there else 'any row to compare it with'}"
         return JudgedBest(
@@ -313,6 +234,8 @@ def _best(
     word = result.word(rules.smallest_effect, rules.minimum_seeds)
     note = ""
     if lacking:
+        if word != "not reached" and subject not in lacking:
+            settled_by = _settled_by(dict(zip(there, result.effects, strict=True)), rows, rules)
         word, note = "not reached", f"runs are missing of {', '.join(lacking)}"
     elif word == "not reached":
         fewest = min(min(e.n_seeds) for e in result.effects)
@@ -332,6 +255,21 @@ def _best(
         word,
         note=note,
         gaining=_gaining((subject, *there), arms),
+        settled_by=settled_by,
+    )
+
+
+def _settled_by(
+    effects: Mapping[str, Effect], rows: Sequence[str], rules: Rules
+) -> tuple[str, ...]:
+    """The rows over which no lead is shown and the smallest effect of interest is excluded by
+    bounds that hold for all `rows` at once, those without runs too: Bonferroni's are above max-T's,
+    whatever those bring, so that the claim is refuted once they are there."""
+    smallest = np.log1p(rules.smallest_effect)
+    return tuple(
+        name
+        for name, effect in effects.items()
+        if effect.low <= 0 and effect.upper_among(len(rows), rules.alpha) < smallest
     )
 
 

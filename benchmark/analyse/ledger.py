@@ -20,8 +20,8 @@ import pandas as pd
 from benchmark.analyse.analysis_plan import AnalysisPlan
 from benchmark.analyse.claim_data import Finding, Here
 from benchmark.analyse.claim_tests import answer
-from benchmark.analyse.contrasts import Judged, JudgedBest
 from benchmark.analyse.effects import DISCOVERY_RATE, Word, corrected, discoveries
+from benchmark.analyse.judged import Judged, JudgedBest
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.paper import (
     Claim,

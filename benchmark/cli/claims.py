@@ -11,7 +11,7 @@ import typer
 from benchmark import plan as planning
 from benchmark.analyse.claim_data import layer_costs
 from benchmark.analyse.claim_tests import NOISE
-from benchmark.analyse.contrasts import Judged
+from benchmark.analyse.judged import Judged
 from benchmark.analyse.ledger import LedgerLine
 from benchmark.cli.options import (
     RESULTS,

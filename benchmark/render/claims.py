@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.claim_data import Here, LayerCosts
-from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import MEANINGS
+from benchmark.analyse.judged import Judged
 from benchmark.analyse.ledger import LedgerLine, Place, counts, judge_claims, ledger_frame
 from benchmark.analyse.verify import to_csv
 from benchmark.files import atomic_file

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
-from benchmark.analyse.contrasts import (
+from benchmark.analyse.judged import (
     WITHOUT_VERDICT,
     Judged,
     JudgedBest,

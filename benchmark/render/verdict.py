@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
-from benchmark.analyse.contrasts import Arm, Judged, JudgedBest, JudgedContrast, qualified
-from benchmark.analyse.effects import NOT_REACHED, Effect, verdict_on
+from benchmark.analyse.contrasts import Arm
+from benchmark.analyse.effects import NOT_REACHED, Effect
+from benchmark.analyse.judged import Judged, JudgedBest, JudgedContrast, pair_verdict, qualified
 from benchmark.analyse.ledger import LedgerLine, counts
 from benchmark.analyse.power import Power, smallest_detectable, stored_power
 from benchmark.analyse.retention import RetainedRow, retained_rows
@@ -117,10 +118,9 @@ def primary_dataset(plan: AnalysisPlan) -> str:
 
 def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
     """The verdict on a dataset in two sentences: P1 with P2, and M1."""
-    words = {one.protocol: one.word for one in judged.best if one.dataset == dataset}
-    if not words:
+    best = [one for one in judged.best if one.dataset == dataset]
+    if not best:
         return NOT_REACHED
-    sentence = verdict_on(words["kept"], words["left out"], plan.best_row.subject)
     m1 = next(
         (
             one
@@ -132,7 +132,7 @@ def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
     not_reached = (
         f"Whether {plan.best_row.subject}'s machinery beats plain late fusion (M1) is not reached."
     )
-    return f"{sentence} {M1.get(m1.word, not_reached) if m1 is not None else not_reached}"
+    return f"{pair_verdict(best)} {M1.get(m1.word, not_reached) if m1 is not None else not_reached}"
 
 
 def _qualification(notes: Mapping[str, DatasetNote]) -> str:

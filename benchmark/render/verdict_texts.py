@@ -3,8 +3,8 @@ the pages say of a primary claim and of a family that is not complete. Each stan
 
 from collections.abc import Iterable
 
-from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import Word
+from benchmark.analyse.judged import Judged
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.plan import OWN_MODEL
 from benchmark.render.notes import DatasetNote

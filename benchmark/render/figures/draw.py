@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.analyse.contrasts import Judged
+from benchmark.analyse.judged import Judged
 from benchmark.plan import OWN_MODEL, Planned, contrasts_of, experiments, shown_datasets
 from benchmark.render.figures import (
     alignment,

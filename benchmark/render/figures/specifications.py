@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmark.analyse.contrasts import Judged
 from benchmark.analyse.effects import Effect
+from benchmark.analyse.judged import Judged
 from benchmark.analyse.statistics import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL, Planned

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.analyse.contrasts import qualified
-from benchmark.analyse.effects import Effect, verdict_on
+from benchmark.analyse.effects import Effect
+from benchmark.analyse.judged import pair_verdict, qualified
 from benchmark.plan import experiments
 from benchmark.render.document import Block, with_range
 from benchmark.render.tables.build import BuiltTable
@@ -95,8 +95,11 @@ def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list
             for one in table.judged.contrasts
             if one.dataset == dataset and one.contrast.claim == "primary"
         ]
-        sentence = verdict_on(best["kept"].word, best["left out"].word, best["kept"].subject)
-        found.append(PrimaryClaims(titles.get(dataset, dataset), sentence, tuple(lines)))
+        found.append(
+            PrimaryClaims(
+                titles.get(dataset, dataset), pair_verdict(tuple(best.values())), tuple(lines)
+            )
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from benchmark.analyse.cells import CellSpec, Table, derive_cells
-from benchmark.analyse.contrasts import Judged
+from benchmark.analyse.judged import Judged
 from benchmark.analyse.verify import to_csv
 from benchmark.data.meta import bundle_meta
 from benchmark.paper import load_cells

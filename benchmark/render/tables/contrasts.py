@@ -8,15 +8,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast, analysis_plan
-from benchmark.analyse.contrasts import (
-    Arm,
-    Judged,
-    JudgedBest,
-    JudgedContrast,
-    judge_plan,
-    qualified,
-)
+from benchmark.analyse.contrasts import Arm, judge_plan
 from benchmark.analyse.effects import Effect
+from benchmark.analyse.judged import Judged, JudgedBest, JudgedContrast, qualified
 from benchmark.analyse.statistics import RULES
 from benchmark.paper.readings import readings
 from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, favourable_reading

@@ -4,18 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
-from benchmark.analyse.contrasts import (
-    LOG_RANK,
-    Arm,
-    arm_scores,
-    judge_plan,
-    mean_log_rank,
-    qualified,
+from benchmark.analyse.contrasts import LOG_RANK, Arm, arm_scores, judge_plan, mean_log_rank
+from benchmark.analyse.effects import (
+    MEANINGS,
+    NOT_REACHED,
+    Effect,
+    corrected,
+    discoveries,
+    effect_of,
+    word_of,
 )
-from benchmark.analyse.effects import MEANINGS, corrected, discoveries, effect_of, word_of
+from benchmark.analyse.judged import pair_verdict, qualified
 from benchmark.analyse.statistics import RULES
 from benchmark.errors import InputError
 from benchmark.runs.ranks import Ranks
@@ -280,3 +283,37 @@ def test_correction_can_only_take_away():
 def test_ranks_without_users_have_one_target_each():
     ranks: Ranks = make_ranks(np.array([0, 3]))
     assert mean_log_rank(ranks, masked=False) == pytest.approx(np.log([1, 4]), abs=1e-12)
+
+
+def test_a_row_can_settle_a_claim_before_the_others_are_there():
+    """A row far above the subject refutes P1 whatever the rows without runs bring; one that is
+    equal does not, and neither does any while the subject itself lacks seeds."""
+    rows = ("SASRec", "NOVA", "IISAN")
+    own = arms(SASRec=1.5)
+    judged = judge_plan(PLAN, {"ml-1m": own}, rows=rows, rules=QUICK)
+    p1 = by_claim(judged)["P1", "kept"]
+    assert (p1.word, p1.settled_by) == ("not reached", ("SASRec",))
+    said = pair_verdict(judged.best)
+    assert said.startswith(NOT_REACHED)
+    assert "P1 and P2 can no longer be supported: a gain of 1 % over SASRec is excluded" in said
+    reached = judge_plan(PLAN, {"ml-1m": own}, rows=rows[:2], rules=QUICK)
+    p1 = by_claim(reached)["P1", "kept"]
+    assert (p1.word, p1.settled_by) == ("refuted", ()), "a verdict needs no forecast"
+    assert "no longer" not in pair_verdict(reached.best)
+    equal = judge_plan(PLAN, {"ml-1m": arms()}, rows=rows, rules=QUICK)
+    assert by_claim(equal)["P1", "kept"].settled_by == ()
+    assert pair_verdict(equal.best) == NOT_REACHED
+    own["FindRec"] = arm("FindRec", 1.0, seeds=5, asked=6)
+    short = judge_plan(PLAN, {"ml-1m": own}, rows=rows, rules=QUICK)
+    assert by_claim(short)["P1", "kept"].settled_by == ()
+
+
+@pytest.mark.parametrize("df", [5.0, 400.0])
+def test_bounds_among_several_are_students(df):
+    """By hand from the closed form; of one alone it is the end of the interval."""
+    error = 0.02
+    half = stats.t.ppf(0.975, df) * error
+    effect = Effect(0.1, 0.1 - half, 0.1 + half, 0.0, np.nan, df, 300, (6, 6))
+    assert effect.upper_among(1, 0.05) == pytest.approx(effect.high, rel=1e-12)
+    expected = 0.1 + stats.t.ppf(1 - 0.025 / 11, df) * error
+    assert effect.upper_among(11, 0.05) == pytest.approx(expected, rel=1e-9)

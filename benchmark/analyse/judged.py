@@ -1,0 +1,109 @@
+"""What the analysis plan comes to: each of its contrasts and claims with its numbers, its word, and
+what qualifies it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.analyse.above_all import AllAbove
+from benchmark.analyse.analysis_plan import Contrast
+from benchmark.analyse.effects import Effect, Word, verdict_on
+from benchmark.evaluate.metrics import History
+
+WITHOUT_VERDICT: tuple[Word, ...] = ("not reached", "not testable here")
+
+
+@dataclass(frozen=True)
+class JudgedContrast:
+    """One contrast of the plan on one dataset under one protocol."""
+
+    contrast: Contrast
+    dataset: str
+    protocol: History
+    effect: Effect | None
+    """None where an arm has no run."""
+    log_rank: Effect | None
+    """The same sum of mean log ranks: below 0 is in favour."""
+    word: Word
+    adjusted: float = float("nan")
+    """p after the correction of its family."""
+    note: str = ""
+    gaining: tuple[str, ...] = ()
+    """Its arms that were still gaining at their budgets, which qualifies a verdict."""
+
+    @property
+    def claim(self) -> str:
+        return self.contrast.id
+
+
+@dataclass(frozen=True)
+class JudgedBest:
+    """A claim that one row is above every other, on one dataset."""
+
+    claim: str
+    """P1 or P2."""
+    dataset: str
+    protocol: History
+    subject: str
+    others: tuple[str, ...]
+    """The other rows, in the order of `result`."""
+    result: AllAbove | None
+    """None where the subject or every other row has no run."""
+    log_ranks: tuple[Effect, ...]
+    strongest: str | None
+    """The other row that is best on validation: the margin is quoted against it."""
+    word: Word
+    adjusted: float = float("nan")
+    note: str = ""
+    gaining: tuple[str, ...] = ()
+    """As of a contrast: the subject and the other rows."""
+    settled_by: tuple[str, ...] = ()
+    """Where runs are missing: the rows that refute the claim whatever the missing ones bring."""
+
+    @property
+    def margin(self) -> Effect | None:
+        """Against the row that is best on validation."""
+        if self.result is None or self.strongest is None:
+            return None
+        return self.result.effects[self.others.index(self.strongest)]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything that the plan asks, in its order."""
+
+    best: tuple[JudgedBest, ...]
+    contrasts: tuple[JudgedContrast, ...]
+    readings: tuple[JudgedBest, ...] = ()
+    """The claims of `best`, of other readings of the subject; they are corrected among themselves
+    and decide nothing."""
+
+
+def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
+    """What is said of a verdict, and which rows a longer budget is known to help."""
+    return said if one.word in WITHOUT_VERDICT else with_gaining(said, one)
+
+
+def with_gaining(said: str, one: JudgedBest | JudgedContrast) -> str:
+    """The same, whether there is a verdict or not."""
+    if not one.gaining:
+        return said
+    end = "" if not said else " " if said.endswith("?") else ". "
+    return f"{said}{end}Still gaining at the end of the budget: {', '.join(one.gaining)}"
+
+
+def pair_verdict(best: Sequence[JudgedBest]) -> str:
+    """The verdict of the claims about the best row on one dataset, P1 with P2; where runs are
+    missing, what can be said before they come."""
+    words = {one.protocol: one.word for one in best}
+    said = verdict_on(words["kept"], words["left out"], best[0].subject)
+    by_rows: dict[tuple[str, ...], list[str]] = {}
+    for one in best:
+        if one.settled_by:
+            by_rows.setdefault(one.settled_by, []).append(one.claim)
+    for rows, claims in by_rows.items():
+        said += (
+            f" {' and '.join(claims)} can no longer be supported: a gain of 1 % over "
+            f"{' and over '.join(rows)} is excluded, whatever the missing rows bring (bounds for "
+            "all rows at once, Bonferroni)."
+        )
+    return said
