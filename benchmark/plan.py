@@ -296,8 +296,7 @@ def plan(
         parts = hashes(spec, meta.data_hash) if meta is not None else None
         own = _seeds(seeds, spec.protocol)
         stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
-        records = [s.record for s in stored.values() if s.record is not None]
-        seconds = estimate(spec, meta.counts, records) if meta is not None else 0.0
+        seconds = 0.0 if meta is None else estimate(spec, meta.counts, runs.timed(spec.key, own))
         problem = problems.get(spec.dataset, "")
         planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
@@ -383,15 +382,17 @@ def _metas(
 
 
 def estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
-    """Seconds of one seed on one core: from its own earlier runs, else from the budget.
+    """Seconds of one seed on one core, from finished runs and the ratio of the budgets.
 
-    Without earlier runs the method's `cost` (milliseconds a position at width 64, measured) is
-    multiplied by the positions in the budget, and by the width's ratio to 64: good to a factor of
-    two or so.
+    Without any the method's `cost` (milliseconds a position at width 64, measured) is multiplied by
+    the positions in the budget, and by the width's ratio to 64: good to a factor of two or so.
     """
     if spec.training is None:
         return 5.0
-    timed = [r.timings.training + r.timings.evaluation for r in records if r.status == "ok"]
+    steps = spec.training.steps
+    timed = [
+        steps * (r.timings.training + r.timings.evaluation) / r.steps for r in records if r.steps
+    ]
     if timed:
         return sum(timed) / len(timed)
     length = spec.protocol.max_length
@@ -402,5 +403,4 @@ def estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> flo
         positions = length
     batch = min(spec.training.batch_size, users)
     width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64
-    steps = spec.training.steps
     return 1e-3 * method.cost * positions * batch * steps * width

@@ -187,7 +187,7 @@ def source_folder(source: Path | None) -> Path | None:
 def own_runs(*, anew: bool = False) -> RunSet:
     """The runs that commands use where no folder is named: those made here and, unless all is to be
     made anew, the references."""
-    return RunSet(Store(RUNS), None if anew else Store(REFERENCE))
+    return RunSet(Store(RUNS), Store(REFERENCE), count_references=not anew)
 
 
 def default_profile(workers: list[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.runs.schema import Hashes, RunResult
+from benchmark.runs.schema import Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, RunSpec
 from benchmark.runs.store import DamagedRun, Store, Stored, without_top
 
@@ -17,13 +17,17 @@ class RunSet:
     """What a store held when it was first asked. A run that is written later is seen after
     `forget`, or by another run set.
 
-    references: finished runs elsewhere, the committed ones, that count where the store has no
-    current run of its own, so that nobody trains again what everybody has. They are only read.
+    references: finished runs elsewhere, the committed ones. They are only read. They count where
+    the store has no current run of its own, so that nobody trains again what everybody has; unless
+    count_references they only tell how long a run takes.
     """
 
-    def __init__(self, store: Store, references: Store | None = None) -> None:
+    def __init__(
+        self, store: Store, references: Store | None = None, *, count_references: bool = True
+    ) -> None:
         self.store = store
         self._references = None if references is None else RunSet(references)
+        self._count_references = count_references
         self._seen: dict[Path, Stored] = {}
 
     @property
@@ -34,12 +38,12 @@ class RunSet:
     def status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
         """How the run stands, with its result; as `Store.status` says it."""
         own = self._own_status(key, seed, hashes)
-        if own.status == "complete" or self._references is None:
+        if own.status == "complete" or self._references is None or not self._count_references:
             return own
         committed = self._references.status(key, seed, hashes)
         return committed if committed.status == "complete" else own
 
-    def _own_status(self, key: RunKey, seed: int, hashes: Hashes | None) -> Stored:
+    def _own_status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
         path = self.store.path(key, seed)
         if path not in self._seen:
             self._seen[path] = _without_top(self.store.status(key, seed))
@@ -65,6 +69,18 @@ class RunSet:
             if path not in self._seen:
                 self._seen[path] = _without_top(self.store.at(path))
             yield self._seen[path]
+
+    def timed(self, key: RunKey, seeds: Sequence[int]) -> list[RunRecord]:
+        """Of finished runs, which tell how long one takes, whatever code and settings they were
+        made with: those of the store, else the first of the references."""
+        own = self._finished(key, seeds)
+        if own or self._references is None:
+            return own
+        return next(filter(None, (self._references._finished(key, [s]) for s in seeds)), [])
+
+    def _finished(self, key: RunKey, seeds: Sequence[int]) -> list[RunRecord]:
+        records = (self._own_status(key, seed).record for seed in seeds)
+        return [record for record in records if record is not None and record.status == "ok"]
 
     def spec(self, key: RunKey, seeds: Sequence[int]) -> RunSpec | None:
         """The settings that the stored runs of this key were made with: those of the first of the

@@ -1,14 +1,18 @@
 """From tables to specs: shared, deduplicated, restricted, and compared with the store."""
 
+import numpy as np
 import pytest
 
 from benchmark.errors import InputError
 from benchmark.plan import Experiment, experiments, plan, shown_in, spec_of, specs, unfit
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
+from benchmark.runs.schema import Timings
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
+from tests.benchmark.results import draw_above, make_result
 
+ABOVE = draw_above(np.random.default_rng(0), 50)
 QUICK, PAPER, SMOKE = (get_profile(name) for name in ("quick", "paper", "smoke"))
 
 
@@ -109,6 +113,29 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
     assert stale.to_run(reuse_stale=True) == []
     (taken,) = plan([changed], [0], RunSet(store), as_stored=True)
     assert taken.states == {0: "complete"}
+
+
+@pytest.mark.parametrize("counting", [True, False])
+def test_a_runs_time_is_known_from_finished_ones(tmp_path, counting):
+    """From the store's own, else from the committed ones though they be stale or do not count; in
+    the ratio of the budgets."""
+    spec = spec_of("SASRec", "beauty", get_profile("ci"))
+    own, committed = Store(tmp_path / "own"), Store(tmp_path / "reference")
+
+    def planned():
+        (found,) = plan([spec], [0, 1], RunSet(own, committed, count_references=counting))
+        assert found.to_run() == [0, 1]
+        return found.seconds
+
+    by_cost = planned()
+    half = spec.training.steps // 2
+    committed.write(
+        make_result(spec, 1, ABOVE, steps=half, timings=Timings(training=10.0, evaluation=1.0))
+    )
+    assert planned() == pytest.approx(11.0 * spec.training.steps / half) != by_cost
+    longer = 2 * spec.training.steps
+    own.write(make_result(spec, 0, ABOVE, steps=longer, timings=Timings(training=8.0)))
+    assert planned() == pytest.approx(4.0)
 
 
 def test_feature_controls_have_all_seeds(tmp_path):
