@@ -13,13 +13,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.analyse.analysis_plan import Contrast, analysis_plan, split_arm
-from benchmark.data.config import Counts, dataset_names, has_times
+from benchmark.costs import estimate
+from benchmark.data.config import dataset_names, has_times
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
 from benchmark.paper.readings import readings
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.runset import RunSet
-from benchmark.runs.schema import RunRecord, RunResult
+from benchmark.runs.schema import RunResult
 from benchmark.runs.spec import Protocol, RunKey, RunSpec
 from benchmark.runs.store import Status, Stored
 from benchmark.settings.registry import CONFIGS, Profile, methods, pick
@@ -30,6 +31,13 @@ OWN_MODEL = "FindRec"
 FAVOURABLE = "favourable"
 """The variant of `OWN_MODEL` that holds the reading which validation prefers
 (benchmark/tune/favourable.py), dataset by dataset."""
+_BETWEEN_MODALITIES = frozenset(
+    (
+        *("attention", "iicm_weight", "iicm_sign", "iicm_entropy", "iicm_kl", "iicm_positions"),
+        *("iicm_pairs", "iicm_bandwidth", "iicm_samples", "iicm_ridge"),
+    )
+)
+"""Settings of `OWN_MODEL` that act between text and image alone where `iicm_align` is unchanged."""
 FEATURE_CONTROL_VARIANTS = ("permuted-features", "no-features")
 """Variants that every multimodal method has."""
 
@@ -85,6 +93,8 @@ class Planned:
     """Estimated time of one seed on one CPU core."""
     problem: str = ""
     """Why the spec cannot be run here: its dataset cannot be had."""
+    idle: str = ""
+    """Why the spec is not run at all: on its dataset it has nothing to act on."""
 
     @property
     def states(self) -> dict[int, Status]:
@@ -154,8 +164,6 @@ def specs(
         for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 spec = spec_of(model, dataset, profile, variant)
-                if spec.protocol.features == "permuted-images" and _one_modality(dataset, data):
-                    continue  # there is nothing to permute images against
                 base = spec_of(model, dataset, profile)
                 if config_hash(spec) == config_hash(base):
                     spec = base  # a swept value that the base has already
@@ -163,8 +171,16 @@ def specs(
     return list(found.values())
 
 
-def _one_modality(dataset: str, data: Path | None) -> bool:
-    return len(dataset_facts(dataset, root=data).encoders) < 2
+def without_effect(model: str, variant: str, dataset: str, data: Path | None) -> str:
+    """Why a variant has nothing to act on where a dataset has one modality; "" where it acts."""
+    change = methods()[model].variants.get(variant)
+    if change is None or len(dataset_facts(dataset, root=data).encoders) > 1:
+        return ""
+    if change.protocol.get("features") == "permuted-images":
+        return "there is nothing to permute images against"
+    if change.model and _BETWEEN_MODALITIES.issuperset(change.model):
+        return "there is no cross-attention and no alignment"
+    return ""
 
 
 def shown_datasets(
@@ -294,9 +310,16 @@ def plan(
     for spec in wanted:
         meta = metas.get(spec.dataset)
         parts = hashes(spec, meta.data_hash) if meta is not None else None
+        if idle := without_effect(spec.model, spec.variant, spec.dataset, data):
+            planned.append(Planned(spec.key, spec, {}, idle=idle))
+            continue
         own = _seeds(seeds, spec.protocol)
         stored = {seed: runs.status(spec.key, seed, parts) for seed in own}
-        seconds = 0.0 if meta is None else estimate(spec, meta.counts, runs.timed(spec.key, own))
+        seconds = 0.0
+        if meta is not None:
+            base = spec.key._replace(variant="base")
+            timed = runs.timed(spec.key, own) or runs.timed(base, own)
+            seconds = estimate(spec, meta.counts, timed)
         problem = problems.get(spec.dataset, "")
         planned.append(Planned(spec.key, spec, stored, seconds, problem))
     return planned
@@ -328,8 +351,13 @@ def plan_stored(
                 base = key._replace(variant="base")
                 if spec is None and _is_as_base(key, runs.spec(base, seeds)):
                     key, spec = base, runs.spec(base, seeds)
+                idle = without_effect(model, variant, dataset, data)
                 if key not in found:
-                    found[key] = _as_stored(key, spec, seeds, runs)
+                    found[key] = (
+                        Planned(key, spec, {}, idle=idle)
+                        if idle
+                        else _as_stored(key, spec, seeds, runs)
+                    )
     return list(found.values())
 
 
@@ -379,28 +407,3 @@ def _metas(
     if problems and not metas:
         raise InputError("; ".join(problems.values()))
     return metas, problems
-
-
-def estimate(spec: RunSpec, counts: Counts, records: Sequence[RunRecord]) -> float:
-    """Seconds of one seed on one core, from finished runs and the ratio of the budgets.
-
-    Without any the method's `cost` (milliseconds a position at width 64, measured) is multiplied by
-    the positions in the budget, and by the width's ratio to 64: good to a factor of two or so.
-    """
-    if spec.training is None:
-        return 5.0
-    steps = spec.training.steps
-    timed = [
-        steps * (r.timings.training + r.timings.evaluation) / r.steps for r in records if r.steps
-    ]
-    if timed:
-        return sum(timed) / len(timed)
-    length = spec.protocol.max_length
-    users = min(spec.protocol.max_users or counts.users, counts.users)
-    method = methods()[spec.model]
-    positions = min(max(counts.interactions / counts.users - 3, 1), length)
-    if getattr(method.cls, "fixed_length", False):
-        positions = length
-    batch = min(spec.training.batch_size, users)
-    width = max(spec.config.get("align_dim", 0), spec.config.get("dim", 64)) / 64
-    return 1e-3 * method.cost * positions * batch * steps * width

@@ -36,7 +36,7 @@ from benchmark.runs.spec import Convergence, RunKey, RunSpec
 from benchmark.runs.store import Status, Stored
 
 Grade = Literal["A", "B", "C"]
-CellStatus = Literal["ok", "missing", "failed", "stale"]
+CellStatus = Literal["ok", "missing", "failed", "stale", "idle"]
 
 COLUMNS = (
     *(*NAMES, "mean", "sd", "n", "paper", "grade"),
@@ -254,7 +254,9 @@ def _load(cell_spec: CellSpec, reuse_stale: bool) -> tuple[_Loaded, list[str]]:
 def _status(statuses: set[Status]) -> CellStatus:
     if "failed" in statuses:
         return "failed"
-    if not statuses or statuses & {"missing", "damaged"}:
+    if not statuses:
+        return "idle"
+    if statuses & {"missing", "damaged"}:
         return "missing"
     return "stale" if "stale" in statuses else "ok"
 

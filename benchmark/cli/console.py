@@ -42,6 +42,6 @@ def plan_table(planned: Sequence[Planned], workers: int, *, reuse_stale: bool) -
             p.key.variant,
             str(len(p.states) - len(todo)),
             f"{len(todo)}{' (' + ', '.join(reasons) + ')' if reasons else ''}",
-            duration(p.seconds * len(todo)) if todo else "",
+            duration(p.seconds * len(todo)) if todo else "does not act" if p.idle else "",
         )
     return table

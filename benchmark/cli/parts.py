@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark import plan as planning
 from benchmark.cli.options import Shard
+from benchmark.costs import estimate
 from benchmark.data.config import Counts
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
@@ -69,7 +69,7 @@ def part_of(planned: Sequence[Planned], shard: Shard, data: Path | None) -> list
             )
         if p.key.dataset not in counts:
             counts[p.key.dataset] = bundle_meta(p.key.dataset, root=data).counts
-        seconds = planning.estimate(p.spec, counts[p.key.dataset], [])
+        seconds = estimate(p.spec, counts[p.key.dataset], [])
         units += [(p, seed, seconds) for seed in p.runs]
     total, before = sum(seconds for _, _, seconds in units), 0.0
     own: dict[RunKey, list[int]] = {}

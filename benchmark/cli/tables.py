@@ -247,7 +247,8 @@ def run(
         for name in request.models or ()
     ]
     for p in train(wanted, request):
-        console.print(f"{p.key}: {', '.join(f'seed {k} {v}' for k, v in p.states.items())}")
+        states = ", ".join(f"seed {k} {v}" for k, v in p.states.items())
+        console.print(f"{p.key}: {states or f'not run: {p.idle}'}")
 
 
 def _report(request: Request) -> None:

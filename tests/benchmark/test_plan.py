@@ -2,15 +2,29 @@
 
 import numpy as np
 import pytest
+import torch
 
 from benchmark.errors import InputError
-from benchmark.plan import Experiment, experiments, plan, shown_in, spec_of, specs, unfit
+from benchmark.plan import (
+    Experiment,
+    experiments,
+    plan,
+    plan_stored,
+    shown_in,
+    spec_of,
+    specs,
+    unfit,
+    without_effect,
+)
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import Timings
+from benchmark.runs.spec import Training
 from benchmark.runs.store import Store
-from benchmark.settings.registry import get_profile
+from benchmark.settings.registry import get_profile, methods
 from tests.benchmark.results import draw_above, make_result
+from tests.catalogues import catalogue
+from tests.findrec.test_model import build, states
 
 ABOVE = draw_above(np.random.default_rng(0), 50)
 QUICK, PAPER, SMOKE = (get_profile(name) for name in ("quick", "paper", "smoke"))
@@ -118,7 +132,7 @@ def test_the_plan_tells_what_is_there_what_is_stale_and_what_is_missing(tmp_path
 @pytest.mark.parametrize("counting", [True, False])
 def test_a_runs_time_is_known_from_finished_ones(tmp_path, counting):
     """From the store's own, else from the committed ones though they be stale or do not count; in
-    the ratio of the budgets."""
+    the ratio of the budgets. A variant without any takes about as long as its row."""
     spec = spec_of("SASRec", "beauty", get_profile("ci"))
     own, committed = Store(tmp_path / "own"), Store(tmp_path / "reference")
 
@@ -128,14 +142,55 @@ def test_a_runs_time_is_known_from_finished_ones(tmp_path, counting):
         return found.seconds
 
     by_cost = planned()
-    half = spec.training.steps // 2
-    committed.write(
-        make_result(spec, 1, ABOVE, steps=half, timings=Timings(training=10.0, evaluation=1.0))
+    training = spec.training.model_dump()
+    half, double = (
+        spec.model_copy(
+            update={"training": Training(**training | {"steps": int(share * training["steps"])})}
+        )
+        for share in (0.5, 2)
     )
-    assert planned() == pytest.approx(11.0 * spec.training.steps / half) != by_cost
-    longer = 2 * spec.training.steps
-    own.write(make_result(spec, 0, ABOVE, steps=longer, timings=Timings(training=8.0)))
+    committed.write(make_result(half, 1, ABOVE, timings=Timings(training=10.0, evaluation=1.0)))
+    assert planned() == pytest.approx(22.0) != by_cost
+    own.write(make_result(double, 0, ABOVE, timings=Timings(training=8.0)))
     assert planned() == pytest.approx(4.0)
+    variant = spec_of("SASRec", "beauty", get_profile("ci"), "long")
+    (found,) = plan([variant], [0, 1], RunSet(own, committed, count_references=counting))
+    ratio = variant.training.steps / spec.training.steps
+    assert found.seconds == pytest.approx(4.0 * ratio)
+
+
+def test_what_cannot_act_on_a_dataset_is_not_run(tmp_path):
+    """Beauty has texts alone here. Rows stay, with the reason, in results from elsewhere, too."""
+    runs = RunSet(Store(tmp_path))
+    wanted = specs(["table5", "table6"], QUICK, datasets=["beauty", "ml-100k"], models=["FindRec"])
+    planned = {(p.key.dataset, p.key.variant): p for p in plan(wanted, [0, 1], runs)}
+    for dataset, seeds in (("beauty", []), ("ml-100k", [0, 1])):
+        for variant in ("without-iicm", "without-cross-attention", "lambda=0.1"):
+            assert planned[dataset, variant].to_run() == seeds
+        assert planned[dataset, "without-moe"].to_run() == [0, 1]
+    idle = planned["beauty", "without-iicm"]
+    assert (idle.states, idle.idle) == ({}, "there is no cross-attention and no alignment")
+    stored = plan_stored(["table5"], QUICK, [0], runs, datasets=["beauty"])
+    assert [p.key.variant for p in stored if p.idle] == ["without-cross-attention", "without-iicm"]
+
+
+def test_variants_that_are_not_run_change_nothing():
+    """The model that each of them builds on texts alone is the base, to the bit."""
+    texts = catalogue(modalities=("text",))
+    base = build(texts)
+    variants = methods()["FindRec"].variants
+    idle = {
+        name: variants[name].model
+        for name in variants
+        if without_effect("FindRec", name, "beauty", None)
+    }
+    assert {"without-iicm", "lambda=0.1", "reading-kl", "permuted-images"} <= set(idle)
+    assert not {"without-moe", "heads=2", "layers=1", "no-features"} & set(idle)
+    for name, change in idle.items():
+        other = build(texts, **change)
+        assert other.state_dict().keys() == base.state_dict().keys(), name
+        assert torch.equal(states(other, training=True), states(base, training=True)), name
+        assert other.aux_loss_weights() == base.aux_loss_weights() == {}, name
 
 
 def test_feature_controls_have_all_seeds(tmp_path):

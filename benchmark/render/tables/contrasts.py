@@ -93,16 +93,11 @@ def judged_of(
             own[favourable] = own[OWN_MODEL]
     if contrasts is not None:
         plan = replace(plan, contrasts=tuple(contrasts))
-    untestable = {
-        dataset: {
-            arm: f"{note.modalities}: there is nothing to permute images against"
-            for contrast in plan.contrasts
-            for arm in (*contrast.plus, *contrast.minus)
-            if arm.endswith(" permuted-images")
-        }
-        for dataset, note in notes.items()
-        if len(note.encoders) < 2
-    }
+    untestable: dict[str, dict[str, str]] = {}
+    for p in planned:
+        if p.idle:
+            said = f"{notes[p.key.dataset].modalities}: {p.idle}"
+            untestable.setdefault(p.key.dataset, {})[f"{p.key.model} {p.key.variant}"] = said
     return judge_plan(
         plan,
         arms,

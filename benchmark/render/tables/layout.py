@@ -48,7 +48,12 @@ ONE_MODALITY = (
     "them is not testable here."
 )
 
-_EMPTY = {"missing": "no runs", "failed": "failed", "stale": "no current run"}
+_EMPTY = {
+    "missing": "no runs",
+    "failed": "failed",
+    "stale": "no current run",
+    "idle": "does not act",
+}
 
 
 _MARKS: dict[str | None, Mark] = {"not shown": "unshown", "gaining": "gaining"}

@@ -27,6 +27,7 @@ from benchmark.render.experiment import render
 from benchmark.render.notes import dataset_note
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, build_table
+from benchmark.render.tables.definitions import SWEEPS
 from benchmark.render.tables.latex import to_latex
 from benchmark.render.tables.writers import to_markdown, to_terminal
 from benchmark.runs.identity import hashes
@@ -287,12 +288,12 @@ def test_csv_is_the_long_form(synthetic, profile):
 
 def test_sweep_is_chosen_on_validation(synthetic, profile):
     store, _ = synthetic
-    table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
+    table = build_table("fig3", planned(store, profile, "fig3"), profile, root=store.root)
     cells = table.cells.query("metric == 'NDCG@10' and protocol == 'kept'")
-    validation = cells[cells["table"] == "6-validation"].set_index("column")["mean"]
-    test = cells[cells["table"] == "6"].set_index("column")["mean"]
+    validation = cells[cells["table"] == "fig3-validation"].set_index("column")["mean"]
+    test = cells[cells["table"] == "fig3"].set_index("column")["mean"]
     (note, *_) = table.document.blocks[0].notes
-    assert f"λ = {validation.idxmax()}" in note.split(".")[0] + note
+    assert f"{SWEEPS['fig3'].label} = {validation.idxmax()}" in note.split(".")[0] + note
     if test.idxmax() != validation.idxmax():
         assert change(test.max(), test[validation.idxmax()]) in note
 
@@ -446,19 +447,32 @@ def test_counts_of_beauty(profile):
 
 
 def test_a_setting_without_effect_is_not_chosen(tmp_path, profile):
-    """On a dataset with one modality lambda weighs nothing, and all its values rank alike."""
+    """Where nothing is learned from what it changes, all its values rank alike."""
     store = Store(tmp_path)
-    plans = planned(store, profile, "table6")
+    plans = planned(store, profile, "table9")
     base = next(p.spec for p in plans if p.spec.variant == "base")
     for p in plans:
         for seed in p.states:
             run = synthetic_run(base, seed, 60)
             record = run.record.model_copy(update={"spec": p.spec})
             store.write(type(run)(record, run.validation, run.test, run.length))
-    plans = planned(store, profile, "table6")
-    table = build_table("table6", plans, profile, root=store.root)
+    plans = planned(store, profile, "table9")
+    table = build_table("table9", plans, profile, root=store.root)
     assert table.document.blocks[0].notes[0].startswith("Every setting gives the same numbers")
     assert table.document.blocks[0].notes[1].startswith("Every setting gives the same numbers")
+
+
+def test_what_cannot_act_has_no_number_and_a_reason(synthetic, profile):
+    """Beauty has texts alone: lambda weighs nothing, and its values are not run."""
+    store, _ = synthetic
+    table = build_table("table6", planned(store, profile, "table6"), profile, root=store.root)
+    cells = table.cells[table.cells["table"] == "6"]
+    assert {*cells["status"]} == {"ok", "idle"}
+    assert set(cells.loc[cells["status"] == "idle", "n"]) == {0}
+    shown = {entry.text for row in table.document.blocks[0].rows for entry in row.entries}
+    assert "does not act" in shown
+    assert any("not testable here" in note for note in table.document.blocks[0].notes)
+    assert not any("missing" in problem for problem in table.document.problems)
 
 
 def test_stale_runs_are_shown_only_when_asked(synthetic, profile):
