@@ -90,12 +90,23 @@ def _table_or_figure(name: str) -> Callable[[Request], None]:
     def action(request: Request) -> None:
         if reason := planning.unfit(name, request.profile):
             raise InputError(f"{name}: {reason}; choose another with --profile, such as quick")
+        _refuse_without_datasets(name, request)
         planned = ensure([name], request)
         paths = _show(name, planned, request)
         if name == OVERALL:
             _close(planned, paths, request)
 
     return action
+
+
+def _refuse_without_datasets(name: str, request: Request) -> None:
+    """Raises InputError, before anything is trained, where the experiment needs what no dataset
+    has."""
+    experiment = planning.experiments()[name]
+    asked = request.datasets or request.profile.run_on
+    if not planning.shown_datasets(experiment, asked, request.data):
+        needs = "both text and image features" if experiment.both_modalities else "times"
+        raise InputError(f"{name} needs a dataset with {needs}; asked for: {', '.join(asked)}")
 
 
 def _close(planned: list[planning.Planned], paths: Sequence[Path], request: Request) -> None:

@@ -255,6 +255,12 @@ def invoke(*arguments):
     ("command", "message"),
     [
         ("table2 --address nowhere --dry-run", "--address and --gpus-per-job are of --launcher"),
+        ("readings --datasets beauty --dry-run", "needs a dataset with both text and image"),
+        ("fig2 --datasets beauty --from reference", "needs a dataset with both text and image"),
+        (
+            "global-time --datasets beauty --dry-run",
+            "needs a dataset with times; asked for: beauty",
+        ),
         ("table2 --gpus-per-job 0.5 --dry-run", "--address and --gpus-per-job are of --launcher"),
         ("table2 --from reference --launcher ray", "leave out --launcher ray"),
         ("data ml-100k --core 20", "--core: describes your own data"),
