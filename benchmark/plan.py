@@ -310,7 +310,8 @@ def plan(
     for spec in wanted:
         meta = metas.get(spec.dataset)
         parts = hashes(spec, meta.data_hash) if meta is not None else None
-        if idle := without_effect(spec.model, spec.variant, spec.dataset, data):
+        known = spec.dataset not in problems
+        if known and (idle := without_effect(spec.model, spec.variant, spec.dataset, data)):
             planned.append(Planned(spec.key, spec, {}, idle=idle))
             continue
         own = _seeds(seeds, spec.protocol)

@@ -35,13 +35,14 @@ def plan_table(planned: Sequence[Planned], workers: int, *, reuse_stale: bool) -
         table.add_column(heading, justify="right" if numeric else "left")
     for p in planned:
         todo = p.to_run(reuse_stale=reuse_stale)
+        idle = "does not act" if p.idle else "no data" if p.problem else ""
         reasons = sorted({p.states[seed] for seed in todo} - {"missing"})
         table.add_row(
             p.key.dataset,
             p.key.model,
             p.key.variant,
-            str(len(p.states) - len(todo)),
+            str(len(p.usable(reuse_stale=reuse_stale))),
             f"{len(todo)}{' (' + ', '.join(reasons) + ')' if reasons else ''}",
-            duration(p.seconds * len(todo)) if todo else "does not act" if p.idle else "",
+            duration(p.seconds * len(todo)) if todo else idle,
         )
     return table

@@ -1,9 +1,14 @@
 """From tables to specs: shared, deduplicated, restricted, and compared with the store."""
 
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from benchmark.cli.console import plan_table
 from benchmark.errors import InputError
 from benchmark.plan import (
     Experiment,
@@ -172,6 +177,21 @@ def test_what_cannot_act_on_a_dataset_is_not_run(tmp_path):
     assert (idle.states, idle.idle) == ({}, "there is no cross-attention and no alignment")
     stored = plan_stored(["table5"], QUICK, [0], runs, datasets=["beauty"])
     assert [p.key.variant for p in stored if p.idle] == ["without-cross-attention", "without-iicm"]
+
+
+def test_a_dry_run_says_why_a_row_is_not_run(tmp_path):
+    """Nothing of it counts as done."""
+    wanted = specs(["table5"], QUICK, datasets=["beauty"])
+    base, _, idle, acts = plan(wanted, [0, 1], RunSet(Store(tmp_path)))
+    shown = Console(width=120, file=io.StringIO())
+    shown.print(plan_table([replace(base, problem="damaged"), idle, acts], 1, reuse_stale=False))
+    lines = [
+        line.split("│")[3:7] for line in shown.file.getvalue().splitlines() if "FindRec" in line
+    ]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells[0] == ["base", "0", "0", "no data"]
+    assert cells[1] == ["without-iicm", "0", "0", "does not act"]
+    assert cells[2][:3] == ["without-moe", "0", "2"]
 
 
 def test_variants_that_are_not_run_change_nothing():
