@@ -100,7 +100,8 @@ def _smallest(array: npt.NDArray[Any]) -> np.dtype[Any]:
 
 
 def _parts(ranks: Ranks, length: IntArray) -> dict[str, npt.NDArray[Any]]:
-    lacking = _sequence(length, ranks.user) - (ranks.n_items - ranks.n_candidates_masked)
+    history = ranks.n_items - ranks.n_candidates_masked
+    lacking = _sequence(length, len(ranks), ranks.user) - history
     parts: dict[str, npt.NDArray[Any]] = {
         "items": np.asarray(ranks.n_items),
         "above": ranks.above,
@@ -129,7 +130,7 @@ def _ranks(parts: Mapping[str, IntArray], length: IntArray, *, schema: int) -> R
         user = np.cumsum(user, dtype=np.int32)
         history = _summed(history, user)
     if schema >= _LACKING_SINCE:
-        history = _sequence(length, user) - history
+        history = _sequence(length, len(above), user) - history
     if schema >= _RISES_SINCE and popularity is not None:
         kept = popularity[:3]
         popularity = np.concatenate([kept, kept - popularity[3:]])
@@ -148,9 +149,13 @@ def _ranks(parts: Mapping[str, IntArray], length: IntArray, *, schema: int) -> R
     )
 
 
-def _sequence(length: IntArray, user: IntArray | None) -> IntArray:
-    """[Q]: the length of the sequence of each query's user."""
-    return length if user is None else length[user]
+def _sequence(length: IntArray, queries: int, user: IntArray | None) -> IntArray:
+    """[Q]: the length of the sequence of each query's user, which the histories are set against; 0
+    in a split of other users than those whose lengths are kept, as one moment for all makes."""
+    first = np.diff(user, prepend=-1) != 0 if user is not None else np.ones(queries, bool)
+    if first.sum() != len(length):
+        return np.zeros(queries, np.int32)
+    return length[np.cumsum(first) - 1]
 
 
 def _before(values: IntArray, user: IntArray) -> IntArray:

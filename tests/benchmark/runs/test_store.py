@@ -72,12 +72,13 @@ def test_round_trip(store):
     assert [p.name for p in sorted(path.parent.iterdir())] == ["seed-7.json", "seed-7.npz"]
 
 
-def with_ranks(several_a_user, seed=0):
+def with_ranks(several_a_user, seed=0, *, users=None):
     """A run with everything that ranks can have but top lists, drawn at random. A user's history
-    grows from query to query but where the target was met before, which shortens it by one."""
+    grows from query to query but where the target was met before, which shortens it by one. Users'
+    numbers have gaps. users: of how many the lengths are kept, all of them if None."""
     rng = np.random.default_rng(seed)
     count = 400
-    user = np.sort(rng.integers(0, 60, count)) if several_a_user else np.arange(count)
+    user = np.sort(3 * rng.integers(0, 60, count)) if several_a_user else np.arange(count)
     first = np.diff(user, prepend=-1) != 0
     start = rng.integers(3, 200, count)
     history = np.zeros(count, int)
@@ -96,17 +97,32 @@ def with_ranks(several_a_user, seed=0):
         lowered=rng.integers(0, 4, (count, 7)).astype(np.int32),
         user=user.astype(np.int32) if several_a_user else None,
     )
-    users = 60 if several_a_user else count
-    length = rng.integers(5, 300, users).astype(np.int32)
+    length = rng.integers(5, 300, len(np.unique(user)) if users is None else users).astype(np.int32)
     return RunResult(make_record(make_spec(), seed), ranks, ranks, length)
 
 
 @pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_any_ranks_come_back_to_the_number(store, several, seed):
-    made = with_ranks(several, seed)
+@pytest.mark.parametrize("users", [None, 17, 500, 0])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_ranks_come_back_to_the_number(store, several, users, seed):
+    """Whether the lengths are of the split's users or of others (one moment for all users)."""
+    made = with_ranks(several, seed, users=users)
     store.write(made)
-    assert_same_ranks(made.test, store.read(made.record.spec.key, seed).test)
+    read = store.read(made.record.spec.key, seed)
+    assert_same_ranks(made.test, read.test)
+    np.testing.assert_array_equal(read.length, made.length)
+
+
+def test_histories_of_users_who_repeat_nothing_take_no_space(store):
+    """One query a user, or several in the order of time: the same number throughout."""
+    length = np.arange(5, 65, dtype=np.int32)
+    user = np.repeat(np.arange(60), 3).astype(np.int32)
+    history = np.repeat(length, 3) - np.tile([3, 2, 1], 60)
+    above = np.zeros(180, np.int32)
+    ranks = Ranks(above, above, above, above, (500 - history).astype(np.int32), 500, user=user)
+    store.write(RunResult(make_record(make_spec(), 0), ranks, ranks, length))
+    with np.load(store.path(make_spec().key, 0).with_suffix(".npz")) as stored:
+        assert set(stored["test_history"][3:].tolist()) == {-1, 3}
 
 
 def assert_same_ranks(before, after):
