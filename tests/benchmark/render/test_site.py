@@ -183,8 +183,10 @@ def test_stale_runs_are_not_shown_unless_their_table_was(synthetic, profile, tmp
     cells = data(write_report(profile, tmp_path, RunSet(store)))["cells"]
     assert len(cells["2|SASRec||beauty|MRR@5|kept"]["values"]) == 2
     assert "2|FindRec||beauty|MRR@5|kept" not in cells
-    other = cells["6|FindRec|0.01|beauty|MRR@5|kept"]
+    other = cells["6|FindRec|0.001|beauty|MRR@5|kept"]
     assert (other["status"], other["values"]) == ("stale", [])
+    other = cells["6|FindRec|0.01|beauty|MRR@5|kept"]
+    assert (other["status"], other["values"]) == ("idle", []), "texts alone: nothing to weigh"
 
 
 def test_the_trial_page_says_in_a_line_what_was_not_run(report):
