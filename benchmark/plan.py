@@ -174,13 +174,15 @@ def specs(
 def without_effect(model: str, variant: str, dataset: str, data: Path | None) -> str:
     """Why a variant has nothing to act on where a dataset has one modality; "" where it acts."""
     change = methods()[model].variants.get(variant)
-    if change is None or len(dataset_facts(dataset, root=data).encoders) > 1:
+    if change is None:
         return ""
     if change.protocol.get("features") == "permuted-images":
-        return "there is nothing to permute images against"
-    if change.model and _BETWEEN_MODALITIES.issuperset(change.model):
-        return "there is no cross-attention and no alignment"
-    return ""
+        reason = "there is nothing to permute images against"
+    elif change.model and _BETWEEN_MODALITIES.issuperset(change.model):
+        reason = "there is no cross-attention and no alignment"
+    else:
+        return ""
+    return reason if len(dataset_facts(dataset, root=data).encoders) < 2 else ""
 
 
 def shown_datasets(
@@ -348,11 +350,11 @@ def plan_stored(
         for dataset in shown_datasets(experiment, datasets or profile.run_on, data):
             for model, variant in _members(experiment, models):
                 key = RunKey(profile.name, dataset, model, variant)
-                spec = runs.spec(key, seeds)
+                idle = without_effect(model, variant, dataset, data)
+                spec = None if idle else runs.spec(key, seeds)
                 base = key._replace(variant="base")
                 if spec is None and _is_as_base(key, runs.spec(base, seeds)):
-                    key, spec = base, runs.spec(base, seeds)
-                idle = without_effect(model, variant, dataset, data)
+                    key, spec, idle = base, runs.spec(base, seeds), ""
                 if key not in found:
                     found[key] = (
                         Planned(key, spec, {}, idle=idle)

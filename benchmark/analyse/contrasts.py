@@ -26,6 +26,7 @@ from scipy.special import gammaln
 
 from benchmark.analyse.above_all import all_above
 from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast
+from benchmark.analyse.bootstrap import Contrast as Difference
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.analyse.columns import user_scores
 from benchmark.analyse.effects import (
@@ -235,7 +236,8 @@ def _best(
     note = ""
     if lacking:
         if word != "not reached" and subject not in lacking:
-            settled_by = _settled_by(dict(zip(there, result.effects, strict=True)), rows, rules)
+            found = {other: scores.contrast(signs(other, rules.metric)) for other in there}
+            settled_by = _settled_by(found, len(rows), rules)
         word, note = "not reached", f"runs are missing of {', '.join(lacking)}"
     elif word == "not reached":
         fewest = min(min(e.n_seeds) for e in result.effects)
@@ -259,17 +261,15 @@ def _best(
     )
 
 
-def _settled_by(
-    effects: Mapping[str, Effect], rows: Sequence[str], rules: Rules
-) -> tuple[str, ...]:
+def _settled_by(found: Mapping[str, Difference], rows: int, rules: Rules) -> tuple[str, ...]:
     """The rows over which no lead is shown and the smallest effect of interest is excluded by
     bounds that hold for all `rows` at once, those without runs too: Bonferroni's are above max-T's,
     whatever those bring, so that the claim is refuted once they are there."""
     smallest = np.log1p(rules.smallest_effect)
     return tuple(
         name
-        for name, effect in effects.items()
-        if effect.low <= 0 and effect.upper_among(len(rows), rules.alpha) < smallest
+        for name, own in found.items()
+        if own.interval(rules.alpha)[0] <= 0 and own.interval(rules.alpha / rows)[1] < smallest
     )
 
 

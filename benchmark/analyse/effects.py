@@ -90,12 +90,6 @@ class Effect:
         value, low, high = np.expm1([self.value, self.low, self.high])
         return float(value), float(low), float(high)
 
-    def upper_among(self, n: int, alpha: float) -> float:
-        """Upper bound that holds at once with those of n - 1 other differences, known or not
-        (Bonferroni). alpha: the level of the interval, and of all n together."""
-        wider = float(stats.t.isf(alpha / 2 / n, self.df)) / float(stats.t.isf(alpha / 2, self.df))
-        return self.value + (self.high - self.value) * wider
-
 
 def effect_of(found: Contrast, n_users: int, rules: Rules = RULES) -> Effect:
     """The contrast's numbers; NaN where its note says that there are none."""

@@ -204,12 +204,16 @@ def promote(
         raise InputError("nothing was promoted: " + "; ".join(damaged))
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
+    first: dict[RunKey, int] = {}
+    for record in finished:
+        key = record.spec.key
+        first[key] = min(record.seed, first.get(key, record.seed))
     done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
     for record in finished:
         key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
-        first = seed == min(other.seed for other in finished if other.spec.key == key)
-        result = _without_side_counts(result if keep_top else without_top(result), first=first)
+        result = result if keep_top else without_top(result)
+        result = _without_side_counts(result, first=seed == first[key])
         there = target.status(key, seed)
         if there.result is not None and _same(there.result, result):
             done[there.path] = "unchanged"

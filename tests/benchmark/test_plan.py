@@ -177,6 +177,12 @@ def test_what_cannot_act_on_a_dataset_is_not_run(tmp_path):
     assert (idle.states, idle.idle) == ({}, "there is no cross-attention and no alignment")
     stored = plan_stored(["table5"], QUICK, [0], runs, datasets=["beauty"])
     assert [p.key.variant for p in stored if p.idle] == ["without-cross-attention", "without-iicm"]
+    base = spec_of("FindRec", "beauty", QUICK)
+    runs.store.write(make_result(base, 0, ABOVE))
+    swept = plan_stored(["table6"], QUICK, [0], RunSet(runs.store), datasets=["beauty"])
+    shown = {p.key.variant: (p.idle != "", p.usable(reuse_stale=False)) for p in swept}
+    assert shown["base"] == (False, (0,)), "the value that the base has is the base"
+    assert shown["lambda=0.1"] == (True, ())
 
 
 def test_a_dry_run_says_why_a_row_is_not_run(tmp_path):

@@ -7,12 +7,11 @@ import pytest
 from scipy import stats
 
 from benchmark.analyse.analysis_plan import analysis_plan
-from benchmark.analyse.bootstrap import CrossedBootstrap, Score
+from benchmark.analyse.bootstrap import Contrast, CrossedBootstrap, Score
 from benchmark.analyse.contrasts import LOG_RANK, Arm, arm_scores, judge_plan, mean_log_rank
 from benchmark.analyse.effects import (
     MEANINGS,
     NOT_REACHED,
-    Effect,
     corrected,
     discoveries,
     effect_of,
@@ -313,7 +312,7 @@ def test_bounds_among_several_are_students(df):
     """By hand from the closed form; of one alone it is the end of the interval."""
     error = 0.02
     half = stats.t.ppf(0.975, df) * error
-    effect = Effect(0.1, 0.1 - half, 0.1 + half, 0.0, np.nan, df, 300, (6, 6))
-    assert effect.upper_among(1, 0.05) == pytest.approx(effect.high, rel=1e-12)
+    contrast = Contrast(0.1, error, df, (6, 6))
+    assert contrast.interval(0.05)[1] == pytest.approx(0.1 + half, rel=1e-12)
     expected = 0.1 + stats.t.ppf(1 - 0.025 / 11, df) * error
-    assert effect.upper_among(11, 0.05) == pytest.approx(expected, rel=1e-9)
+    assert contrast.interval(0.05 / 11)[1] == pytest.approx(expected, rel=1e-9)
