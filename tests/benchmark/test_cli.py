@@ -385,7 +385,7 @@ def plan_alone(names, request):
         (("verify", "--from", "nowhere"), "--from nowhere: no such folder"),
         (("table1", "--datasets", "beuty"), "did you mean 'beauty'"),
         (("fig1", "--datasets", "beuty"), "did you mean 'beauty'"),
-        (("fig2", "--datasets", "beauty"), "none of the datasets beauty"),
+        (("fig2", "--datasets", "beauty"), "with both text and image features; asked for: beauty"),
         (("promote",), "--profile"),
         (("promote", "--profile", "smok"), "did you mean 'smoke'"),
         (

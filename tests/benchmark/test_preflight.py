@@ -479,7 +479,8 @@ def test_a_sound_model_passes_and_no_global_generator_moves(windows, cls):
     "name", [n for n, method in methods().items() if method.category != "control"]
 )
 def test_every_row_passes_at_quick_widths_within_a_second(name):
-    """Both shipped datasets have text, one has images; the time leaves out the loading."""
+    """Both shipped datasets have text, one has images; the time leaves out the loading. It is the
+    least of three, because what else the machine does can only add to it."""
     bundle = load_bundle("ml-100k", root=None)
     spec = spec_of(name, "ml-100k", get_profile("quick"))
     sequences = split(bundle, spec.protocol)
@@ -487,9 +488,12 @@ def test_every_row_passes_at_quick_widths_within_a_second(name):
     fed = apply_feature_control(bundle.catalogue(), spec, sequences.histories, 0)
     build = builder(spec, fed)
     check_contract(name, build, windows, fed)  # compiles kernels once
-    started = time.process_time()
-    check_contract(name, build, windows, fed)
-    assert time.process_time() - started < 1.0
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        check_contract(name, build, windows, fed)
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 1.0
 
 
 def test_a_reading_with_noise_in_evaluation_passes():
