@@ -18,6 +18,7 @@ from benchmark.data.config import dataset_names, has_times
 from benchmark.data.meta import BundleMeta, bundle_meta, dataset_facts
 from benchmark.errors import InputError
 from benchmark.paper.readings import readings
+from benchmark.runs.code import code_of
 from benchmark.runs.identity import config_hash, hashes
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
@@ -308,10 +309,10 @@ def plan(
     problems: dict[str, str] = {}
     if not as_stored:
         metas, problems = _metas(list(dict.fromkeys(spec.dataset for spec in wanted)), data)
-    planned = []
+    planned, code = [], cache(code_of)
     for spec in wanted:
         meta = metas.get(spec.dataset)
-        parts = hashes(spec, meta.data_hash) if meta is not None else None
+        parts = hashes(spec, meta.data_hash, code=code) if meta is not None else None
         known = spec.dataset not in problems
         if known and (idle := without_effect(spec.model, spec.variant, spec.dataset, data)):
             planned.append(Planned(spec.key, spec, {}, idle=idle))

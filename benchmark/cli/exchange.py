@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ from benchmark import plan as planning
 from benchmark.cli.options import RUNS, DataOption, console, shown_path, source_folder
 from benchmark.data.meta import default_root, is_current, read_meta
 from benchmark.errors import InputError
+from benchmark.runs.code import Code, code_of
 from benchmark.runs.exchange import What, export_runs, import_runs
 from benchmark.runs.identity import hashes, why_stale
 from benchmark.runs.schema import RunRecord
@@ -68,8 +71,10 @@ def take_in(
 ) -> None:
     """Take the runs of archives into runs/, verified; a finished run here is never replaced by
     another, unless it is stale and the other is not. 1 if any was refused."""
-    metas: dict[str, str] = {}
-    taken = import_runs(archives, Store(RUNS), lambda record: why_stale_now(record, data, metas))
+    data_hash, code = cache(partial(_hash_of_built, data)), cache(code_of)
+    taken = import_runs(
+        archives, Store(RUNS), lambda record: why_stale_now(record, data_hash, code)
+    )
     for run in taken:
         if run.what == "refused":
             console.print(f"refused: {run.name}: {run.why}", style="red")
@@ -97,20 +102,26 @@ def parse_size(text: str) -> int:
     return int(parts[1]) * _UNITS[parts[2]]
 
 
-def why_stale_now(record: RunRecord, data: Path | None, hashes_seen: dict[str, str]) -> str | None:
+def why_stale_now(
+    record: RunRecord, data_hash: Callable[[str], str | None], code: Callable[[str], Code]
+) -> str | None:
     """Why a finished run would come out otherwise if it were made now; "" if it would not, None
     where its row, its profile or its dataset is not there.
 
-    hashes_seen: by dataset, those that were read before; new ones are added.
+    data_hash: of a dataset, None where it is not there. code: of an implementation.
     """
     spec = record.spec
     try:
-        if spec.dataset not in hashes_seen:
-            bundle = (data or default_root()) / spec.dataset
-            if not is_current(bundle, spec.dataset):  # it is not built for this question
-                return None
-            hashes_seen[spec.dataset] = read_meta(bundle).data_hash
+        built = data_hash(spec.dataset)
+        if built is None:
+            return None
         now = planning.spec_of(spec.model, spec.dataset, get_profile(spec.profile), spec.variant)
-        return why_stale(record, hashes(now, hashes_seen[spec.dataset]))
+        return why_stale(record, hashes(now, built, code=code))
     except InputError:
         return None
+
+
+def _hash_of_built(data: Path | None, dataset: str) -> str | None:
+    """None where the dataset is not built; it is not built for this question."""
+    bundle = (data or default_root()) / dataset
+    return read_meta(bundle).data_hash if is_current(bundle, dataset) else None

@@ -1,6 +1,7 @@
 """Commands on results that exist: verify, compare, promote, audit, list."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from benchmark.cli.pages import filled_pages, pages_with_parts
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
+from benchmark.runs.code import code_of
 from benchmark.runs.identity import hashes, why_stale
 from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import slug
@@ -160,7 +162,7 @@ def promote(
 
 def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
     """Finished runs of a profile that would come out otherwise if they were made now."""
-    found, seen = [], {}
+    found, seen, code = [], {}, cache(code_of)
     for run in store.scan():
         record = run.record
         if record is None or record.status != "ok" or record.spec.protocol.trial:
@@ -175,7 +177,7 @@ def _stale(store: Store, profile: Profile, data: Path | None) -> list[str]:
         except InputError as error:  # the row or the variant is no more
             found.append(f"{run.path}: {error}")
             continue
-        if reason := why_stale(record, hashes(now, seen[spec.dataset])):
+        if reason := why_stale(record, hashes(now, seen[spec.dataset], code=code)):
             found.append(f"{run.path}: {reason}")
     return found
 

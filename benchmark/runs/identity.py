@@ -7,11 +7,10 @@ does.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmark.runs.code import changed_files, code_of, digest
+from benchmark.runs.code import Code, changed_files, code_of, digest
 from benchmark.runs.schema import Hashes, RunRecord
 from benchmark.runs.spec import RunSpec
 
@@ -20,14 +19,16 @@ NAMES = frozenset({"profile", "variant", "model", "convergence"})
 run."""
 
 
-def hashes(spec: RunSpec, data_hash: str, *, roots: Sequence[Path] | None = None) -> Hashes:
+def hashes(spec: RunSpec, data_hash: str, *, code: Callable[[str], Code] = code_of) -> Hashes:
     """What a run of the spec would depend on, were it made now.
 
+    code: of an implementation; `functools.cache(code_of)` where many specs of one moment are asked
+    for, because each answer reads some fifty files.
     Raises InputError if the model's file is missing or a source file is not valid Python.
     """
-    code = code_of(spec.implementation, roots=roots)
+    own = code(spec.implementation)
     return Hashes(
-        config=config_hash(spec), code=code.hash, data=data_hash, files=dict(code.files), spec=spec
+        config=config_hash(spec), code=own.hash, data=data_hash, files=dict(own.files), spec=spec
     )
 
 

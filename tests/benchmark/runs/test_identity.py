@@ -3,6 +3,7 @@
 import importlib
 import shutil
 import sys
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -333,21 +334,31 @@ def test_identity_depends_on_every_part_and_the_seed():
 
 def test_hashes_of_a_spec(tree):
     spec = make_spec(implementation=MODEL)
-    parts = hashes(spec, "data hash", roots=[tree])
+    parts = hashes(spec, "data hash", code=partial(code_of, roots=[tree]))
     code = code_of(MODEL, roots=[tree])
     assert (parts.config, parts.code, parts.data) == (config_hash(spec), code.hash, "data hash")
     assert parts.files == code.files
     assert parts.differing(parts) == ()
 
 
+def test_code_that_is_at_hand_is_not_read_again(tree):
+    code = cache(partial(code_of, roots=[tree]))
+    specs = [make_spec(implementation=MODEL, training={"lr": lr}) for lr in (1e-3, 2e-3)]
+    first, second = (hashes(spec, "data", code=code) for spec in specs)
+    assert code.cache_info().misses == 1
+    assert first.code == second.code == code_of(MODEL, roots=[tree]).hash
+    assert first.config != second.config
+
+
 def test_a_stale_run_names_settings_and_files_that_changed(tree):
     old = make_spec(implementation=MODEL, training={"lr": 1e-3}, config={"layers": 2})
-    record = make_record(old, 0, hashes=hashes(old, "data", roots=[tree]))
-    assert why_stale(record, hashes(old, "data", roots=[tree])) == ""
+    code = partial(code_of, roots=[tree])
+    record = make_record(old, 0, hashes=hashes(old, "data", code=code))
+    assert why_stale(record, hashes(old, "data", code=code)) == ""
     new = make_spec(implementation=MODEL, training={"lr": 2e-3}, config={"heads": 1})
     (tree / "mine/deep/layers.py").write_text("LAYER = 2\n")
     (tree / "mine/mixing.py").write_text("from . import other\nfrom .deep.layers import LAYER\n")
-    reason = why_stale(record, hashes(new, "other data", roots=[tree]))
+    reason = why_stale(record, hashes(new, "other data", code=code))
     assert "config.layers 2, now unset" in reason
     assert "training.lr 0.001, now 0.002" in reason
     assert "mine/deep/layers.py, mine/mixing.py, mine/other.py (new)" in reason
