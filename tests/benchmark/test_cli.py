@@ -415,9 +415,9 @@ def test_a_mistake_is_answered_with_the_remedy_and_status_2(
     assert "Traceback" not in said
 
 
-def test_an_unknown_command_or_option_is_refused(tmp_path):
-    assert call(tmp_path, "tabel2").returncode == 2
-    assert call(tmp_path, "table2", "--sedes", "3").returncode == 2
+def test_an_unknown_command_or_option_is_refused(work):
+    assert invoke("tabel2").exit_code == 2
+    assert invoke("table2", "--sedes", "3").exit_code == 2
 
 
 @pytest.mark.parametrize(
