@@ -116,12 +116,12 @@ class _Check:
         self._nothing_is_kept(first, held, versions)
         self._noise_is_keyed()
         self._place_and_table(table)
-        self._rows_of_items()
+        self._rows_of_items(table)
 
     def _table_and_states(self) -> Tensor:
         """Shapes, types and finite values; the item table [N, D], which other rules compare with
         because it is the dearest part of a model that reads features."""
-        table = self.model.item_table()
+        table = self._table()
         if not isinstance(table, Tensor):
             self._broken("item_table", f"gives a {type(table).__name__}", "it is a tensor [N, D]")
         if table.dim() != 2 or len(table) != self.n_items:
@@ -282,17 +282,11 @@ class _Check:
                 )
 
     def _table_is_still(self, table: Tensor) -> None:
-        """It is given no key, so that nothing in it can be drawn, in training or in evaluation:
-        another call in training equals the first, which was in evaluation."""
-        before = global_generators()
-        again = self.model.train().item_table()
-        if before != global_generators() or not equal(table, again):
-            self._broken(
-                "item_table",
-                "gives another table in a second call or in training, or draws from a global "
-                "generator",
-                "the table is a function of the parameters and the catalogue",
-            )
+        """It is given no key, so that nothing in it can be drawn: a call in training equals the
+        first, which was in evaluation; another in evaluation is made in `_rows_of_items`."""
+        self.model.train()
+        if not equal(table, self._table()):
+            self._another_table()
 
     def _aux_losses(self) -> None:
         """Each is one number, made of the valid positions and the key alone."""
@@ -330,7 +324,7 @@ class _Check:
                     "a weight has the name of a loss",
                 )
 
-    def _rows_of_items(self) -> None:
+    def _rows_of_items(self, table: Tensor) -> None:
         """An item's input and its row of `item_table` read the same row of a table by item, and
         features by item are read in the order of the items' numbers."""
         self.model.eval()
@@ -340,20 +334,23 @@ class _Check:
             self._broken(
                 "forward", "gives states without a gradient", "what is detached is never trained"
             )
-        for table in read:
-            right = item - table.first_item
-            for method, rows in (("forward", table.of_input), ("item_table", table.of_table)):
-                if table.is_given and rows and right not in rows:
+        rows_of_tables, again = read
+        if not equal(table, again):
+            self._another_table()
+        for own in rows_of_tables:
+            right = item - own.first_item
+            for method, rows in (("forward", own.of_input), ("item_table", own.of_table)):
+                if own.is_given and rows and right not in rows:
                     self._broken(
                         method,
-                        f"reads {_rows(rows)} of {table.name!r} for item {item}",
+                        f"reads {_rows(rows)} of {own.name!r} for item {item}",
                         f"features stand in the order of the items' numbers, here in row {right}",
                     )
-            if table.of_input and table.of_table and not table.of_input & table.of_table:
+            if own.of_input and own.of_table and not own.of_input & own.of_table:
                 self._broken(
                     "item_table",
-                    f"reads {_rows(table.of_table)} of {table.name!r} for item {item}, and forward "
-                    f"reads {_rows(table.of_input)}",
+                    f"reads {_rows(own.of_table)} of {own.name!r} for item {item}, and forward "
+                    f"reads {_rows(own.of_input)}",
                     "row i - 1 of the item table belongs to item i",
                 )
 
@@ -375,6 +372,21 @@ class _Check:
                 "gives other states once it has been called in training",
                 "a model keeps nothing between calls but its parameters",
             )
+
+    def _table(self) -> Tensor:
+        """The item table, of which nothing is drawn from a global generator."""
+        before = global_generators()
+        table = self.model.item_table()
+        if before != global_generators():
+            self._another_table()
+        return table
+
+    def _another_table(self) -> NoReturn:
+        self._broken(
+            "item_table",
+            "gives another table in a second call or in training, or draws from a global generator",
+            "the table is a function of the parameters and the catalogue",
+        )
 
     def _ask(self, items: Tensor, **options: Any) -> Asked:
         """The model's answer, see `batch_of` for the options."""

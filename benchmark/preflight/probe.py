@@ -175,9 +175,10 @@ class RowsRead:
 @torch.enable_grad()
 def rows_read(
     model: Recommender, catalogue: Catalogue, item: int, length: int
-) -> list[RowsRead] | None:
+) -> tuple[list[RowsRead], Tensor] | None:
     """Of every table by item, parameter or constant, told by where the gradient of the item's state
-    and of its row of `item_table` is not zero. None where a state has no gradient at all.
+    and of its row of `item_table` is not zero; and that item table [N, D], without its gradient.
+    None where a state has no gradient at all.
 
     length: of the sequence, whose first position holds the item.
     """
@@ -200,7 +201,8 @@ def rows_read(
         if not state.requires_grad:
             return None
         of_input = _rows(state, tables)
-        of_table = _rows(model.item_table()[item - 1], tables)
+        item_table = model.item_table()
+        of_table = _rows(item_table[item - 1], tables)
     finally:
         for value in asked:
             value.requires_grad_(False)
@@ -211,7 +213,7 @@ def rows_read(
         for array in (features.values, features.layers)
         if array is not None
     ]
-    return [
+    read = [
         RowsRead(
             name,
             any(_is_of(value, array) for array in given),
@@ -221,6 +223,7 @@ def rows_read(
         )
         for name, value in tables.items()
     ]
+    return read, item_table.detach()
 
 
 def _is_of(table: Tensor, features: Tensor) -> bool:

@@ -299,6 +299,21 @@ class TableDropout(SASRec):
         return nn.functional.dropout(super().item_table(), 0.3, self.training)
 
 
+class TableDrawsInEvaluation(SASRec):
+    """What is drawn changes nothing, but for the next that draws."""
+
+    def item_table(self):
+        if not self.training:
+            torch.rand(1)
+        return super().item_table()
+
+
+class TableCountsEvaluations(SASRec):
+    def item_table(self):
+        self.calls = getattr(self, "calls", -1) + (not self.training)
+        return super().item_table() + 0.1 * self.calls
+
+
 class Auxiliary(SASRec):
     """With the states as an auxiliary output, and their mean square as a loss."""
 
@@ -442,6 +457,8 @@ def make(cls: type[Recommender]) -> Callable[[], Recommender]:
         (Detached, "forward", "without a gradient"),
         (StatesAlone, "forward", "gives a Tensor"),
         (TableDropout, "item_table", "in a second call or in training"),
+        (TableDrawsInEvaluation, "item_table", "draws from a global generator"),
+        (TableCountsEvaluations, "item_table", "in a second call or in training"),
         (AuxOfOthers, "forward", "other aux 'z' when the other users of the batch change"),
         (AuxOfNoShape, "forward", r"\[\] as aux 'z'"),
         (AuxDraws, "aux_losses", "draws from a global generator"),
