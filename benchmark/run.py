@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.analyse.statistics import RULES_HASH
+from benchmark.analyse.rules import RULES_HASH
 from benchmark.core import (
     Outcome,
     builder,

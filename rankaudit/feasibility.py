@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads `optimize` at first use: it takes longer than the rest of rankaudit
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from rankaudit.metrics import Metric
 from rankaudit.printed import Printed, Rounding
@@ -119,7 +119,7 @@ class _Programme:
             equal = np.hstack([equal, np.zeros((len(equal), 1))])
             cost = np.append(cost, 1.0)
         for method in ("highs", "highs-ipm"):
-            result = linprog(
+            result = scipy.optimize.linprog(
                 cost, A_ub=within, b_ub=self.limits, A_eq=equal, b_eq=np.ones(len(equal)),
                 method=method,
             )  # fmt: skip

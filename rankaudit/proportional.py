@@ -15,8 +15,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy  # loads `optimize` at first use: it takes longer than the rest of rankaudit
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from rankaudit.feasibility import slack
 from rankaudit.findings import Outcome, ProportionalRows, Skipped
@@ -329,7 +329,7 @@ def smoothest(row: dict[Metric, Printed]) -> NDArray[np.float64]:
         second[i, i : i + 3] = (1.0, -2.0, 1.0)
     none = np.zeros((len(goal), bends))
     eye = np.eye(bends)
-    result = linprog(
+    result = scipy.optimize.linprog(
         np.append(np.zeros(depth), np.ones(bends)),
         A_ub=np.vstack(
             [

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import scipy  # loads `optimize` at first use: it takes longer than the rest of rankaudit
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from rankaudit.feasibility import TOLERANCE
 from rankaudit.findings import Outcome, PartsVersusWhole, PlainFinding, Skipped
@@ -276,7 +276,7 @@ def _best_weights(
     one = np.ones((len(goal), 1))
     count = matrix.shape[1]
     for method in ("highs", "highs-ipm"):
-        result = linprog(
+        result = scipy.optimize.linprog(
             np.append(np.zeros(count), 1.0),
             A_ub=np.vstack([np.hstack([scaled, -one]), np.hstack([-scaled, -one])]),
             b_ub=np.concatenate([goal, -goal]),

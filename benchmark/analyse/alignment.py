@@ -34,7 +34,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.analyse.statistics import RULES, FloatArray
+from benchmark.analyse.rules import RULES
+from benchmark.analyse.statistics import FloatArray
 from benchmark.runs.schema import RunResult
 
 IntArray = npt.NDArray[np.int64]

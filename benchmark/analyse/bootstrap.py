@@ -37,7 +37,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from benchmark.analyse.columns import OTHER_DATA
-from benchmark.analyse.statistics import RULES, Rules
+from benchmark.analyse.rules import RULES, Rules
 from benchmark.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]

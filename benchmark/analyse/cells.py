@@ -28,7 +28,8 @@ from benchmark.analyse.comparisons import (
     judge,
 )
 from benchmark.analyse.decomposition import retention
-from benchmark.analyse.statistics import RULES, Bucket, FloatArray, Rules, summarise
+from benchmark.analyse.rules import RULES, Bucket, Rules
+from benchmark.analyse.statistics import FloatArray, summarise
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS, History, per_user
 from benchmark.runs.schema import RunResult

@@ -13,7 +13,8 @@ from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.analyse.columns import stacked
 from benchmark.analyse.contrasts import Arm
 from benchmark.analyse.effects import Effect, Word
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks

@@ -15,7 +15,7 @@ from benchmark.analyse.above_all import AllAbove
 from benchmark.analyse.bootstrap import Contrast, degrees_of_freedom
 from benchmark.analyse.claim_data import LONG_TAIL, Finding, Here
 from benchmark.analyse.effects import Effect, effect_of, word_of
-from benchmark.analyse.statistics import RULES, Rules
+from benchmark.analyse.rules import RULES, Rules
 from benchmark.evaluate.metrics import History
 
 

@@ -30,7 +30,8 @@ from benchmark.analyse.claim_statistics import (
     too_few_users,
 )
 from benchmark.analyse.effects import Word, effect_of
-from benchmark.analyse.statistics import RULES, paired_t
+from benchmark.analyse.rules import RULES
+from benchmark.analyse.statistics import paired_t
 from benchmark.evaluate.metrics import History
 from benchmark.paper import (
     ChangeClaim,

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS, History, per_user
 from benchmark.runs.runset import RunSet

@@ -38,7 +38,8 @@ from benchmark.analyse.effects import (
     word_of,
 )
 from benchmark.analyse.judged import WITHOUT_VERDICT, Judged, JudgedBest, JudgedContrast
-from benchmark.analyse.statistics import RULES, FloatArray, Rules, holm
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray, holm
 from benchmark.analyse.verdict import best_on_validation
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History

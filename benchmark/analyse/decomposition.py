@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.analyse.bootstrap import Contrast, CrossedBootstrap, Score
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray
 
 
 @dataclass(frozen=True)

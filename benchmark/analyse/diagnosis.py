@@ -28,7 +28,7 @@ import pandas as pd
 
 from benchmark.analyse.bootstrap import in_units, resampled_means, seed_weights
 from benchmark.analyse.hypotheses import HYPOTHESES, Choice, Hypothesis, UserMetrics
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PAPER_METRICS
 from benchmark.runs.schema import RunResult
 

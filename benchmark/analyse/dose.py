@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Interval, Score
 from benchmark.analyse.columns import stacked
-from benchmark.analyse.statistics import FloatArray, Rules
+from benchmark.analyse.rules import Rules
+from benchmark.analyse.statistics import FloatArray
 from benchmark.analyse.suppression import CHOICES, with_penalty
 from benchmark.evaluate.metrics import per_user
 from benchmark.runs.schema import RunResult

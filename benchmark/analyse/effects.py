@@ -10,7 +10,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from benchmark.analyse.bootstrap import Contrast
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray
 
 Word = Literal[
     "supported",

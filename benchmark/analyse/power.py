@@ -38,7 +38,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 
 from benchmark.analyse.bootstrap import degrees_of_freedom
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History, per_user
 from benchmark.runs.ranks import Ranks

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
 from benchmark.runs.runset import RunSet

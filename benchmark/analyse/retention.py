@@ -18,7 +18,7 @@ from benchmark.analyse.contrasts import Arm, arm_scores
 from benchmark.analyse.decomposition import LogRatio, retention
 from benchmark.analyse.dose import Response, lowered_scores, respond
 from benchmark.analyse.effects import Effect, effect_of
-from benchmark.analyse.statistics import RULES, Rules
+from benchmark.analyse.rules import RULES, Rules
 from benchmark.analyse.suppression import are_lowered, suppress
 
 State = Literal["kept", "with constant", "left out"]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analyse.statistics import RULES, FloatArray, paired_t
+from benchmark.analyse.rules import RULES
+from benchmark.analyse.statistics import FloatArray, paired_t
 
 PRINTED_DIGITS = 4
 """Rows that print alike are marked alike."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmark.analyse.columns import stacked
-from benchmark.analyse.statistics import RULES, FloatArray
+from benchmark.analyse.rules import RULES
+from benchmark.analyse.statistics import FloatArray
 from benchmark.evaluate.metrics import per_user
 from benchmark.runs.ranks import PENALTIES, Ranks
 from benchmark.runs.schema import RunResult

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark.analyse.bootstrap import Comparison, CrossedBootstrap, Score
 from benchmark.analyse.columns import user_scores
-from benchmark.analyse.statistics import RULES, Rules
+from benchmark.analyse.rules import RULES, Rules
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.runs.schema import RunResult
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmark.analyse.power import FILE, Power, pilot_rows, stored_power
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.cli.options import (
     DataOption,
     DatasetsOption,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.data.meta import DatasetFacts, dataset_facts
 from benchmark.data.statistics import stored_time_split
 from benchmark.plan import Planned

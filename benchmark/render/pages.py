@@ -22,7 +22,7 @@ from benchmark.analyse.judged import (
     qualified,
     with_gaining,
 )
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.render.document import Block, Document, Entry, TableRow, with_range

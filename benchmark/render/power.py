@@ -6,7 +6,7 @@ import pandas as pd
 import yaml
 
 from benchmark.analyse.power import Pilot, Power, smallest_detectable
-from benchmark.analyse.statistics import RULES, Rules
+from benchmark.analyse.rules import RULES, Rules
 from benchmark.render.document import Block, Entry, TableRow
 
 SEEDS = (3, 6, 10)

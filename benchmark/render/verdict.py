@@ -15,7 +15,7 @@ from benchmark.analyse.judged import Judged, JudgedBest, JudgedContrast, pair_ve
 from benchmark.analyse.ledger import LedgerLine, counts
 from benchmark.analyse.power import Power, smallest_detectable, stored_power
 from benchmark.analyse.retention import RetainedRow, retained_rows
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import duration, number, p_value, percent, percent_range, with_range

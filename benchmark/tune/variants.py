@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
 from benchmark.analyse.columns import user_scores
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import spec_of
 from benchmark.runs.schema import RunResult

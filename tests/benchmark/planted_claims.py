@@ -23,7 +23,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from benchmark.analyse.power import Spread, smallest_detectable
-from benchmark.analyse.statistics import RULES, FloatArray, Rules
+from benchmark.analyse.rules import RULES, Rules
+from benchmark.analyse.statistics import FloatArray
 from benchmark.data.planted.truth import Truth
 
 Verdict = Literal["supported", "opposite", "smaller than 1 %", "undecided"]

@@ -10,7 +10,7 @@ from scipy import stats
 from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.effects import effect_of, word_of
 from benchmark.analyse.power import Spread, smallest_detectable, spread_of, stored_power
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.data.planted.truth import truth_of
 from benchmark.data.planted.world import PlantedConfig, draw_sequences, world_of
 from tests.benchmark.planted_claims import (

@@ -19,7 +19,7 @@ import torch
 import benchmark.core
 import benchmark.run
 from baselines.sasrec import SASRec, SASRecConfig
-from benchmark.analyse.statistics import RULES_HASH
+from benchmark.analyse.rules import RULES_HASH
 from benchmark.data.bundle import load_bundle
 from benchmark.data.content import Bundle
 from benchmark.data.sequences import Histories, hold_out

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from benchmark.analyse.analysis_plan import Contrast, split_arm
 from benchmark.analyse.effects import Effect, Word
 from benchmark.analyse.judged import Judged, JudgedBest, JudgedContrast
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.data.config import dataset_lineage
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import percent

@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmark.analyse.columns import user_scores
 from benchmark.analyse.outcomes import Outcomes, user_outcomes
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.curves import method_legend

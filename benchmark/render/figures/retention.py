@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from benchmark.analyse.analysis_plan import split_arm
 from benchmark.analyse.retention import STATES, RetainedRow, State
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.plan import OWN_MODEL
 from benchmark.render.figures.style import FAINT, INK, QUIET, TWO_COLUMNS, figure, method_style
 from benchmark.render.notes import DatasetNote

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.judged import Judged
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.figures.style import INK, QUIET, TWO_COLUMNS, figure

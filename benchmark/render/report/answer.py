@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark.analyse.bootstrap import Comparison
 from benchmark.analyse.cells import CellSpec
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.analyse.verdict import best_on_validation, verdict_verb
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from benchmark.analyse.power import stored_power
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.data.config import dataset_names
 from benchmark.errors import InputError
 from benchmark.files import atomic_folder

@@ -17,7 +17,7 @@ from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.cells import CellSpec, Table
 from benchmark.analyse.decomposition import decompose_scores
 from benchmark.analyse.outcomes import user_outcomes
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.analyse.verdict import verdict_verb
 from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS
 from benchmark.render.document import p_value

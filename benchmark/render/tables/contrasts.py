@@ -11,7 +11,7 @@ from benchmark.analyse.analysis_plan import AnalysisPlan, Contrast, analysis_pla
 from benchmark.analyse.contrasts import Arm, judge_plan
 from benchmark.analyse.effects import Effect
 from benchmark.analyse.judged import Judged, JudgedBest, JudgedContrast, qualified
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.paper.readings import readings
 from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, favourable_reading
 from benchmark.render.document import (

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analyse.cells import COLUMNS
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.data import statistics
 from benchmark.data.meta import BundleMeta
 from benchmark.render.document import Block, Entry, TableRow, ValueKey, count, number, signed

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.analyse.cells import CellSpec, Grade
-from benchmark.analyse.statistics import RULES, Bucket
+from benchmark.analyse.rules import RULES, Bucket
 from benchmark.plan import OWN_MODEL, Planned, experiments
 from benchmark.runs.spec import RunKey
 from benchmark.settings.registry import methods

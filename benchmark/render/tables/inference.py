@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyse.cells import CellSpec, Table
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import Block, Entry, TableRow, number, p_value, percent
 from benchmark.render.notes import DatasetNote

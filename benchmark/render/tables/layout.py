@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analyse.cells import CellSpec, Table
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS, History
 from benchmark.plan import OWN_MODEL
 from benchmark.render.document import (

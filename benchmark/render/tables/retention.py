@@ -11,7 +11,7 @@ from benchmark.analyse.bootstrap import Interval
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.dose import MOST
 from benchmark.analyse.retention import STATES, RetainedRow, State, retained_rows
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.plan import OWN_MODEL, Planned
 from benchmark.render.document import (
     Block,

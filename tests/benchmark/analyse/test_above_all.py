@@ -8,7 +8,7 @@ from scipy import stats
 
 from benchmark.analyse.above_all import all_above
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from tests.benchmark.analyse.test_best import draw
 
 QUICK = replace(RULES, resamples=400)

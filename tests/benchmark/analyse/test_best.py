@@ -8,7 +8,7 @@ from scipy import stats
 
 from benchmark.analyse.best import p_best
 from benchmark.analyse.bootstrap import CrossedBootstrap
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 
 QUICK = replace(RULES, resamples=400)
 

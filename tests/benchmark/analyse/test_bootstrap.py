@@ -12,7 +12,7 @@ from benchmark.analyse.bootstrap import (
     in_units,
     resampled_means,
 )
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 
 QUICK = replace(RULES, resamples=300)
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analyse.cells import COLUMNS, CellSpec, derive_cells
-from benchmark.analyse.statistics import RULES, Bucket
+from benchmark.analyse.rules import RULES, Bucket
 from benchmark.analyse.verify import to_csv, verify
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.analyse.compare import COLUMNS, compare_runs
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store

@@ -18,7 +18,7 @@ from benchmark.analyse.effects import (
     word_of,
 )
 from benchmark.analyse.judged import pair_verdict, qualified
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.runs.ranks import Ranks
 from tests.benchmark.results import draw_above, make_ranks, make_result, make_spec

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score, resampled_means
 from benchmark.analyse.decomposition import decompose, decompose_scores, retention
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 
 QUICK = replace(RULES, resamples=400)
 

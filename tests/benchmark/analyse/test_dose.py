@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.analyse.dose import MOST, lowered_scores, respond, smallest
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.analyse.suppression import CHOICES
 from benchmark.evaluate.metrics import per_user
 from benchmark.runs.ranks import PENALTIES

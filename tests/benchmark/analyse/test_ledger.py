@@ -14,7 +14,7 @@ from benchmark.analyse.claim_data import Here, layer_costs, values_in
 from benchmark.analyse.claim_tests import answer
 from benchmark.analyse.contrasts import Arm, arm_scores, judge_plan
 from benchmark.analyse.ledger import FRAME, Place, counts, judge_claims, ledger_frame
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import per_user
 from benchmark.paper import Claims, load_cells, load_claims

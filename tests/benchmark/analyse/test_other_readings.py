@@ -9,7 +9,7 @@ from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.claim_data import Here
 from benchmark.analyse.contrasts import Arm, judge_plan
 from benchmark.analyse.ledger import Place, counts, judge_claims, ledger_frame
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.paper import Claims, load_cells, load_claims
 from benchmark.plan import other_readings
 from benchmark.render.claims import ledger_markdown

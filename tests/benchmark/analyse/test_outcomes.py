@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.analyse.bootstrap import resampled_means
 from benchmark.analyse.outcomes import user_outcomes
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 
 MARGIN = RULES.win_margin
 

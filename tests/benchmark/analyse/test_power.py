@@ -17,7 +17,7 @@ from benchmark.analyse.power import (
     spread_of,
     stored_power,
 )
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.cli import app
 from benchmark.cli import power as command
 from benchmark.errors import InputError

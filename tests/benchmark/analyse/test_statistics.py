@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmark.analyse.rules import RULES, RULES_HASH, Bucket, Rules
 from benchmark.analyse.statistics import (
-    RULES,
-    RULES_HASH,
-    Bucket,
-    Rules,
     bucket_sizes,
     hedges_g,
     holm,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.analyse.bootstrap import CrossedBootstrap, Score
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.analyse.verdict import AgainstBest, against_best, verdict_line
 from benchmark.evaluate.metrics import per_user
 from benchmark.runs.ranks import Ranks

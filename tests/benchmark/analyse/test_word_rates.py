@@ -13,7 +13,7 @@ import pytest
 from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.effects import DISCOVERY_RATE, corrected, discoveries, effect_of, word_of
 from benchmark.analyse.power import smallest_detectable, stored_power
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 
 RULES_HERE = replace(RULES, resamples=400)
 USERS, SEEDS = 400, 6

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.paper.readings import readings
 from benchmark.plan import (

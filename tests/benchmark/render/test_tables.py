@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmark.analyse.alignment import cka
 from benchmark.analyse.cells import COLUMNS
 from benchmark.analyse.comparisons import NAMES
-from benchmark.analyse.statistics import RULES
+from benchmark.analyse.rules import RULES
 from benchmark.data.bundle import load_bundle
 from benchmark.data.meta import meta_bytes
 from benchmark.errors import InputError

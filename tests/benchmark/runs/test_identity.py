@@ -113,7 +113,7 @@ MOVES_NONE = [
     ("a comment", SASREC, "benchmark/train/engine.py", "\n\n\n", "\n\n# said otherwise\n\n"),
     ("line breaks", SASREC, "baselines/sasrec.py", "(config, catalogue)", "(\nconfig, catalogue)"),
     ("a renderer", SASREC, "benchmark/render/document.py", '"†"', '"+"'),
-    ("rules of inference", SASREC, "benchmark/analyse/statistics.py", "0.05", "0.01"),
+    ("rules of inference", SASREC, "benchmark/analyse/rules.py", "0.05", "0.01"),
     ("the store", SASREC, "benchmark/runs/store.py", '".lock"', '".locked"'),
     ("records", SASREC, "benchmark/runs/schema.py", "SCHEMA_VERSION = 5", "SCHEMA_VERSION = 6"),
     ("checkpoints", SASREC, "benchmark/runs/checkpoint.py", "30.0", "60.0"),
