@@ -28,23 +28,55 @@ SMALL = ("--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec,Popu
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A working folder in which Table 2 has been made for two rows."""
+def made(tmp_path_factory):
+    """A working folder in which Table 2 has been made for two rows, by a process as a user's."""
     place = tmp_path_factory.mktemp("work")
-    first = call(place, "table2", *SMALL)
-    assert first.returncode == 0, first.stdout + first.stderr
-    return place
-
-
-def call(place, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark", *arguments],
+    first = subprocess.run(
+        [sys.executable, "-m", "benchmark", "table2", *SMALL],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "140"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert first.returncode == 0, first.stdout + first.stderr
+    return place
+
+
+@pytest.fixture
+def folder(made, monkeypatch):
+    """The same, and the commands of this process work in it."""
+    work_in(made, monkeypatch)
+    return made
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """The commands in this process, in an empty folder of their own."""
+    work_in(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def work_in(place, monkeypatch):
+    """What a process that starts there finds when it imports the command line."""
+    for module in (options, tables, results, pages):
+        for name, path in (("ROOT", ""), ("RUNS", "runs"), ("RESULTS", "results")):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, place / path)
+        for name in ("reference", "audit"):
+            if hasattr(module, name.upper()):
+                monkeypatch.setattr(module, name.upper(), place / "results" / name)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def said(*arguments):
+    """What a command that succeeds prints."""
+    done = invoke(*arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
 
 
 def test_table_2_is_written_in_three_forms(folder):
@@ -65,21 +97,18 @@ def test_a_second_call_trains_nothing_and_writes_the_same(folder):
     tables = folder / "results" / "smoke" / "tables"
     before = {path.name: path.read_bytes() for path in tables.iterdir()}
     runs = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("seed-*")}
-    assert call(folder, "table2", *SMALL).returncode == 0
+    said("table2", *SMALL)
     assert {path.name: path.read_bytes() for path in tables.iterdir()} == before
     assert {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("seed-*")} == runs
 
 
 def test_a_look_at_one_row_leaves_the_whole_table_and_the_report_as_they_are(folder):
     """It stands beside them; verify checks both, and a request for as much replaces the whole."""
-    assert call(folder, "report", "--profile", "smoke").returncode == 0
+    said("report", "--profile", "smoke")
     place = folder / "results" / "smoke"
     whole = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    one = call(folder, "table2", *SMALL[:-1], "GRU4Rec", "--seeds", "1")
-    assert one.returncode == 0, one.stderr
-    assert "table2 shows more than was asked for, and stays as it is" in " ".join(
-        one.stdout.split()
-    )
+    one = said("table2", *SMALL[:-1], "GRU4Rec", "--seeds", "1")
+    assert "table2 shows more than was asked for, and stays as it is" in " ".join(one.split())
     beside = {path for path in place.rglob("*") if path.is_file()} - set(whole)
     assert {path.relative_to(place).as_posix() for path in beside} == {
         *(f"subset/tables/table2.{suffix}" for suffix in ("md", "csv", "tex", "json")),
@@ -87,22 +116,22 @@ def test_a_look_at_one_row_leaves_the_whole_table_and_the_report_as_they_are(fol
     }
     assert {path: path.read_bytes() for path in whole} == whole
     assert set(pd.read_csv(place / "subset" / "tables" / "table2.csv")["row"]) == {"GRU4Rec"}
-    assert "2 table(s) checked, 0 difference(s)" in call(folder, "verify").stdout
+    assert "2 table(s) checked, 0 difference(s)" in said("verify")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_terminal_that_lacks_characters_gets_plain_ones(folder, encoding):
+def test_a_terminal_that_lacks_characters_gets_plain_ones(made, encoding):
     """Markdown is written in UTF-8 as ever; the screen has +- or the encoding's own sign."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", "table2", *SMALL],
-        cwd=folder,
+        cwd=made,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
         capture_output=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert ("+-" if encoding == "ascii" else "±") in done.stdout.decode(encoding)
-    assert "±" in (folder / "results" / "smoke" / "tables" / "table2.md").read_text("utf-8")
+    assert "±" in (made / "results" / "smoke" / "tables" / "table2.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -171,14 +200,12 @@ def _living(group: int) -> list[str]:
 
 def test_dry_run_prints_the_plan_and_trains_nothing(folder):
     options = [*SMALL[:-1], "GRU4Rec,SASRec"]
-    planned = call(folder, "table2", *options, "--dry-run")
-    assert planned.returncode == 0
-    assert "to go on" in planned.stdout
+    assert "to go on" in said("table2", *options, "--dry-run")
     assert not list((folder / "runs").rglob("sasrec"))
 
 
 def test_verify_passes_and_names_an_edited_cell(folder):
-    assert call(folder, "verify").returncode == 0
+    said("verify")
     path = folder / "results" / "smoke" / "tables" / "table2.csv"
     whole = path.read_text()
     cells = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -187,10 +214,10 @@ def test_verify_passes_and_names_an_edited_cell(folder):
     digit = "1" if value[-1] != "1" else "2"
     path.write_text(whole.replace(value, value[:-1] + digit))
     try:
-        found = call(folder, "verify")
-        assert found.returncode == 1
-        assert "GRU4Rec" in found.stdout
-        assert "MRR@5" in found.stdout
+        found = invoke("verify")
+        assert found.exit_code == 1
+        assert "GRU4Rec" in found.output
+        assert "MRR@5" in found.output
     finally:
         path.write_text(whole)
 
@@ -200,30 +227,25 @@ def test_verify_notices_one_byte_of_a_rank_file(folder):
     whole = path.read_bytes()
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     try:
-        found = call(folder, "verify", "--profile", "smoke")
-        assert found.returncode == 1
-        assert "GRU4Rec" in found.stdout
+        found = invoke("verify", "--profile", "smoke")
+        assert found.exit_code == 1
+        assert "GRU4Rec" in found.output
     finally:
         path.write_bytes(whole)
 
 
-def test_another_results_folder_renders_without_training(folder, tmp_path):
-    options = [*SMALL[2:], "--from", str(folder / "runs")]  # it holds one profile
-    done = call(tmp_path, "table2", *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    there = folder / "results" / "smoke" / "tables" / "table2.csv"
-    assert (tmp_path / "results" / "smoke" / "tables" / "table2.csv").read_text() == (
-        there.read_text()
-    )
-    assert not (tmp_path / "runs").exists()
-    assert call(tmp_path, "verify").returncode == 0
-    assert "0 difference(s)" in call(tmp_path, "verify", "--from", str(folder / "runs")).stdout
+def test_another_results_folder_renders_without_training(made, work):
+    said("table2", *SMALL[2:], "--from", str(made / "runs"))  # it holds one profile
+    there = made / "results" / "smoke" / "tables" / "table2.csv"
+    assert (work / "results" / "smoke" / "tables" / "table2.csv").read_text() == there.read_text()
+    assert not (work / "runs").exists()
+    said("verify")
+    assert "0 difference(s)" in said("verify", "--from", str(made / "runs"))
 
 
-def test_a_folder_equals_itself(folder):
-    done = call(folder, "compare", "runs", "runs")
-    assert done.returncode == 0
-    assert "GRU4Rec" in done.stdout
+def test_a_folder_equals_itself(made):
+    runs = str(made / "runs")
+    assert "GRU4Rec" in said("compare", runs, runs)
 
 
 def test_several_profiles_are_not_guessed_among(tmp_path):
@@ -232,23 +254,6 @@ def test_several_profiles_are_not_guessed_among(tmp_path):
         (tmp_path / profile / "beauty" / "fpmc" / "base" / "seed-0.json").touch()
     with pytest.raises(InputError, match=r"several profiles \(quick, smoke\).*--profile"):
         only_profile(tmp_path)
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    """The commands in this process, in a folder of their own."""
-    for module in (options, tables, results, pages):
-        for name, path in (("ROOT", ""), ("RUNS", "runs"), ("RESULTS", "results")):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, tmp_path / path)
-        for name in ("reference", "audit"):
-            if hasattr(module, name.upper()):
-                monkeypatch.setattr(module, name.upper(), tmp_path / "results" / name)
-    return tmp_path
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, arguments)
 
 
 @pytest.mark.parametrize(
