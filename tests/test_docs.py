@@ -1,5 +1,6 @@
 """The tutorial does what it says: its files, written beside a copy of the packages, work."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,17 +10,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmark.data.meta import default_root
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A copy of the packages with the tutorial's files added."""
+    """A copy of the packages with the tutorial's files added; what is compiled goes along."""
     folder = tmp_path_factory.mktemp("house")
     for name in ("findrec", "baselines", "benchmark", "tests"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "pyproject.toml", folder)
     blocks = BLOCK.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
     assert len(blocks) == 3
@@ -29,8 +31,14 @@ def house(tmp_path_factory):
 
 
 def _run(folder, *arguments):
+    data = str(default_root().resolve())
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "FINDREC_DATA": data},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

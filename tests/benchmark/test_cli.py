@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.cli import app, main, options, pages, results, tables
 from benchmark.cli.options import only_profile, parse_seeds
+from benchmark.data.meta import default_root
 from benchmark.errors import InputError
 from benchmark.plan import plan, spec_of, specs
 from benchmark.run import run_seeds
@@ -31,10 +32,11 @@ SMALL = ("--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec,Popu
 def made(tmp_path_factory):
     """A working folder in which Table 2 has been made for two rows, by a process as a user's."""
     place = tmp_path_factory.mktemp("work")
+    data = str(default_root().resolve())
     first = subprocess.run(
         [sys.executable, "-m", "benchmark", "table2", *SMALL],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FINDREC_DATA": data},
         capture_output=True,
         text=True,
         check=False,
