@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,25 +21,15 @@ from benchmark.plan import plan, spec_of, specs
 from benchmark.run import run_seeds
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
+from tests.benchmark.commands import ROOT, SMALL, call
 from tests.benchmark.results import make_result
-
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec,Popularity")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A working folder in which Table 2 has been made for two rows, by a process as a user's."""
     place = tmp_path_factory.mktemp("work")
-    data = str(default_root().resolve())
-    first = subprocess.run(
-        [sys.executable, "-m", "benchmark", "table2", *SMALL],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "FINDREC_DATA": data},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    first = call(place, "table2", *SMALL, FINDREC_DATA=str(default_root().resolve()))
     assert first.returncode == 0, first.stdout + first.stderr
     return place
 

@@ -22,6 +22,7 @@ from benchmark.settings.resolve import resolve
 from benchmark.tune.grid import FILE, Point, Trial, read_tuning, rungs, trial_spec, tuned
 from benchmark.tune.log import write_log
 from benchmark.tune.trials import stored_pairs, stored_trials
+from tests.benchmark.commands import call
 from tests.benchmark.results import draw_above, make_ranks, make_record, make_result, make_spec
 
 SMOKE, QUICK = get_profile("smoke"), get_profile("quick")
@@ -283,8 +284,6 @@ def test_the_printed_lines_give_the_row_what_was_chosen(decided, tmp_path, monke
 
 def test_a_dry_run_shows_the_first_trials(tmp_path):
     """With no stored run: Popularity, which ladders are held against, and the first search."""
-    from tests.benchmark.test_cli import call
-
     options = ["--profile", "quick", "--datasets", "beauty", "--models", "GRU4Rec", "--dry-run"]
     done = call(tmp_path, "tune", *options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -296,8 +295,6 @@ def test_a_dry_run_shows_the_first_trials(tmp_path):
 @pytest.mark.slow
 def test_the_command_trains_writes_and_resumes(tmp_path):
     """All of it with tiny budgets, in a folder of its own."""
-    from tests.benchmark.test_cli import call
-
     rules = yaml.safe_load(FILE.read_text())
     rules["datasets"] = {"beauty": {"validation_targets": 2, "rungs": {"causal": [4, 8, 16]}}}
     path = tmp_path / "rules.yaml"
