@@ -22,7 +22,7 @@ from tests.benchmark.render.synthetic import fill
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = get_profile("quick")
-MODELS = ("SASRec", "NOVA", "FindRec", "Popularity")
+MODELS = ("SASRec", "FindRec", "Popularity")
 
 SCRIPT = """
 import json, sys
