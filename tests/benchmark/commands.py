@@ -14,7 +14,7 @@ def call(place: Path, *arguments: str, **variables: str) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-m", "benchmark", *arguments],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "140", **variables},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "140"} | variables,
         capture_output=True,
         text=True,
         check=False,

@@ -1,9 +1,6 @@
 """What `doctor` finds on installations that are sound, and on ones that were damaged on purpose."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from benchmark import doctor
 from benchmark.data.bundle import build_bundle, load_bundle
 from benchmark.data.meta import default_root
+from tests.benchmark.commands import call
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,24 +22,13 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def call(place, *arguments, **variables):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark", "doctor", *arguments],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def problems(checks):
     return [check for check in checks if check.remedy]
 
 
 def test_a_sound_installation_has_no_problem_and_fits_a_screen(data, tmp_path):
     """Every topic is shown. Other versions than the locked ones would be a problem, and the one."""
-    done = call(tmp_path, "--data", str(data))
+    done = call(tmp_path, "doctor", "--data", str(data), COLUMNS="80")
     unlocked = problems(doctor.check_packages(doctor.LOCK, doctor.installed_packages()))
     assert done.returncode == len(unlocked), done.stdout + done.stderr
     lines = done.stdout.splitlines()
@@ -65,18 +52,18 @@ def test_a_sound_installation_has_no_problem_and_fits_a_screen(data, tmp_path):
 def test_a_damaged_dataset_is_a_problem_with_its_remedy(data, tmp_path):
     file = data / "beauty" / "interactions.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
-    done = call(tmp_path, "--data", str(data))
+    done = call(tmp_path, "doctor", "--data", str(data), COLUMNS="80")
     assert done.returncode == 1
     assert "beauty: damaged" in done.stdout
     assert f"delete the folder {data / 'beauty'}" in done.stdout
     assert "1 problem" in done.stdout
 
 
-def test_an_unknown_scan_backend_is_a_problem(data, tmp_path):
-    done = call(tmp_path, "--data", str(data), FINDREC_SCAN="fastest")
-    assert done.returncode == 1
-    assert "'fastest' does not run on cpu: choose one of" in done.stdout
-    assert "unset FINDREC_SCAN" in done.stdout
+def test_an_unknown_scan_backend_is_a_problem(monkeypatch):
+    monkeypatch.setenv("FINDREC_SCAN", "fastest")
+    (problem,) = problems(doctor.check_scan())
+    assert "'fastest' does not run on cpu: choose one of" in problem.found
+    assert "unset FINDREC_SCAN" in problem.remedy
 
 
 def test_versions_are_compared_with_the_lock_file(tmp_path):
