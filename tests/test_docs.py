@@ -1,18 +1,14 @@
 """The tutorial does what it says: its files, written beside a copy of the packages, work."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmark.data.meta import default_root
+from tests.commands import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
 
@@ -32,14 +28,7 @@ def house(tmp_path_factory):
 
 def _run(folder, *arguments):
     data = str(default_root().resolve())
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "FINDREC_DATA": data},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(folder, *arguments, PYTHONPATH=str(folder), FINDREC_DATA=data)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

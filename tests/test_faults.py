@@ -10,14 +10,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.commands import ROOT, python
+
 COPIED = ("findrec", "baselines", "benchmark", "rankaudit", "tests", "results/reference")
 PLACE = re.compile(r"\$(\d)")
 
@@ -159,14 +157,7 @@ def run_guard(folder, guard):
     else:
         command = ["benchmark", "golden", "--models", guard[0], "--datasets", guard[1]]
     data = os.environ.get("FINDREC_DATA", str(ROOT / "data"))
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "FINDREC_DATA": data, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(folder, *command, PYTHONPATH=str(folder), FINDREC_DATA=data, COLUMNS="200")
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.returncode == 0, done.stdout + done.stderr
 

@@ -21,8 +21,8 @@ from benchmark.plan import plan, spec_of, specs
 from benchmark.run import run_seeds
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
-from tests.benchmark.commands import ROOT, SMALL, call
 from tests.benchmark.results import make_result
+from tests.commands import ROOT, SMALL, call
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from benchmark import doctor
 from benchmark.data.bundle import build_bundle, load_bundle
 from benchmark.data.meta import default_root
-from tests.benchmark.commands import call
+from tests.commands import call
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,11 +59,11 @@ def test_a_damaged_dataset_is_a_problem_with_its_remedy(data, tmp_path):
     assert "1 problem" in done.stdout
 
 
-def test_an_unknown_scan_backend_is_a_problem(monkeypatch):
-    monkeypatch.setenv("FINDREC_SCAN", "fastest")
-    (problem,) = problems(doctor.check_scan())
-    assert "'fastest' does not run on cpu: choose one of" in problem.found
-    assert "unset FINDREC_SCAN" in problem.remedy
+def test_an_unknown_scan_backend_is_a_problem(data, tmp_path):
+    done = call(tmp_path, "doctor", "--data", str(data), COLUMNS="80", FINDREC_SCAN="fastest")
+    assert done.returncode == 1
+    assert "'fastest' does not run on cpu: choose one of" in done.stdout
+    assert "unset FINDREC_SCAN" in done.stdout
 
 
 def test_versions_are_compared_with_the_lock_file(tmp_path):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.benchmark.commands import ROOT, SMALL, call
+from tests.commands import ROOT, SMALL, call
 
 LIMITED = ("run", "--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec")
 

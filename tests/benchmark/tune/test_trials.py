@@ -22,8 +22,8 @@ from benchmark.settings.resolve import resolve
 from benchmark.tune.grid import FILE, Point, Trial, read_tuning, rungs, trial_spec, tuned
 from benchmark.tune.log import write_log
 from benchmark.tune.trials import stored_pairs, stored_trials
-from tests.benchmark.commands import call
 from tests.benchmark.results import draw_above, make_ranks, make_record, make_result, make_spec
+from tests.commands import call
 
 SMOKE, QUICK = get_profile("smoke"), get_profile("quick")
 RULES = read_tuning()
