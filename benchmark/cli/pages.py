@@ -137,8 +137,8 @@ def _table2(runs: _Committed, pictures: Path | None) -> dict[str, str]:
 def _verdict(runs: _Committed, pictures: Path | None) -> str:
     from benchmark.analyse.analysis_plan import analysis_plan
     from benchmark.render.figures.draw import draw_verdict
-    from benchmark.render.pages import verdict_part, verdict_pictures
     from benchmark.render.tables.contrasts import judged_of
+    from benchmark.render.verdict_short import verdict_part, verdict_pictures
 
     plan = analysis_plan()
     judged = judged_of(runs.planned, runs.notes, best_row=True, reuse_stale=False)

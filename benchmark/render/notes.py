@@ -46,6 +46,11 @@ def dataset_note(name: str, profile: Profile, data: Path | None) -> DatasetNote:
     return DatasetNote(known.name, known.title, grade, known.encoders)
 
 
+def title_of(dataset: str, notes: Mapping[str, DatasetNote]) -> str:
+    """Its title, or its name where nothing is known of it."""
+    return notes[dataset].title if dataset in notes else dataset
+
+
 def facts(
     planned: Sequence[Planned],
     runs: Mapping[RunKey, Sequence[RunRecord]],

@@ -13,24 +13,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from benchmark.analyse.analysis_plan import AnalysisPlan
-from benchmark.analyse.judged import (
-    WITHOUT_VERDICT,
-    Judged,
-    JudgedBest,
-    JudgedContrast,
-    qualified,
-    with_gaining,
-)
 from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS
-from benchmark.render.document import Block, Document, Entry, TableRow, with_range
+from benchmark.render.document import Block, Document, Entry, TableRow
 from benchmark.render.notes import DatasetNote
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_grid, to_markdown
-from benchmark.render.verdict import answer, primary_dataset
-from benchmark.render.verdict_texts import family_note, one_modality
 
 SHORT = (
     *("SASRec", "Mamba4Rec", "SASRec (MM)", "Mamba4Rec (MM)", "MMMLP", "FindRec"),
@@ -121,130 +110,6 @@ def _dataset_of(block: Block) -> str:
     found = {key.dataset for key in keys}
     own = {key.metric for key in keys} == {RULES.metric}
     return found.pop() if own and len(found) == 1 else ""
-
-
-def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
-    """The verdict on the primary dataset: the answer, then P1, P2, M1 and what is asked of the
-    subject's own features with their numbers and the picture, as far as they are reached; then P1,
-    P2 and M1 on the datasets that repeat it."""
-    main = primary_dataset(plan)
-    title = notes[main].title if main in notes else main
-    verdict = f"**{answer(judged, main, plan)}**"
-    lines = _so_far(judged, main) + _primary_claims(judged, main)
-    lines += _own_features(judged, main, plan.best_row.subject)
-    lines = [f"- {line}" for line in lines]
-    for dataset, role in plan.datasets.items():
-        if role == "replication" and dataset in notes:
-            lines += _replication(judged, plan, notes[dataset])
-    if not lines:
-        return verdict
-    verdict += f" {title}, rolling split, {RULES.metric}:"
-    subject = plan.best_row.subject
-    texts = {
-        "primary": f"{subject} against every other row on {title}, with intervals",
-        "machinery": f"What {subject}'s parts and its content add on {title}, with intervals",
-    }
-    pictures = [
-        f"![{texts[name]}](docs/images/{name}.svg)"
-        for name, dataset in verdict_pictures(judged, plan).items()
-        if dataset == main
-    ]
-    return "\n".join([verdict, "", *lines, "", *pictures])
-
-
-def _so_far(judged: Judged, dataset: str) -> list[str]:
-    """A line for each claim on all rows of which some rows alone have all their seeds."""
-    found = []
-    for one in judged.best:
-        margin = one.margin
-        if one.dataset != dataset or one.word != "not reached" or margin is None:
-            continue
-        if min(margin.n_seeds) < RULES.minimum_seeds:
-            continue
-        found.append(
-            f"{one.claim}, {HEADINGS[one.protocol]}: not reached; other rows that have their runs "
-            f"so far: {len(one.others)}; {one.subject} against {one.strongest}, of these the best "
-            f"on validation: {with_gaining(with_range(*margin.relative), one)}."
-        )
-    return found
-
-
-def _primary_claims(judged: Judged, dataset: str) -> list[str]:
-    """A line for each that is reached."""
-    best = [one for one in judged.best if one.dataset == dataset]
-    contrasts = [
-        one
-        for one in judged.contrasts
-        if one.dataset == dataset and one.contrast.claim == "primary"
-    ]
-    return [_best_line(one) for one in best if one.word not in WITHOUT_VERDICT] + [
-        _contrast_line(one) for one in contrasts if one.word not in WITHOUT_VERDICT
-    ]
-
-
-def _replication(judged: Judged, plan: AnalysisPlan, note: DatasetNote) -> list[str]:
-    """The primary claims on a dataset that repeats the primary one, below a line of their own."""
-    lines = _primary_claims(judged, note.name)
-    if not lines:
-        return []
-    reserve = f" ({said})" if (said := one_modality(note)) else ""
-    drawn = [name for name, own in verdict_pictures(judged, plan).items() if own == note.name]
-    links = "".join(f" [Every row](docs/images/{name}.svg)." for name in drawn)
-    return [f"- Replication, {note.title}{reserve}.{links}", *(f"  - {line}" for line in lines)]
-
-
-def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
-    """Name of a picture of the verdict -> its dataset: `primary` and `machinery` of the primary
-    one, for which it has runs, and `primary-NAME` of a replication on which P1 or P2 is reached."""
-    main = primary_dataset(plan)
-    found = {}
-    if any(one.dataset == main and one.margin for one in judged.best):
-        found["primary"] = main
-    if any(one.dataset == main and one.effect for one in judged.contrasts):
-        found["machinery"] = main
-    for dataset, role in plan.datasets.items():
-        own = (one for one in judged.best if one.dataset == dataset)
-        if role == "replication" and any(one.word not in WITHOUT_VERDICT for one in own):
-            found[f"primary-{dataset}"] = dataset
-    return found
-
-
-def _best_line(one: JudgedBest) -> str:
-    assert one.margin is not None
-    return (
-        f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {one.subject} against "
-        f"{one.strongest}, the other row that is best on validation: "
-        f"{qualified(with_range(*one.margin.relative), one)}."
-    )
-
-
-def _contrast_line(one: JudgedContrast) -> str:
-    assert one.effect is not None
-    said = qualified(with_range(*one.effect.relative), one)
-    sides = f"{' + '.join(one.contrast.plus)} against {' + '.join(one.contrast.minus)}"
-    return f"{one.claim}, {HEADINGS[one.protocol]}: {one.word}; {sides}: {said}."
-
-
-def _own_features(judged: Judged, dataset: str, subject: str) -> list[str]:
-    """A line, of both protocols, for each contrast of the subject with its own variants that has a
-    verdict."""
-    reached: dict[str, list[JudgedContrast]] = {}
-    for one in judged.contrasts:
-        row = one.contrast.plus == (subject,) and one.contrast.minus[0].startswith(f"{subject} ")
-        if row and one.dataset == dataset and one.word not in WITHOUT_VERDICT:
-            reached.setdefault(one.claim, []).append(one)
-    lines = []
-    for claim, found in reached.items():
-        said = "; ".join(
-            f"{HEADINGS[one.protocol]}: {one.word}, {with_range(*one.effect.relative)}"
-            for one in found
-            if one.effect is not None
-        )
-        asks = found[0].contrast.asks
-        said = qualified(f"{said[:1].upper()}{said[1:]}", found[0])
-        lines.append(f"{claim}, secondary. {asks} {said}.")
-    note = family_note(judged)
-    return [*lines, note] if lines and note else lines
 
 
 def differences(path: str, text: str, wanted: str) -> list[str]:

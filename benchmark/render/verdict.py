@@ -19,7 +19,7 @@ from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import duration, number, p_value, percent, percent_range, with_range
-from benchmark.render.notes import DatasetNote
+from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.retention import RECOVERED, constant_text, dose_text
 from benchmark.render.verdict_texts import (
@@ -80,7 +80,7 @@ def verdict_page(
         *([note, ""] if (note := family_note(judged)) else []),
         "## Why rows part: what they keep when the history competes",
         "",
-        *_retention(arms.get(main, {}), notes[main].title if main in notes else main),
+        *_retention(arms.get(main, {}), title_of(main, notes)),
         "## The paper's claims",
         "",
         *_ledger(lines),
@@ -150,7 +150,7 @@ def _best(
 ) -> list[str]:
     rows = [
         (
-            f"{_title(one.dataset, notes)}, {plan.datasets.get(one.dataset, '')}",
+            f"{title_of(one.dataset, notes)}, {plan.datasets.get(one.dataset, '')}",
             f"{one.claim}, {HEADINGS[one.protocol]}{_as(one, plan)}",
             f"**{one.word}**",
             one.strongest or "",
@@ -191,7 +191,7 @@ def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNo
     rows: list[tuple[str, ...]] = []
     for dataset in dict.fromkeys(one.dataset for one in judged.contrasts):
         own = [one for one in judged.contrasts if one.dataset == dataset]
-        where = f"{_title(dataset, notes)}, {plan.datasets.get(dataset, '')}"
+        where = f"{title_of(dataset, notes)}, {plan.datasets.get(dataset, '')}"
         if all(one.effect is None for one in own):
             rows.append((where, "all", "**not reached**", *[""] * 5, "no contrast has its runs"))
             continue
@@ -380,10 +380,6 @@ def _numbers(effect: Effect | None) -> tuple[str, str, str]:
     value, low, high = effect.relative
     detectable = percent(float(np.expm1(effect.smallest_detectable))).lstrip("+")
     return percent(value), percent_range(low, high), detectable
-
-
-def _title(dataset: str, notes: Mapping[str, DatasetNote]) -> str:
-    return notes[dataset].title if dataset in notes else dataset
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

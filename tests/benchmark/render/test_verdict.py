@@ -18,10 +18,10 @@ from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
 from benchmark.render.document import percent
 from benchmark.render.figures.draw import draw_verdict
 from benchmark.render.notes import dataset_note
-from benchmark.render.pages import verdict_part, verdict_pictures
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.verdict import verdict_page
+from benchmark.render.verdict_short import verdict_part, verdict_pictures
 from benchmark.render.verdict_texts import M1, family_note
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -47,6 +47,12 @@ SECTIONS = (
 
 def sections(page):
     return dict(re.findall(r"^## (.+?)\n+(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+
+
+def table_rows(part):
+    """The lines of the README's table but its headings: question, history kept, left out."""
+    cells = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
+    return [row for row in cells if row[0].endswith("?")]
 
 
 @pytest.fixture(scope="module")
@@ -125,22 +131,21 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
     page, part = page_of(ledger), verdict_part(judged, analysis_plan(), notes)
     assert part.split("**")[1] == page.split("**")[1]
-    lines = [line for line in part.splitlines() if line.startswith("- ")]
-    assert [re.split("[,:]", line[2:])[0] for line in lines] == [
-        *("P1", "P2", "M1"),
-        *("M2", "M2 constant", "M4"),
+    rows = table_rows(part)
+    assert [re.findall(r"\(([^()]+)\)\?$", row[0]) for row in rows] == [
+        [name] for name in ("P1, P2", "M1", "M2", "M2 constant", "M4")
     ]
-    m2 = {c.protocol: c for c in judged.contrasts if (c.claim, c.dataset) == ("M2", "ml-1m")}
-    assert lines[3].startswith("- M2, secondary. Does FindRec use what its features say? History ")
-    for protocol in PROTOCOLS:
-        low, high = (percent(v) for v in m2[protocol].effect.relative[1:])
-        said = f"istory {protocol}: {m2[protocol].word}, "
-        assert re.search(
-            re.escape(said) + rf"[^;]*\({re.escape(low)} to {re.escape(high)}\)", lines[3]
-        )
-    for line in lines:
-        value = re.search(r"[+−]?\d+\.\d\u00a0%", line)
-        assert value[0] in page, line
+    of = {"P1, P2": judged.best, "M1": [c for c in judged.contrasts if c.claim.startswith("M1")]}
+    of["M2"] = [c for c in judged.contrasts if c.claim == "M2"]
+    for row, ones in zip(rows, of.values(), strict=False):
+        for one in ones:
+            effect = one.effect if hasattr(one, "effect") else one.margin
+            low, high = (percent(v) for v in effect.relative[1:])
+            said = f"**{one.word}**: {percent(effect.relative[0])} ({low} to {high})"
+            assert row[1 + PROTOCOLS.index(one.protocol)].startswith(said), row
+    for row in rows:
+        for value in re.findall(r"[+−]?\d+\.\d\u00a0%", " ".join(row)):
+            assert value in page, row
     pictures = verdict_pictures(judged, analysis_plan())
     assert pictures == {"primary": "ml-1m", "machinery": "ml-1m"}
     assert re.findall(r"\(docs/images/([a-z]+)\.svg\)", part) == list(pictures)
@@ -179,15 +184,15 @@ def test_the_readmes_part_says_what_the_rows_so_far_come_to(ledger):
     notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
     best = tuple(replace(one, word="not reached") for one in judged.best)
     part = verdict_part(replace(judged, best=best), analysis_plan(), notes)
-    lines = [line for line in part.splitlines() if line.startswith("- P")]
-    assert [line[:4] for line in lines] == ["- P1", "- P2"]
-    for line, one in zip(lines, best, strict=True):
-        assert "not reached; other rows that have their runs so far: 11;" in line
-        assert f"against {one.strongest}, of these the best on validation: " in line
-        assert percent(one.margin.relative[0]) in line
+    (row,) = [row for row in table_rows(part) if "(P1, P2)" in row[0]]
+    for cell, one in zip(row[1:], best, strict=True):
+        said = percent(one.margin.relative[0])
+        assert cell.startswith(f"**not reached**; so far {said} (")
+        assert cell.endswith(f" over {one.strongest}, the best of 11 other rows")
     few = [replace(e, n_seeds=(6, 5)) for e in best[0].result.effects]
     fewer = tuple(replace(one, result=replace(one.result, effects=tuple(few))) for one in best)
-    assert "- P1" not in verdict_part(replace(judged, best=fewer), analysis_plan(), notes)
+    part = verdict_part(replace(judged, best=fewer), analysis_plan(), notes)
+    assert "M1" in table_rows(part)[0][0]
 
 
 def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
@@ -198,9 +203,9 @@ def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
         replace(one, result=None, strongest=None, word="not reached") for one in judged.best
     )
     part = verdict_part(replace(judged, best=best), analysis_plan(), notes)
-    lines = [line for line in part.splitlines() if line.startswith(("- ", "!["))]
-    assert [line[:4] for line in lines] == ["- M1", "- M2", "- M2", "- M4", "![Wh"]
-    assert lines[-1].endswith("(docs/images/machinery.svg)")
+    assert len(table_rows(part)) == 4
+    assert "(P1, P2)" not in part
+    assert re.findall(r"docs/images/([a-z]+)\.svg", part) == ["machinery"]
     none = replace(judged, best=best, contrasts=())
     assert verdict_pictures(none, analysis_plan()) == {}
     assert "![" not in verdict_part(none, analysis_plan(), notes)
@@ -222,17 +227,19 @@ def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger, tmp_
     profile = get_profile("rolling")
     notes = {name: dataset_note(name, profile, None) for name in ("ml-1m", "beauty", "ml-100k")}
     alone, both = (verdict_part(j, analysis_plan(), notes).splitlines() for j in (judged, more))
-    heading, *added = [line for line in both if line not in alone]
-    assert heading == (
-        "- Replication, Amazon Beauty (text alone: of FindRec's machinery the experts are left "
-        "there, without cross-attention and alignment). "
-        "[Every row](docs/images/primary-beauty.svg)."
-    )
+    rows = [line for line in alone if line.startswith("| ")]
+    heading = rows.index("| *MovieLens-1M* | | |")
+    assert [line for line in both if line.startswith("| ")] == [
+        *rows,
+        "| *Amazon Beauty* | | |",
+        *rows[heading + 1 : heading + 3],
+    ]
+    added = "\n".join(line for line in both if line not in alone)
+    assert "Amazon Beauty has text alone: of FindRec's machinery the experts" in added
     assert "Amazon Beauty has text alone: of FindRec's machinery the experts" in page_of(
         ledger, notes=notes
     )
-    assert added == [f"  {line}" for line in alone if re.match("- (P1|P2|M1),", line)]
-    assert len(added) == 3
+    assert "[picture](docs/images/primary-beauty.svg)" in added
     pictures = verdict_pictures(more, analysis_plan())
     assert pictures["primary-beauty"] == "beauty"
     *_, drawn = draw_verdict(more, notes, pictures, tmp_path)

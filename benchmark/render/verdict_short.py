@@ -1,0 +1,167 @@
+"""The verdict as the README has it: the answer, a table of some five lines, what qualifies it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmark.analyse.analysis_plan import AnalysisPlan
+from benchmark.analyse.judged import WITHOUT_VERDICT, Judged, JudgedBest, JudgedContrast
+from benchmark.analyse.rules import RULES
+from benchmark.evaluate.metrics import PROTOCOLS, History
+from benchmark.render.document import with_range
+from benchmark.render.notes import DatasetNote, title_of
+from benchmark.render.tables.inference import HEADINGS
+from benchmark.render.verdict import answer, primary_dataset
+from benchmark.render.verdict_texts import family_note, one_modality
+
+
+def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
+    """The answer on the primary dataset; then what is reached of P1, P2, M1 and of the subject
+    against its own variants there, and of P1, P2 and M1 on the datasets that repeat it; then the
+    pictures of the primary one."""
+    main = primary_dataset(plan)
+    verdict = f"**{answer(judged, main, plan)}**"
+    tables = {main: _of_dataset(judged, plan, main)}
+    for dataset, role in plan.datasets.items():
+        if role == "replication":
+            tables[dataset] = _of_dataset(judged, plan, dataset, primary_alone=True)
+    tables = {dataset: rows for dataset, rows in tables.items() if rows}
+    if not tables:
+        return verdict
+    lines = ["| | " + " | ".join(HEADINGS[p] for p in PROTOCOLS) + " |", "| :-- | :-- | :-- |"]
+    for dataset, rows in tables.items():
+        lines += [f"| *{title_of(dataset, notes)}* | | |", *rows]
+    return "\n".join(
+        [
+            *(verdict, "", *lines, ""),
+            *(f"- {line}" for line in _qualifications(judged, plan, notes, tables)),
+            *("", *_pictures(judged, plan, notes)),
+        ]
+    )
+
+
+def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
+    """Name of a picture of the verdict -> its dataset: `primary` and `machinery` of the primary
+    one, for which it has runs, and `primary-NAME` of a replication on which P1 or P2 is reached."""
+    main = primary_dataset(plan)
+    found = {}
+    if any(one.dataset == main and one.margin for one in judged.best):
+        found["primary"] = main
+    if any(one.dataset == main and one.effect for one in judged.contrasts):
+        found["machinery"] = main
+    for dataset, role in plan.datasets.items():
+        own = (one for one in judged.best if one.dataset == dataset)
+        if role == "replication" and any(one.word not in WITHOUT_VERDICT for one in own):
+            found[f"primary-{dataset}"] = dataset
+    return found
+
+
+# ---------------------------------------------------------------- rows of the table
+
+
+def _of_dataset(
+    judged: Judged, plan: AnalysisPlan, dataset: str, *, primary_alone: bool = False
+) -> list[str]:
+    """A line for the claims about the best row, and one for each pair of arms; those without a
+    verdict or a difference are left out."""
+    subject = plan.best_row.subject
+    best = {one.protocol: one for one in judged.best if one.dataset == dataset}
+    cells = {protocol: said for protocol, one in best.items() if (said := _best_cell(one))}
+    claims = ", ".join(plan.best_row.claims)
+    rows = [_row(f"Is {subject} above every other row ({claims})?", cells)] if cells else []
+    pairs: dict[tuple[tuple[str, ...], tuple[str, ...]], list[JudgedContrast]] = {}
+    for one in judged.contrasts:
+        if one.dataset == dataset:
+            pairs.setdefault((one.contrast.plus, one.contrast.minus), []).append(one)
+    for (plus, minus), asked in pairs.items():
+        decides = any(one.contrast.claim == "primary" for one in asked)
+        if plus != (subject,) or len(minus) != 1 or (primary_alone and not decides):
+            continue
+        cells = {one.protocol: said for one in asked if (said := _contrast_cell(one))}
+        if cells:
+            rows.append(_row(f"{asked[0].contrast.asks.rstrip('?')} ({asked[0].claim})?", cells))
+    return rows
+
+
+def _row(asks: str, cells: Mapping[History, str]) -> str:
+    return f"| {asks} | {' | '.join(cells.get(protocol, '') for protocol in PROTOCOLS)} |"
+
+
+def _best_cell(one: JudgedBest) -> str:
+    """Of a claim that lacks rows: how far the subject is so far, once six seeds say it."""
+    margin = one.margin
+    if margin is None or one.word == "not testable here":
+        return ""
+    over = f"{with_range(*margin.relative)} over {one.strongest}"
+    if one.word != "not reached":
+        return f"**{one.word}**: {over}"
+    if min(margin.n_seeds) < RULES.minimum_seeds:
+        return ""
+    return f"**not reached**; so far {over}, the best of {len(one.others)} other rows"
+
+
+def _contrast_cell(one: JudgedContrast) -> str:
+    if one.effect is None or one.word in WITHOUT_VERDICT:
+        return ""
+    return f"**{one.word}**: {with_range(*one.effect.relative)}"
+
+
+# ---------------------------------------------------------------- what stands below it
+
+
+def _qualifications(
+    judged: Judged,
+    plan: AnalysisPlan,
+    notes: Mapping[str, DatasetNote],
+    datasets: Iterable[str],
+) -> list[str]:
+    subject = plan.best_row.subject
+    first = [
+        f"{one.id}, {HEADINGS[protocol]}"
+        for one in plan.contrasts
+        if one.claim == "primary"
+        for protocol in one.protocols
+    ]
+    claims = ", ".join(plan.best_row.claims)
+    lines = [
+        f"Differences of {subject} in {RULES.metric}, rolling split, 95 % intervals over users and "
+        f"seeds; {claims}: over the other row that is best on validation. Primary are "
+        f"{claims} and {', '.join(first)}; the rest is secondary."
+    ]
+    for dataset in datasets:
+        title = title_of(dataset, notes)
+        if dataset in notes and (said := one_modality(notes[dataset])):
+            lines.append(f"{title} has {said}.")
+        if rows := _gaining(judged, dataset, subject):
+            lines.append(f"Still gaining at the end of the budget on {title}: {', '.join(rows)}.")
+    if note := family_note(judged):
+        lines.append(note)
+    drawn = verdict_pictures(judged, plan).items()
+    return lines + [
+        f"Every row on {title_of(dataset, notes)}: [picture](docs/images/{name}.svg)."
+        for name, dataset in drawn
+        if dataset != primary_dataset(plan)
+    ]
+
+
+def _gaining(judged: Judged, dataset: str, subject: str) -> list[str]:
+    """Rows, and variants of the subject, that a longer budget is known to help."""
+    found = [row for one in judged.best if one.dataset == dataset for row in one.gaining]
+    for one in judged.contrasts:
+        if one.dataset == dataset and one.contrast.plus == (subject,) and _contrast_cell(one):
+            found += one.gaining
+    return list(dict.fromkeys(found))
+
+
+def _pictures(
+    judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]
+) -> Sequence[str]:
+    main, subject = primary_dataset(plan), plan.best_row.subject
+    title = title_of(main, notes)
+    texts = {
+        "primary": f"{subject} against every other row on {title}, with intervals",
+        "machinery": f"What {subject}'s parts and its content add on {title}, with intervals",
+    }
+    return [
+        f"![{texts[name]}](docs/images/{name}.svg)"
+        for name, dataset in verdict_pictures(judged, plan).items()
+        if dataset == main
+    ]
