@@ -51,7 +51,7 @@ def check(
     The seeds are by default none of the references': the rule takes the two for independent.
     """
     verdicts = _golden_verdicts(reference, data) if golden else []
-    request = resolve_request("ci", None, None, seeds, "cpu", "local", None, False, data, False)
+    request = resolve_request(profile="ci", seeds=seeds, device="cpu", data=data)
     held = {
         run.record.spec.key: None
         for run in Store(reference).scan()

@@ -52,7 +52,13 @@ def claims(
     from benchmark.render.claims import summary, write_ledger
 
     request = resolve_request(
-        profile, datasets, None, seeds, "cpu", "local", source, False, data, reuse_stale
+        profile=profile,
+        datasets=datasets,
+        seeds=seeds,
+        device="cpu",
+        source=source,
+        data=data,
+        reuse_stale=reuse_stale,
     )
     lines, _ = ledger_of(planned_of(request), request)
     console.print(summary(lines))
@@ -76,7 +82,13 @@ def verdict(
     from benchmark.render.verdict import verdict_page
 
     request = resolve_request(
-        profile, datasets, None, seeds, "cpu", "local", source, False, data, reuse_stale
+        profile=profile,
+        datasets=datasets,
+        seeds=seeds,
+        device="cpu",
+        source=source,
+        data=data,
+        reuse_stale=reuse_stale,
     )
     planned = planned_of(request)
     lines, judged = ledger_of(planned, request)

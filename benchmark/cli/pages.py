@@ -104,9 +104,7 @@ class _Committed:
 
 def _committed(profile: str, tables: Sequence[str], data: Path | None) -> _Committed:
     """What `--from reference` shows."""
-    request = resolve_request(
-        profile, None, None, None, "cpu", "local", Path("reference"), False, data, False
-    )
+    request = resolve_request(profile=profile, device="cpu", source=Path("reference"), data=data)
     selection = Selection(seeds=tuple(request.seeds), data=data)
     planned = selection.planned(tables, request.profile, request.runs, as_stored=True)
     names = dict.fromkeys(p.key.dataset for p in planned)

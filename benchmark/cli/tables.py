@@ -65,21 +65,21 @@ def _with_options(
         anew: AnewOption = False,
     ) -> None:
         request = resolve_request(
-            profile,
-            datasets,
-            models,
-            seeds,
-            device,
-            launcher,
-            source,
-            dry_run,
-            data,
-            reuse_stale,
-            duration,
-            shard,
-            address,
-            gpus,
-            anew,
+            profile=profile,
+            datasets=datasets,
+            models=models,
+            seeds=seeds,
+            device=device,
+            launcher=launcher,
+            source=source,
+            dry_run=dry_run,
+            data=data,
+            reuse_stale=reuse_stale,
+            duration=duration,
+            shard=shard,
+            address=address,
+            gpus=gpus,
+            anew=anew,
         )
         action(request)
 
@@ -212,7 +212,7 @@ def report(
 ) -> None:
     """One self-contained HTML folder of what has been rendered so far, and of the audit."""
     request = resolve_request(
-        profile, None, None, None, device, "local", source, False, data, reuse_stale
+        profile=profile, device=device, source=source, data=data, reuse_stale=reuse_stale
     )
     _report(request)
 
@@ -236,21 +236,19 @@ def run(
 ) -> None:
     """Train and store some rows, whatever table they belong to."""
     request = resolve_request(
-        profile,
-        datasets,
-        models,
-        seeds,
-        device,
-        launcher,
-        None,
-        dry_run,
-        data,
-        False,
-        duration,
-        shard,
-        address,
-        gpus,
-        anew,
+        profile=profile,
+        datasets=datasets,
+        models=models,
+        seeds=seeds,
+        device=device,
+        launcher=launcher,
+        dry_run=dry_run,
+        data=data,
+        duration=duration,
+        shard=shard,
+        address=address,
+        gpus=gpus,
+        anew=anew,
     )
     wanted = [
         planning.spec_of(name, dataset, request.profile, variant)

@@ -54,7 +54,12 @@ def trial(
 ) -> None:
     """Variants side by side on the validation targets of trial seeds; test is not looked at."""
     request = resolve_request(
-        profile, datasets, models, None, device, "local", None, dry_run, data, False
+        profile=profile,
+        datasets=datasets,
+        models=models,
+        device=device,
+        dry_run=dry_run,
+        data=data,
     )
     tuning, asked = read_tuning(), names(variants, "--variants") or []
     request = replace(request, seeds=list(tuning.seeds))
@@ -94,7 +99,13 @@ def favourable(
 ) -> None:
     """The reading of FindRec that validation prefers, within each row's number of trials."""
     request = resolve_request(
-        profile, datasets, OWN_MODEL, None, device, launcher, None, dry_run, data, False
+        profile=profile,
+        datasets=datasets,
+        models=OWN_MODEL,
+        device=device,
+        launcher=launcher,
+        dry_run=dry_run,
+        data=data,
     )
     tuning = read_tuning()
     asked = request.datasets or request.profile.run_on

@@ -52,7 +52,15 @@ def tune(
 ) -> None:
     """Search rates, dropouts and budgets by the rules of a file; by validation alone."""
     request = resolve_request(
-        profile, datasets, models, None, device, launcher, source, dry_run, data, reuse_stale
+        profile=profile,
+        datasets=datasets,
+        models=models,
+        device=device,
+        launcher=launcher,
+        source=source,
+        dry_run=dry_run,
+        data=data,
+        reuse_stale=reuse_stale,
     )
     tuning = read_tuning(rules)
     names, left_out = tuned(request.models)
