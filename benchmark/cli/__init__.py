@@ -80,7 +80,7 @@ def main() -> None:
     except Interrupted as interrupted:
         status = 128 + interrupted.number
         name = signal.Signals(interrupted.number).name
-        _say(f"interrupted ({name}): finished runs are stored, the same command goes on from here")
+        _say(f"interrupted ({name}): finished runs are stored; the same command goes on")
     except InputError as error:
         _say(f"error: {error}")
     except OSError as error:
