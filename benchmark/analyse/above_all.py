@@ -55,6 +55,14 @@ class AllAbove:
         lows = [effect.low for effect in self.effects]
         return int(np.nanargmin(lows)) if not np.isnan(lows).all() else 0
 
+    def deciding(self, word: Word) -> int:
+        """The difference that a word rests on: where the claim is contradicted the one with the
+        lowest upper bound, else `weakest`."""
+        contradicted = word in ("opposite", "refuted", "smaller than 1 %")
+        if contradicted and not np.isnan(self.upper).all():
+            return int(np.nanargmin(self.upper))
+        return self.weakest
+
     def word_of_order(self, smallest_effect: float, minimum_seeds: int) -> Word:
         """The same without a word of its own for a refuted claim: "opposite" if some difference is
         below 0, "smaller than 1 %" if some is below the smallest effect of interest."""

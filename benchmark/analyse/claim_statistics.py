@@ -56,16 +56,17 @@ def all_of(
     here: Here,
     metric: str = RULES.metric,
 ) -> Finding:
-    """That all of several differences are positive; the finding shows the weakest of them. names:
+    """That all of several differences are positive; the finding shows the one that decides. names:
     of the differences. arms: what they rest on."""
     rules = here.rules
     word = result.word_of_order(rules.smallest_effect, rules.minimum_seeds)
-    weakest = result.weakest
-    said = f"{len(names)} differences, the weakest: {names[weakest]}" if names[1:] else names[0]
+    at = result.deciding(word)
+    which = "the weakest" if at == result.weakest else "the one that decides"
+    said = f"{len(names)} differences, {which}: {names[at]}" if names[1:] else names[0]
     if word == "not reached":
-        said = _few(result.effects[weakest], rules)
+        said = _few(result.effects[at], rules)
     return Finding(
-        word, said, metric, result.p_either, result.effects[weakest], tuple(dict.fromkeys(arms))
+        word, said, metric, result.p_either, result.effects[at], tuple(dict.fromkeys(arms))
     )
 
 

@@ -80,7 +80,12 @@ class Judged:
 
 def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
     """What is said of a verdict, and which rows a longer budget is known to help."""
-    if one.word in WITHOUT_VERDICT or not one.gaining:
+    return said if one.word in WITHOUT_VERDICT else with_gaining(said, one)
+
+
+def with_gaining(said: str, one: JudgedBest | JudgedContrast) -> str:
+    """The same, whether there is a verdict or not."""
+    if not one.gaining:
         return said
     end = "" if not said else " " if said.endswith("?") else ". "
     return f"{said}{end}Still gaining at the end of the budget: {', '.join(one.gaining)}"

@@ -6,22 +6,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
 from benchmark.analyse.contrasts import Arm
 from benchmark.analyse.effects import NOT_REACHED, Effect
-from benchmark.analyse.judged import Judged, JudgedBest, JudgedContrast, pair_verdict, qualified
+from benchmark.analyse.judged import (
+    Judged,
+    JudgedBest,
+    JudgedContrast,
+    pair_verdict,
+    qualified,
+    with_gaining,
+)
 from benchmark.analyse.ledger import LedgerLine, counts
-from benchmark.analyse.power import Power, smallest_detectable, stored_power
+from benchmark.analyse.power import stored_power
 from benchmark.analyse.retention import RetainedRow, retained_rows
-from benchmark.analyse.rules import RULES
-from benchmark.errors import InputError
+from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.plan import OWN_MODEL, experiments
-from benchmark.render.document import duration, number, p_value, percent, percent_range, with_range
+from benchmark.render.document import number, p_value, percent, percent_range, with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.retention import RECOVERED, constant_text, dose_text
+from benchmark.render.tables.writers import markdown_table
+from benchmark.render.verdict_effort import tuning_spent, what_could_be_shown
 from benchmark.render.verdict_texts import (
     BEST_NOTE,
     CHANGE,
@@ -35,7 +42,6 @@ from benchmark.settings.registry import Profile
 
 _REPLY = ("<!-- reply: what stands between these lines is kept -->", "<!-- end of the reply -->")
 _NO_REPLY = "No reply so far."
-_SEEDS = 6
 
 
 def verdict_page(
@@ -71,6 +77,7 @@ def verdict_page(
         *_best(judged.best, plan, notes),
         BEST_NOTE,
         "",
+        *_every_row(judged.best, notes),
         "## The same of other readings of FindRec",
         "",
         *_other_readings(judged, plan, notes),
@@ -86,10 +93,10 @@ def verdict_page(
         *_ledger(lines),
         "## Tuning spent",
         "",
-        *_tuning(profile, tuning),
+        *tuning_spent(profile, tuning, plan),
         "## What could be shown",
         "",
-        *_power(stored_power(), plan),
+        *what_could_be_shown(stored_power(), plan),
         "## Deviations from the plan",
         "",
         plan.sections.get("Deviations", "None."),
@@ -156,7 +163,7 @@ def _best(
             one.strongest or "",
             *_numbers(one.margin),
             p_value(one.adjusted),
-            qualified(one.note, one),
+            with_gaining(one.note, one) if one.margin is not None else one.note,
         )
         for one in best
     ]
@@ -164,7 +171,29 @@ def _best(
         *("dataset", "claim", "verdict", "margin over", "difference", "95 % interval"),
         *("detectable", "corrected p", "note"),
     )
-    return _table(columns, rows)
+    return markdown_table(columns, rows)
+
+
+def _every_row(best: Sequence[JudgedBest], notes: Mapping[str, DatasetNote]) -> list[str]:
+    """The subject's difference from each other row, both protocols side by side."""
+    rows: dict[tuple[str, str], dict[History, str]] = {}
+    for one in best:
+        effects = () if one.result is None else one.result.effects
+        for other, effect in zip(one.others, effects, strict=bool(effects)):
+            cells = rows.setdefault((title_of(one.dataset, notes), other), {})
+            cells[one.protocol] = with_range(*effect.relative)
+    if not rows:
+        return []
+    note = (
+        "Differences from each row that has its runs. An interval here is that of one comparison "
+        "alone (95 %); the words above rest on all of them."
+    )
+    lines = [(*row, *(cells.get(p, "") for p in PROTOCOLS)) for row, cells in rows.items()]
+    return [
+        note,
+        "",
+        *markdown_table(("dataset", "over", *(HEADINGS[p] for p in PROTOCOLS)), lines),
+    ]
 
 
 def _as(one: JudgedBest, plan: AnalysisPlan) -> str:
@@ -211,7 +240,7 @@ def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNo
         *("dataset", "contrast", "verdict", "difference", "95 % interval", "detectable"),
         *("corrected p", "geometric mean rank", "note or question"),
     )
-    return _table(columns, rows)
+    return markdown_table(columns, rows)
 
 
 def _rank(one: JudgedContrast) -> str:
@@ -239,12 +268,13 @@ def _retention(arms: Mapping[str, Arm], title: str) -> list[str]:
         "of what the history costs a row is recovered, and the plan's own, chosen on validation, "
         "which is ∞ for every row where no user meets an item twice. To rank the history low is "
         "no fault, and no merit of itself: what is asked for depends on the protocol. Scores and "
-        "FindRec's lead: `results/<profile>/tables/retention.md`."
+        "FindRec's lead: `results/<profile>/tables/retention.md`, which `./reproduce.sh retention "
+        "--from reference` writes."
     )
     lacking = [name for name in diagnostic if name not in {row.name for row in found}]
     if lacking:
         note += f" Not reached: {', '.join(lacking)} (`retention` trains them)."
-    return [*_table(columns, rows), note, ""]
+    return [*markdown_table(columns, rows), note, ""]
 
 
 def _recovered(row: RetainedRow) -> tuple[str, str]:
@@ -289,86 +319,23 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
             line.standing,
             *_numbers(line.finding.effect),
             p_value(line.adjusted),
+            f"{line.finding.metric}: {line.finding.said}",
         )
         for line in decided
     ]
     columns = (
         *("claim", "where", "verdict", "standing", "difference", "95 % interval", "detectable"),
-        "corrected p",
+        *("corrected p", "rests on"),
     )
     rest = (
-        "The table has what was decided, either way; the whole ledger, with what each line rests "
-        "on, is `results/<profile>/claims.md`. Of several comparisons the weakest is shown."
+        "The table has what was decided, either way; the whole ledger, what was not decided "
+        "included, is `results/<profile>/claims.md`, which `./reproduce.sh claims --from "
+        "reference` writes. Of several comparisons the one that decides is shown. A sentence that "
+        "the paper writes of one dataset is tested on the others of the plan as well; *supported* "
+        "is said of its direction, and whether a stated size lies in the interval of what it "
+        "rests on."
     )
-    return [*parts, *(_table(columns, rows) if rows else []), rest, ""]
-
-
-def _tuning(profile: Profile, folder: Path) -> list[str]:
-    """Trials and time of every row, over the profiles whose settings hold here."""
-    logs = [folder / f"{own.name}.csv" for own in profile.lineage]
-    frames = [_read(path) for path in logs if path.is_file()]
-    if not frames:
-        return [
-            f"Not reached: no log of trials in `results/tuning` for profile `{profile.name}`.",
-            "",
-        ]
-    trials = pd.concat(frames, ignore_index=True)
-    datasets = list(dict.fromkeys(trials["dataset"]))
-    rows = []
-    for model in dict.fromkeys(trials["model"]):
-        own = trials[trials["model"] == model]
-        spent = [own[own["dataset"] == dataset]["seconds"] for dataset in datasets]
-        rows.append(
-            (
-                model,
-                *(f"{len(one)}, {duration(float(one.sum()))}" if len(one) else "" for one in spent),
-            )
-        )
-    note = (
-        "Trials and their time on one core. Every row, FindRec among them, had the same grid of "
-        "rates and dropouts and the same rule for its budget; ranks on test chose none of them "
-        "([tuning](tuning.md))."
-    )
-    return [*_table(("row", *datasets), rows), note, ""]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)[["dataset", "model", "seconds"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a log of trials ({error}); run `tune` again") from error
-
-
-def _power(power: Power, plan: AnalysisPlan) -> list[str]:
-    """The smallest differences that six seeds show, before anything was run."""
-    targets = {"beauty": 2}
-    rows = [
-        (
-            dataset + (" (provisional pilot)" if pilot.provisional else ""),
-            HEADINGS[protocol],
-            *(
-                percent(
-                    smallest_detectable(spread, users=pilot.users, seeds=_SEEDS, targets=k)
-                ).lstrip("+")
-                for k in (1, targets.get(dataset, 10))
-            ),
-        )
-        for dataset, pilot in power.pilots.items()
-        if dataset in plan.datasets
-        for protocol, spread in pilot.histories.items()
-    ]
-    if not rows:
-        return ["Not reached: no pilot of a dataset of the plan.", ""]
-    columns = ("dataset", "protocol", "one target a user", "rolling split")
-    note = (
-        f"The smallest difference of two rows that {_SEEDS} seeds show with "
-        f"{percent(RULES.power, 0).lstrip('+')} power, from validation targets of trials "
-        "(`./reproduce.sh power`); beside the runs stands what they could show themselves."
-    )
-    lacking = [dataset for dataset in plan.datasets if dataset not in power.pilots]
-    if lacking:
-        note += f" Not reached: a pilot of {', '.join(lacking)}."
-    return [*_table(columns, rows), note, ""]
+    return [*parts, *(markdown_table(columns, rows) if rows else []), rest, ""]
 
 
 # ---------------------------------------------------------------- parts
@@ -380,13 +347,6 @@ def _numbers(effect: Effect | None) -> tuple[str, str, str]:
     value, low, high = effect.relative
     detectable = percent(float(np.expm1(effect.smallest_detectable))).lstrip("+")
     return percent(value), percent_range(low, high), detectable
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    if not rows:
-        return ["Not reached.", ""]
-    lines = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in lines] + [""]
 
 
 def _reply(earlier: str) -> str:

@@ -15,15 +15,12 @@ from benchmark.render.verdict_texts import family_note, one_modality
 
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
     """The answer on the primary dataset; then what is reached of P1, P2, M1 and of the subject
-    against its own variants there, and of P1, P2 and M1 on the datasets that repeat it; then the
-    pictures of the primary one."""
+    against its own variants, there and on the datasets that repeat it; then the pictures of the
+    primary one."""
     main = primary_dataset(plan)
     verdict = f"**{answer(judged, main, plan)}**"
-    tables = {main: _of_dataset(judged, plan, main)}
-    for dataset, role in plan.datasets.items():
-        if role == "replication":
-            tables[dataset] = _of_dataset(judged, plan, dataset, primary_alone=True)
-    tables = {dataset: rows for dataset, rows in tables.items() if rows}
+    shown = [main, *(name for name, role in plan.datasets.items() if role == "replication")]
+    tables = {dataset: rows for dataset in shown if (rows := _of_dataset(judged, plan, dataset))}
     if not tables:
         return verdict
     lines = ["| | " + " | ".join(HEADINGS[p] for p in PROTOCOLS) + " |", "| :-- | :-- | :-- |"]
@@ -57,9 +54,7 @@ def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
 # ---------------------------------------------------------------- rows of the table
 
 
-def _of_dataset(
-    judged: Judged, plan: AnalysisPlan, dataset: str, *, primary_alone: bool = False
-) -> list[str]:
+def _of_dataset(judged: Judged, plan: AnalysisPlan, dataset: str) -> list[str]:
     """A line for the claims about the best row, and one for each pair of arms; those without a
     verdict or a difference are left out."""
     subject = plan.best_row.subject
@@ -72,11 +67,8 @@ def _of_dataset(
         if one.dataset == dataset:
             pairs.setdefault((one.contrast.plus, one.contrast.minus), []).append(one)
     for (plus, minus), asked in pairs.items():
-        decides = any(one.contrast.claim == "primary" for one in asked)
-        if plus != (subject,) or len(minus) != 1 or (primary_alone and not decides):
-            continue
         cells = {one.protocol: said for one in asked if (said := _contrast_cell(one))}
-        if cells:
+        if cells and plus == (subject,) and len(minus) == 1:
             rows.append(_row(f"{asked[0].contrast.asks.rstrip('?')} ({asked[0].claim})?", cells))
     return rows
 
@@ -91,11 +83,13 @@ def _best_cell(one: JudgedBest) -> str:
     if margin is None or one.word == "not testable here":
         return ""
     over = f"{with_range(*margin.relative)} over {one.strongest}"
+    assert one.result is not None
+    above = sum(effect.low > 0 for effect in one.result.effects)
+    below = sum(effect.high < 0 for effect in one.result.effects)
+    over += f"; above {above} of {len(one.others)} rows, below {below}"
     if one.word != "not reached":
         return f"**{one.word}**: {over}"
-    if min(margin.n_seeds) < RULES.minimum_seeds:
-        return ""
-    return f"**not reached**; so far {over}, the best of {len(one.others)} other rows"
+    return "" if min(margin.n_seeds) < RULES.minimum_seeds else f"**not reached**; so far {over}"
 
 
 def _contrast_cell(one: JudgedContrast) -> str:
@@ -123,8 +117,9 @@ def _qualifications(
     claims = ", ".join(plan.best_row.claims)
     lines = [
         f"Differences of {subject} in {RULES.metric}, rolling split, 95 % intervals over users and "
-        f"seeds; {claims}: over the other row that is best on validation. Primary are "
-        f"{claims} and {', '.join(first)}; the rest is secondary."
+        f"seeds, each of one comparison alone; {claims}: over the other row that is best on "
+        f"validation, and how many rows have an interval on one side of 0. Primary are {claims} "
+        f"and {', '.join(first)}; the rest is secondary."
     ]
     for dataset in datasets:
         title = title_of(dataset, notes)

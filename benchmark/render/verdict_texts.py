@@ -62,7 +62,7 @@ BEST_NOTE = (
     "The margin is over the row that is best on validation under the same protocol. The verdict "
     "rests on all eleven rows: it is *supported* where the lower bound is above 0 over each of "
     "them, and *refuted* where a gain of 1 % is excluded over one of them, which says nothing of "
-    "the others. Every difference stands in `results/<profile>/tables/primary.md`."
+    "the others."
 )
 
 

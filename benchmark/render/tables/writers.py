@@ -1,7 +1,7 @@
 """Documents as Markdown and on the terminal."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.padding import Padding
@@ -51,6 +51,14 @@ def markdown_grid(block: Block) -> list[str]:
             cells += [entry.difference] * block.has_difference(at)
         rows.append(cells)
     return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of texts, and an empty line; "Not reached." without rows."""
+    if not rows:
+        return ["Not reached.", ""]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in lines] + [""]
 
 
 def _markdown_entry(entry: Entry) -> str:

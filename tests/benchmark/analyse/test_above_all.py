@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.analyse.above_all import all_above
+from benchmark.analyse.above_all import AllAbove, all_above
 from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.analyse.effects import Effect
 from benchmark.analyse.rules import RULES
 from tests.benchmark.analyse.test_best import draw
 
@@ -57,6 +58,23 @@ def test_error_rates_at_length(seed):
     assert share(equal, "supported") <= most
     true = words([0.01] * 11, 600, seed=seed, taste=0.15, noise=0.1)
     assert share(true, "refuted") <= most
+
+
+def test_a_word_shows_the_difference_that_it_rests_on():
+    """The noisy one has the lowest lower bound and the precise one the lowest upper bound: a
+    contradiction rests on the second, whose interval lies below 0, and everything else on the
+    first."""
+    noisy = Effect(-0.016, -0.06, 0.03, 0.5, 0.07, 900.0, 900, (6, 6))
+    precise = Effect(-0.033, -0.05, -0.014, 0.001, 0.03, 900.0, 900, (6, 6))
+    result = AllAbove((noisy, precise), (0.035, -0.01), 0.002)
+    assert result.weakest == 0
+    assert {word: result.deciding(word) for word in ("supported", "undecided")} == {
+        "supported": 0,
+        "undecided": 0,
+    }
+    assert result.word_of_order(0.01, 6) == "opposite"
+    assert result.deciding("opposite") == result.deciding("smaller than 1 %") == 1
+    assert result.effects[1].high < 0
 
 
 def test_clear_truths_are_recognised():

@@ -15,7 +15,7 @@ from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.plan import plan, spec_of, specs
 from benchmark.render.claims import EXPERIMENTS, build_ledger, write_ledger
-from benchmark.render.document import percent
+from benchmark.render.document import percent, with_range
 from benchmark.render.figures.draw import draw_verdict
 from benchmark.render.notes import dataset_note
 from benchmark.render.report.ledger import read_ledger
@@ -47,6 +47,10 @@ SECTIONS = (
 
 def sections(page):
     return dict(re.findall(r"^## (.+?)\n+(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+
+
+SIDES = ((1, lambda effect: effect.low), (-1, lambda effect: effect.high))
+"""The end of an interval that says on which side of 0 it lies, and the sign that it then has."""
 
 
 def table_rows(part):
@@ -154,6 +158,18 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
     assert "M2 FindRec / with one constant vector" in drawn[1]
 
 
+def test_the_page_has_the_difference_from_every_row(ledger):
+    """Both protocols beside each other, those in favour as well as those against."""
+    judged = ledger[2]
+    section = sections(page_of(ledger))["Is FindRec above every other row? (P1, P2)"]
+    kept, left_out = judged.best
+    for other, *effects in zip(
+        kept.others, kept.result.effects, left_out.result.effects, strict=True
+    ):
+        cells = " | ".join(with_range(*effect.relative) for effect in effects)
+        assert f"| MovieLens-1M | {other} | {cells} |" in section
+
+
 def test_a_family_that_is_not_complete_says_so(ledger):
     """M4 of the primary dataset is taken back under one protocol: the page counts it."""
     judged = ledger[2]
@@ -188,7 +204,8 @@ def test_the_readmes_part_says_what_the_rows_so_far_come_to(ledger):
     for cell, one in zip(row[1:], best, strict=True):
         said = percent(one.margin.relative[0])
         assert cell.startswith(f"**not reached**; so far {said} (")
-        assert cell.endswith(f" over {one.strongest}, the best of 11 other rows")
+        above, below = (sum(sign * ends(e) > 0 for e in one.result.effects) for sign, ends in SIDES)
+        assert cell.endswith(f" over {one.strongest}; above {above} of 11 rows, below {below}")
     few = [replace(e, n_seeds=(6, 5)) for e in best[0].result.effects]
     fewer = tuple(replace(one, result=replace(one.result, effects=tuple(few))) for one in best)
     part = verdict_part(replace(judged, best=fewer), analysis_plan(), notes)
@@ -211,8 +228,8 @@ def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
     assert "![" not in verdict_part(none, analysis_plan(), notes)
 
 
-def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger, tmp_path):
-    """Nothing more of it, and no word on the demonstration."""
+def test_the_readmes_part_has_the_replication_too(ledger, tmp_path):
+    """The same lines, and no word on the demonstration."""
     judged = ledger[2]
     elsewhere = [
         replace(one, dataset=name)
@@ -232,7 +249,7 @@ def test_the_readmes_part_has_the_primary_claims_of_the_replication(ledger, tmp_
     assert [line for line in both if line.startswith("| ")] == [
         *rows,
         "| *Amazon Beauty* | | |",
-        *rows[heading + 1 : heading + 3],
+        *rows[heading + 1 :],
     ]
     added = "\n".join(line for line in both if line not in alone)
     assert "Amazon Beauty has text alone: of FindRec's machinery the experts" in added

@@ -1,0 +1,85 @@
+"""The verdict's sections on effort: trials and time of every row, and what the seeds can show."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.analyse.analysis_plan import AnalysisPlan
+from benchmark.analyse.power import Power, smallest_detectable
+from benchmark.analyse.rules import RULES
+from benchmark.errors import InputError
+from benchmark.render.document import duration, percent
+from benchmark.render.tables.inference import HEADINGS
+from benchmark.render.tables.writers import markdown_table
+from benchmark.settings.registry import Profile
+
+_SEEDS = 6
+
+
+def tuning_spent(profile: Profile, folder: Path, plan: AnalysisPlan) -> list[str]:
+    """Trials and time of every row, over the profiles whose settings hold here."""
+    logs = [folder / f"{own.name}.csv" for own in profile.lineage]
+    frames = [_read(path) for path in logs if path.is_file()]
+    if not frames:
+        return [
+            f"Not reached: no log of trials in `results/tuning` for profile `{profile.name}`.",
+            "",
+        ]
+    trials = pd.concat(frames, ignore_index=True)
+    datasets = [name for name in dict.fromkeys(trials["dataset"]) if name in plan.datasets]
+    rows = []
+    for model in dict.fromkeys(trials["model"]):
+        own = trials[trials["model"] == model]
+        spent = [own[own["dataset"] == dataset]["seconds"] for dataset in datasets]
+        rows.append(
+            (
+                model,
+                *(f"{len(one)}, {duration(float(one.sum()))}" if len(one) else "" for one in spent),
+            )
+        )
+    note = (
+        "Trials and their time on one core. Every row, FindRec among them, has the same grid of "
+        "rates and dropouts and the same rule for its budget; ranks on test chose none of them. "
+        "MovieLens-1M takes its rates and dropouts from MovieLens-100k, and a row without a "
+        "finished ladder there has no budget of its own yet ([tuning](tuning.md))."
+    )
+    return [*markdown_table(("row", *datasets), rows), note, ""]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)[["dataset", "model", "seconds"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a log of trials ({error}); run `tune` again") from error
+
+
+def what_could_be_shown(power: Power, plan: AnalysisPlan) -> list[str]:
+    """The smallest differences that six seeds show, before anything was run."""
+    targets = {"beauty": 2}
+    rows = [
+        (
+            dataset + (" (provisional pilot)" if pilot.provisional else ""),
+            HEADINGS[protocol],
+            *(
+                percent(
+                    smallest_detectable(spread, users=pilot.users, seeds=_SEEDS, targets=k)
+                ).lstrip("+")
+                for k in (1, targets.get(dataset, 10))
+            ),
+        )
+        for dataset, pilot in power.pilots.items()
+        if dataset in plan.datasets
+        for protocol, spread in pilot.histories.items()
+    ]
+    if not rows:
+        return ["Not reached: no pilot of a dataset of the plan.", ""]
+    columns = ("dataset", "protocol", "one target a user", "rolling split")
+    note = (
+        f"The smallest difference of two rows that {_SEEDS} seeds show with "
+        f"{percent(RULES.power, 0).lstrip('+')} power, from validation targets of trials "
+        "(`./reproduce.sh power`); beside the runs stands what they could show themselves."
+    )
+    lacking = [dataset for dataset in plan.datasets if dataset not in power.pilots]
+    if lacking:
+        note += f" Not reached: a pilot of {', '.join(lacking)}."
+    return [*markdown_table(columns, rows), note, ""]
