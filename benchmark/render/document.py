@@ -33,8 +33,8 @@ MEANINGS: dict[Mark, str] = {
     "crossed bootstrap over users and seeds, all pairs at once.",
     "unshown": "convergence not shown: whether a longer budget gains could not be told on trial "
     "seeds.",
-    "gaining": "still gaining: a longer budget is known to gain, on trial seeds; a verdict that "
-    "this row loses is qualified by it.",
+    "gaining": "still gaining: a longer budget is known to gain, on trial seeds, under at least "
+    "one of the protocols; a verdict that this row loses is qualified by it.",
     "partial": "fewer seeds than asked for are finished; takes no part in bold, order or stars.",
     "stale": "stale: made with other code, settings or data than the present ones.",
 }

@@ -62,7 +62,10 @@ def verdict_page(
         "# Verdict",
         "",
         "Filled by `./reproduce.sh verdict` from stored runs, from which every number can be "
-        f"derived anew. Analysis plan `{plan.hash}` ([plan](plan.md)), profile `{profile.name}`.",
+        f"derived anew. Analysis plan `{plan.hash}` ([plan](plan.md)), profile `{profile.name}`. "
+        f"P1 and P2: {plan.best_row.subject} is above every other row, items that a user has met "
+        "competing with the target (history kept) or not (left out); M1: it is above plain late "
+        "fusion of the same streams, with as many parameters.",
         "",
         f"**{answer(judged, main, plan)}**",
         "",

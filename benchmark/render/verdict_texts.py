@@ -16,8 +16,8 @@ before them ([plan](plan.md)). It does not say how the printed numbers came abou
 that is not supported here is not thereby false:
 
 - The features are not those of the paper's encoders, the widths are small, and not every dataset
-  is the paper's: each dataset has a grade, and "does not replicate" is said of grade A alone (the
-  paper's own data, encoders and widths).
+  is the paper's: each dataset has a grade (A: the paper's own data, encoders and widths; B: its
+  data, other features; C: other data), and "does not replicate" is said of grade A alone.
 - The paper does not say whether items of a user's history compete with the target. Both ways are
   shown side by side, and neither is called the right one.
 - Where the paper leaves a choice open or says two things, FindRec here has a default
