@@ -45,6 +45,7 @@ from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunResult
+from benchmark.runs.spec import Convergence
 
 LOG_RANK = "mean log rank"
 
@@ -190,15 +191,24 @@ def _contrast(
         word, note = "not reached", f"seeds are missing of {', '.join(lacking)}"
     elif word == "not reached":
         note = f"no verdict on {min(effect.n_seeds)} seeds, it needs {rules.minimum_seeds}"
-    gaining = _gaining(names, arms)
     return JudgedContrast(
-        contrast, dataset, protocol, effect, measured(LOG_RANK), word, note=note, gaining=gaining
+        contrast,
+        dataset,
+        protocol,
+        effect,
+        measured(LOG_RANK),
+        word,
+        note=note,
+        gaining=_of_convergence("gaining", names, arms),
+        without_budget=_of_convergence("not established", names, arms),
     )
 
 
-def _gaining(names: Sequence[str], arms: Mapping[str, Arm]) -> tuple[str, ...]:
-    """Those of the arms, all of which have runs, that were still gaining at their budgets."""
-    return tuple(name for name in names if arms[name].runs[0].record.spec.convergence == "gaining")
+def _of_convergence(
+    known: Convergence, names: Sequence[str], arms: Mapping[str, Arm]
+) -> tuple[str, ...]:
+    """Those of the arms, all of which have runs, of whose budgets this is known."""
+    return tuple(name for name in names if arms[name].runs[0].record.spec.convergence == known)
 
 
 def _best(
@@ -257,7 +267,8 @@ def _best(
         strongest,
         word,
         note=note,
-        gaining=_gaining((subject, *there), arms),
+        gaining=_of_convergence("gaining", (subject, *there), arms),
+        without_budget=_of_convergence("not established", (subject, *there), arms),
         settled_by=settled_by,
     )
 

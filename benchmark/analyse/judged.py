@@ -9,6 +9,10 @@ from benchmark.analyse.analysis_plan import Contrast
 from benchmark.analyse.effects import Effect, Word, verdict_on
 from benchmark.evaluate.metrics import History
 
+GAINING = "Still gaining at the end of the budget"
+WITHOUT_BUDGET = "Budget chosen by no ladder"
+"""What qualifies a verdict."""
+
 WITHOUT_VERDICT: tuple[Word, ...] = ("not reached", "not testable here")
 
 
@@ -29,6 +33,8 @@ class JudgedContrast:
     note: str = ""
     gaining: tuple[str, ...] = ()
     """Its arms that were still gaining at their budgets, which qualifies a verdict."""
+    without_budget: tuple[str, ...] = ()
+    """Its arms whose budgets no ladder has chosen, which qualifies it as well."""
 
     @property
     def claim(self) -> str:
@@ -56,6 +62,7 @@ class JudgedBest:
     note: str = ""
     gaining: tuple[str, ...] = ()
     """As of a contrast: the subject and the other rows."""
+    without_budget: tuple[str, ...] = ()
     settled_by: tuple[str, ...] = ()
     """Where runs are missing: the rows that refute the claim whatever the missing ones bring."""
 
@@ -79,16 +86,18 @@ class Judged:
 
 
 def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
-    """What is said of a verdict, and which rows a longer budget is known to help."""
-    return said if one.word in WITHOUT_VERDICT else with_gaining(said, one)
+    """What is said of a verdict, and of which rows a longer budget is known to help or none was
+    ever chosen."""
+    return said if one.word in WITHOUT_VERDICT else with_budgets(said, one)
 
 
-def with_gaining(said: str, one: JudgedBest | JudgedContrast) -> str:
+def with_budgets(said: str, one: JudgedBest | JudgedContrast) -> str:
     """The same, whether there is a verdict or not."""
-    if not one.gaining:
-        return said
-    end = "" if not said else " " if said.endswith("?") else ". "
-    return f"{said}{end}Still gaining at the end of the budget: {', '.join(one.gaining)}"
+    for meaning, rows in ((GAINING, one.gaining), (WITHOUT_BUDGET, one.without_budget)):
+        if rows:
+            end = "" if not said else " " if said.endswith("?") else ". "
+            said += f"{end}{meaning}: {', '.join(rows)}"
+    return said
 
 
 def pair_verdict(best: Sequence[JudgedBest]) -> str:

@@ -16,7 +16,7 @@ from benchmark.analyse.judged import (
     JudgedContrast,
     pair_verdict,
     qualified,
-    with_gaining,
+    with_budgets,
 )
 from benchmark.analyse.ledger import LedgerLine, counts
 from benchmark.analyse.power import stored_power
@@ -166,7 +166,7 @@ def _best(
             one.strongest or "",
             *_numbers(one.margin),
             p_value(one.adjusted),
-            with_gaining(one.note, one) if one.margin is not None else one.note,
+            with_budgets(one.note, one) if one.margin is not None else one.note,
         )
         for one in best
     ]

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
-from benchmark.analyse.judged import WITHOUT_VERDICT, Judged, JudgedBest, JudgedContrast
+from benchmark.analyse.judged import (
+    GAINING,
+    WITHOUT_BUDGET,
+    WITHOUT_VERDICT,
+    Judged,
+    JudgedBest,
+    JudgedContrast,
+)
 from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import with_range
@@ -125,8 +132,13 @@ def _qualifications(
         title = title_of(dataset, notes)
         if dataset in notes and (said := one_modality(notes[dataset])):
             lines.append(f"{title} has {said}.")
-        if rows := _gaining(judged, dataset, subject):
-            lines.append(f"Still gaining at the end of the budget on {title}: {', '.join(rows)}.")
+        shown = _shown(judged, dataset, subject)
+        for meaning, found in (
+            (GAINING, [row for one in shown for row in one.gaining]),
+            (WITHOUT_BUDGET, [row for one in shown for row in one.without_budget]),
+        ):
+            if found:
+                lines.append(f"{meaning} on {title}: {', '.join(dict.fromkeys(found))}.")
     if note := family_note(judged):
         lines.append(note)
     drawn = verdict_pictures(judged, plan).items()
@@ -137,13 +149,13 @@ def _qualifications(
     ]
 
 
-def _gaining(judged: Judged, dataset: str, subject: str) -> list[str]:
-    """Rows, and variants of the subject, that a longer budget is known to help."""
-    found = [row for one in judged.best if one.dataset == dataset for row in one.gaining]
-    for one in judged.contrasts:
-        if one.dataset == dataset and one.contrast.plus == (subject,) and _contrast_cell(one):
-            found += one.gaining
-    return list(dict.fromkeys(found))
+def _shown(judged: Judged, dataset: str, subject: str) -> list[JudgedBest | JudgedContrast]:
+    """What the table has of a dataset."""
+    pairs = [one for one in judged.contrasts if one.contrast.plus == (subject,)]
+    return [
+        *(one for one in judged.best if one.dataset == dataset),
+        *(one for one in pairs if one.dataset == dataset and _contrast_cell(one)),
+    ]
 
 
 def _pictures(

@@ -178,16 +178,22 @@ def test_what_was_not_reached_says_why():
     assert found["M4", "kept"].word == "undecided"
 
 
-def test_rows_that_still_gain_qualify_a_verdict():
-    """Either side of a contrast is named, and nothing where there is no verdict."""
-    own = arms(FindRec=1.6)
-    for name in ("Late fusion", "NOVA"):
-        own[name] = still_gaining(own[name])
+def test_what_is_known_of_budgets_qualifies_a_verdict():
+    """Rows that were still gaining and rows without a ladder are named, on either side of a
+    contrast, and nothing where there is no verdict."""
+    known = {"Late fusion": "gaining", "NOVA": "gaining", "SASRec": "not established"}
+    own = {
+        name: with_convergence(one, known.get(name, "shown"))
+        for name, one in arms(FindRec=1.6).items()
+    }
     judged = by_claim(judge_plan(PLAN, {"ml-1m": own}, rows=ROWS, rules=QUICK))
     m1, m2, p1 = (judged[name] for name in (("M1", "left out"), ("M2", "kept"), ("P1", "kept")))
     assert (m1.gaining, m2.gaining, p1.gaining) == (("Late fusion",), (), ("NOVA",))
+    assert (m1.without_budget, p1.without_budget) == ((), ("SASRec",))
     assert qualified("", m1) == "Still gaining at the end of the budget: Late fusion"
-    assert qualified("So?", p1) == "So? Still gaining at the end of the budget: NOVA"
+    assert qualified("So?", p1) == (
+        "So? Still gaining at the end of the budget: NOVA. Budget chosen by no ladder: SASRec"
+    )
     assert qualified("so", m2) == "so"
     few = judge_plan(PLAN, {"ml-1m": own | {"FindRec": arm("FindRec", 1.6, asked=7)}}, rules=QUICK)
     (unfinished,) = [one for one in few.contrasts if one.claim == "M1"]
@@ -195,14 +201,14 @@ def test_rows_that_still_gain_qualify_a_verdict():
     assert qualified(unfinished.note, unfinished) == "seeds are missing of FindRec"
 
 
-def still_gaining(own):
+def with_convergence(own, known):
     return replace(
         own,
         runs=tuple(
             replace(
                 run,
                 record=run.record.model_copy(
-                    update={"spec": run.record.spec.model_copy(update={"convergence": "gaining"})}
+                    update={"spec": run.record.spec.model_copy(update={"convergence": known})}
                 ),
             )
             for run in own.runs
