@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.analyse.agreement import agreements
 from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
 from benchmark.analyse.contrasts import Arm
 from benchmark.analyse.effects import NOT_REACHED, Effect
@@ -30,6 +31,7 @@ from benchmark.render.tables.retention import RECOVERED, constant_text, dose_tex
 from benchmark.render.tables.writers import markdown_table
 from benchmark.render.verdict_effort import tuning_spent, what_could_be_shown
 from benchmark.render.verdict_texts import (
+    AGREEMENT,
     BEST_NOTE,
     CHANGE,
     INVITATION,
@@ -91,6 +93,9 @@ def verdict_page(
         "## Why rows part: what they keep when the history competes",
         "",
         *_retention(arms.get(main, {}), title_of(main, notes)),
+        "## Do protocols and metrics order the rows alike?",
+        "",
+        *_agreement(judged.best, arms, notes),
         "## The paper's claims",
         "",
         *_ledger(lines),
@@ -287,6 +292,29 @@ def _recovered(row: RetainedRow) -> tuple[str, str]:
     if recovery is None:
         return "no gap shown", ""
     return dose_text(recovery.constant), f"{dose_text(recovery.low)} to {dose_text(recovery.high)}"
+
+
+def _agreement(
+    best: Sequence[JudgedBest],
+    arms: Mapping[str, Mapping[str, Arm]],
+    notes: Mapping[str, DatasetNote],
+) -> list[str]:
+    """Rank correlations of the rows that P1 and P2 compare, on each dataset."""
+    compared = {one.dataset: (one.subject, *one.others) for one in best if one.others}
+    rows = [
+        (
+            f"{title_of(dataset, notes)}, {found.rows} rows",
+            *(f"{metric}, {HEADINGS[protocol]}" for metric, protocol in (found.one, found.other)),
+            number(found.tau, 2),
+            f"{number(found.low, 2)} to {number(found.high, 2)}",
+        )
+        for dataset, names in compared.items()
+        for found in agreements(arms[dataset], names)
+    ]
+    return [
+        *markdown_table(("dataset", "one order", "the other", "tau", "95 % of resamples"), rows),
+        *((AGREEMENT, "") if rows else ()),
+    ]
 
 
 def _kept(row: RetainedRow) -> tuple[str, str]:
