@@ -251,7 +251,9 @@ def test_the_primary_claims_come_first(tmp_path):
         for one in (b for b in judged.best if b.dataset == "ml-1m"):
             line = _line(text, f"Above every other row, history {one.protocol}? ({one.claim})")
             assert f"{percent(one.margin.relative[0])} (" in line
-            assert line.endswith(f"over {one.strongest}</td></tr>")
+            assert f" over {one.strongest}<span" in line
+            unchosen = (one.subject, *one.others)  # the profile smoke has no ladders
+            assert f"Budget chosen by no ladder: {', '.join(unchosen)}</span>" in line
             assert f"<b>{one.word}</b>" in line
         (m1,) = (c for c in judged.contrasts if (c.claim, c.dataset) == ("M1", "ml-1m"))
         line = _line(text, f"{m1.contrast.asks} (history left out, M1)")
