@@ -93,11 +93,19 @@ def qualified(said: str, one: JudgedBest | JudgedContrast) -> str:
 
 def with_budgets(said: str, one: JudgedBest | JudgedContrast) -> str:
     """The same, whether there is a verdict or not."""
-    for meaning, rows in ((GAINING, one.gaining), (WITHOUT_BUDGET, one.without_budget)):
-        if rows:
-            end = "" if not said else " " if said.endswith("?") else ". "
-            said += f"{end}{meaning}: {', '.join(rows)}"
+    for meaning, rows in known_of_budgets([one]).items():
+        end = "" if not said else " " if said.endswith("?") else ". "
+        said += f"{end}{meaning}: {', '.join(rows)}"
     return said
+
+
+def known_of_budgets(ones: Sequence[JudgedBest | JudgedContrast]) -> dict[str, list[str]]:
+    """What qualifies their verdicts -> the rows of which it is known, each once."""
+    found = {
+        GAINING: [row for one in ones for row in one.gaining],
+        WITHOUT_BUDGET: [row for one in ones for row in one.without_budget],
+    }
+    return {meaning: list(dict.fromkeys(rows)) for meaning, rows in found.items() if rows}
 
 
 def pair_verdict(best: Sequence[JudgedBest]) -> str:

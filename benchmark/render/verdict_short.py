@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.analyse.analysis_plan import AnalysisPlan
 from benchmark.analyse.judged import (
-    GAINING,
-    WITHOUT_BUDGET,
     WITHOUT_VERDICT,
     Judged,
     JudgedBest,
     JudgedContrast,
+    known_of_budgets,
 )
 from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
@@ -17,7 +16,7 @@ from benchmark.render.document import with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.verdict import answer, primary_dataset
-from benchmark.render.verdict_texts import family_note, one_modality
+from benchmark.render.verdict_texts import family_note, reserves
 
 
 def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
@@ -130,15 +129,9 @@ def _qualifications(
     ]
     for dataset in datasets:
         title = title_of(dataset, notes)
-        if dataset in notes and (said := one_modality(notes[dataset])):
-            lines.append(f"{title} has {said}.")
-        shown = _shown(judged, dataset, subject)
-        for meaning, found in (
-            (GAINING, [row for one in shown for row in one.gaining]),
-            (WITHOUT_BUDGET, [row for one in shown for row in one.without_budget]),
-        ):
-            if found:
-                lines.append(f"{meaning} on {title}: {', '.join(dict.fromkeys(found))}.")
+        lines += reserves([notes[dataset]] if dataset in notes else [])
+        for meaning, rows in known_of_budgets(_shown(judged, dataset, subject)).items():
+            lines.append(f"{meaning} on {title}: {', '.join(rows)}.")
     if note := family_note(judged):
         lines.append(note)
     drawn = verdict_pictures(judged, plan).items()

@@ -143,7 +143,8 @@ def test_a_dataset_of_another_recipe_is_one_to_build(data):
     (check,) = doctor.check_datasets(data, None)
     assert "beauty (files at hand)" in check.found
     build_bundle("beauty", root=data)
-    assert "iterative 7-core" in meta.read_text()
+    build_bundle("beauty", root=data.parent / "anew")
+    assert meta.read_text() == (data.parent / "anew" / "beauty" / "bundle.json").read_text()
     again = doctor.check_datasets(data, None)
     assert not any("beauty (files at hand)" in check.found for check in again)
 

@@ -148,6 +148,14 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
             low, high = (percent(v) for v in effect.relative[1:])
             said = f"**{one.word}**: {percent(effect.relative[0])} ({low} to {high})"
             assert row[1 + PROTOCOLS.index(one.protocol)].startswith(said), row
+    for known, named in (
+        ("Still gaining at the end of the budget", "gaining"),
+        ("Budget chosen by no ladder", "without_budget"),
+    ):
+        (line,) = [line for line in part.splitlines() if line.startswith(f"- {known} on ")]
+        assert {row for one in judged.best for row in getattr(one, named)} <= set(
+            line.partition(": ")[2].rstrip(".").split(", ")
+        )
     for row in rows:
         for value in re.findall(r"[+−]?\d+\.\d\u00a0%", " ".join(row)):
             assert value in page, row
@@ -211,6 +219,7 @@ def test_the_readmes_part_says_what_the_rows_so_far_come_to(ledger):
     fewer = tuple(replace(one, result=replace(one.result, effects=tuple(few))) for one in best)
     part = verdict_part(replace(judged, best=fewer), analysis_plan(), notes)
     assert "M1" in table_rows(part)[0][0]
+    assert "(P1, P2)" not in part
 
 
 def test_the_readmes_part_has_the_picture_of_what_is_reached(ledger):
