@@ -21,15 +21,13 @@ from benchmark.analyse.judged import (
 )
 from benchmark.analyse.ledger import LedgerLine, counts
 from benchmark.analyse.power import stored_power
-from benchmark.analyse.retention import RetainedRow, retained_rows
 from benchmark.evaluate.metrics import PROTOCOLS, History
-from benchmark.plan import OWN_MODEL, experiments
 from benchmark.render.document import number, p_value, percent, percent_range, with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
-from benchmark.render.tables.retention import RECOVERED, constant_text, dose_text
 from benchmark.render.tables.writers import markdown_table
 from benchmark.render.verdict_effort import tuning_spent, what_could_be_shown
+from benchmark.render.verdict_retention import retention_section
 from benchmark.render.verdict_texts import (
     AGREEMENT,
     BEST_NOTE,
@@ -92,7 +90,7 @@ def verdict_page(
         *([note, ""] if (note := family_note(judged)) else []),
         "## Why rows part: what they keep when the history competes",
         "",
-        *_retention(arms.get(main, {}), title_of(main, notes)),
+        *retention_section(arms.get(main, {}), title_of(main, notes)),
         "## Do protocols and metrics order the rows alike?",
         "",
         *_agreement(judged.best, arms, notes),
@@ -257,43 +255,6 @@ def _rank(one: JudgedContrast) -> str:
     return with_range(*one.log_rank.relative)
 
 
-def _retention(arms: Mapping[str, Arm], title: str) -> list[str]:
-    """What every row keeps, and what one constant taken from its history's scores gains."""
-    experiment = experiments()["retention"]
-    diagnostic = [f"{row} {variant}" for row, variant in experiment.arms]
-    shown = {name: arm for name, arm in arms.items() if name in (*experiment.models, *diagnostic)}
-    found = retained_rows(shown, OWN_MODEL)
-    if not found:
-        return ["Not reached.", ""]
-    rows = [(row.name, *_kept(row), *_recovered(row), *_constant(row)) for row in found]
-    columns = (
-        *("row", "kept / left out", "95 % interval", RECOVERED, "its 95 % interval"),
-        *("constant of the plan", "kept with it / kept"),
-    )
-    note = (
-        f"On {title}. This describes and decides nothing. Constants are taken from the scores of "
-        "history items, in standard deviations of a query's scores: how much it takes until most "
-        "of what the history costs a row is recovered, and the plan's own, chosen on validation, "
-        "which is ∞ for every row where no user meets an item twice. To rank the history low is "
-        "no fault, and no merit of itself: what is asked for depends on the protocol. Scores and "
-        "FindRec's lead: `results/<profile>/tables/retention.md`, which `./reproduce.sh retention "
-        "--from reference` writes."
-    )
-    lacking = [name for name in diagnostic if name not in {row.name for row in found}]
-    if lacking:
-        note += f" Not reached: {', '.join(lacking)} (`retention` trains them)."
-    return [*markdown_table(columns, rows), note, ""]
-
-
-def _recovered(row: RetainedRow) -> tuple[str, str]:
-    if row.response is None:
-        return "not stored", ""
-    recovery = row.response.recovery
-    if recovery is None:
-        return "no gap shown", ""
-    return dose_text(recovery.constant), f"{dose_text(recovery.low)} to {dose_text(recovery.high)}"
-
-
 def _agreement(
     best: Sequence[JudgedBest],
     arms: Mapping[str, Mapping[str, Arm]],
@@ -315,18 +276,6 @@ def _agreement(
         *markdown_table(("dataset", "one order", "the other", "tau", "95 % of resamples"), rows),
         *((AGREEMENT, "") if rows else ()),
     ]
-
-
-def _kept(row: RetainedRow) -> tuple[str, str]:
-    own = row.retention
-    value, low, high = np.exp([own.value, own.low, own.high])
-    interval = "" if np.isnan(low) else f"{number(float(low), 3)} to {number(float(high), 3)}"
-    return number(float(value), 3), interval
-
-
-def _constant(row: RetainedRow) -> tuple[str, str]:
-    kept, lowered = (row.scores[state].mean for state in ("kept", "with constant"))
-    return constant_text(row.penalty), percent(lowered / kept - 1 if kept else float("nan"))
 
 
 def _ledger(lines: Sequence[LedgerLine]) -> list[str]:

@@ -25,6 +25,7 @@ from benchmark.render.selection import Selection
 from benchmark.render.tables.build import build_table
 from benchmark.render.tables.contrasts import arms_of
 from benchmark.render.tables.retention import HEADINGS, RECOVERED, dose_text, retained
+from benchmark.render.verdict_retention import retention_section
 from benchmark.runs.ranks import PENALTIES
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
@@ -200,6 +201,25 @@ def test_references_of_rolling_splits_have_no_response(store, left_out):
             scores["with constant"] = scores["left out"]
         assert np.isinf(row.penalty)
         assert row.scores == scores
+
+
+def test_the_verdicts_section_has_constants_where_lowered_scores_are_stored(store):
+    """Committed runs of rolling splits lack them: columns without a number are left out, and what
+    stays is the same."""
+    arms = arms_of(planned(store), reuse_stale=False)[DATASET]
+    promoted = {
+        name: replace(
+            arm, runs=tuple(replace(run, test=replace(run.test, lowered=None)) for run in arm.runs)
+        )
+        for name, arm in arms.items()
+    }
+    whole, without = (
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
+        for lines in (retention_section(arms, "it"), retention_section(promoted, "it"))
+    )
+    assert RECOVERED in whole[0] and len(without[0]) == 3
+    assert without == [cells[:3] for cells in whole]
+    assert len(without) == 2 + len(retained_rows(arms, "FindRec"))
 
 
 def test_the_picture_has_a_line_a_row(store):
