@@ -19,11 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmark.analyse.bootstrap import Contrast, CrossedBootstrap
+from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.effects import Effect, Word, effect_of
-
-_NOISE = 1e-12
-"""Standard errors below this are rounding."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def all_above(
     found = [scores.contrast(one) for one in signs]
     largest = np.zeros(rules.resamples)
     for one, contrast in zip(signs, found, strict=True):
-        if contrast.note or contrast.error < _NOISE:
+        if contrast.note or contrast.error == 0:
             continue
         resampled = scores.resampled(one)
         centred = np.abs(resampled - resampled.mean()) / contrast.error
@@ -103,15 +100,7 @@ def all_above(
         float("nan") if c.note else c.value + float(stats.t.isf(tail, c.df)) * c.error
         for c in found
     )
-    lowest = min((_normal_deviate(c) for c in found if not c.note), default=np.nan)
+    lowest = min((c.normal_deviate for c in found if not c.note), default=np.nan)
     share = (np.sum(largest >= -lowest) + 1) / (len(largest) + 1)
     p_below = float("nan") if np.isnan(lowest) else float(share) if lowest < 0 else 1.0
     return AllAbove(tuple(effect_of(c, scores.n_users, rules) for c in found), upper, p_below)
-
-
-def _normal_deviate(contrast: Contrast) -> float:
-    """The standard normal value with the tail probability of the contrast under its Student's t."""
-    if contrast.error < _NOISE:
-        return 0.0
-    t = contrast.value / contrast.error
-    return float(np.sign(t) * -stats.norm.ppf(stats.t.sf(abs(t), contrast.df)))

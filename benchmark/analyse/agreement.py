@@ -45,9 +45,11 @@ def agreements(
 ) -> list[Agreement]:
     """Both protocols by each metric, then NDCG@10 with each other metric under each protocol.
 
-    arms: name -> its runs on one dataset. rows: those that are ordered; each has several seeds.
-    Nothing for fewer than three rows. Raises InputError where they were ranked on different users.
+    arms: name -> its runs on one dataset. rows: those that are ordered; those with fewer than two
+    seeds, which cannot be drawn anew, are left out. Nothing for fewer than three rows. Raises
+    InputError where they were ranked on different users.
     """
+    rows = [row for row in rows if row in arms and len(arms[row].runs) >= 2]
     if len(rows) < FEWEST_ROWS:
         return []
     kept, left_out = PROTOCOLS

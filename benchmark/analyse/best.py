@@ -19,13 +19,9 @@ freedom; it is brought to the scale of a normal deviate by its tail probability 
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
 from benchmark.analyse.statistics import FloatArray
-
-_NOISE = 1e-12
-"""Standard errors below this are rounding."""
 
 
 def p_best(scores: CrossedBootstrap, names: Sequence[Hashable]) -> dict[Hashable, float]:
@@ -44,9 +40,9 @@ def p_best(scores: CrossedBootstrap, names: Sequence[Hashable]) -> dict[Hashable
     for at, i in enumerate(members):
         for j in members[at + 1 :]:
             contrast = scores.contrast({j: 1, i: -1})
-            if contrast.note or contrast.error < _NOISE:
+            if contrast.note or contrast.error == 0:
                 continue  # equal to the last digit, or nothing to measure a difference against
-            deviate = _normal_deviate(contrast.value / contrast.error, contrast.df)
+            deviate = contrast.normal_deviate
             deviates[i] = max(deviates[i], deviate)
             deviates[j] = max(deviates[j], -deviate)
             resampled = scores.resampled({j: 1, i: -1})
@@ -59,11 +55,6 @@ def _takes_part(scores: CrossedBootstrap, name: Hashable) -> bool:
     seeds = scores.values[name].shape[1]
     enough = name in scores.fixed or seeds >= scores.rules.minimum_seeds
     return enough and not scores.problem(name) and scores.mean(name) > 0
-
-
-def _normal_deviate(t: float, df: float) -> float:
-    """The standard normal value with the same tail probability as t under Student's t."""
-    return float(np.sign(t) * -stats.norm.ppf(stats.t.sf(abs(t), df)))
 
 
 def _share_above(largest: FloatArray, deviate: float) -> float:

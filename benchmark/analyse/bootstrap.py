@@ -86,6 +86,15 @@ class Contrast:
             return 1.0
         return float(2 * stats.t.sf(abs(self.value) / self.error, self.df))
 
+    @property
+    def normal_deviate(self) -> float:
+        """The standard normal value with the tail probability of value / error under Student's t,
+        so that contrasts of other degrees of freedom compare; 0 where there is no error."""
+        if self.error == 0:
+            return 0.0
+        t = self.value / self.error
+        return float(np.sign(t) * -stats.norm.ppf(stats.t.sf(abs(t), self.df)))
+
     def smallest_detectable(self, rules: Rules) -> float:
         """The true value whose interval excludes 0 with the power of the rules."""
         t = float(stats.t.ppf(1 - rules.alpha / 2, self.df))

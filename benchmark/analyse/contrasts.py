@@ -32,9 +32,11 @@ from benchmark.analyse.columns import user_scores
 from benchmark.analyse.effects import (
     DISCOVERY_RATE,
     Effect,
+    Word,
     corrected,
     discoveries,
     effect_of,
+    without_significance,
     word_of,
 )
 from benchmark.analyse.judged import WITHOUT_VERDICT, Judged, JudgedBest, JudgedContrast
@@ -256,6 +258,10 @@ def _best(
     elif word == "refuted":
         by = [tuple(there)[at] for at in result.refuted_by(rules.smallest_effect)]
         note = f"a gain of 1 % is excluded over {', '.join(by)}"
+        if _of_convergence("gaining", [subject], arms):
+            note += f"; {subject}, which loses, was still gaining at its budget"
+    elif word == "undecided":
+        note = next((effect.note for effect in result.effects if effect.note), "")
     return JudgedBest(
         claim,
         dataset,
@@ -325,9 +331,12 @@ def _p(one: JudgedBest | JudgedContrast) -> float:
 def _corrected_best(
     one: JudgedBest, adjusted: Mapping[int, float], rules: Rules, family: str
 ) -> JudgedBest:
-    if id(one) not in adjusted or np.isnan(_p(one)):
+    # p is that of being above every other row: beside a refuted claim, which bounds refute, its 1
+    # would read as that of the refutation
+    if id(one) not in adjusted or np.isnan(_p(one)) or one.word == "refuted":
         return one
-    word = corrected(one.word, adjusted[id(one)], rules.alpha)
+    left: Word = "refuted" if one.lost_by(rules.smallest_effect) else "undecided"
+    word = corrected(one.word, adjusted[id(one)], rules.alpha, otherwise=left)
     note = one.note if word == one.word else _WEAKER.format(family)
     return replace(one, word=word, adjusted=float(adjusted[id(one)]), note=note)
 
@@ -338,7 +347,10 @@ def _corrected_contrast(
     if id(one) not in adjusted or np.isnan(_p(one)):
         return one
     secondary = one.contrast.claim == "secondary"
-    word = corrected(one.word, adjusted[id(one)], DISCOVERY_RATE if secondary else rules.alpha)
+    assert one.effect is not None  # it has a p-value
+    level = DISCOVERY_RATE if secondary else rules.alpha
+    left = without_significance(one.effect, rules)
+    word = corrected(one.word, adjusted[id(one)], level, otherwise=left)
     family = "its family" if secondary else "the primary claims"
     note = one.note if word == one.word else _WEAKER.format(family)
     return replace(one, word=word, adjusted=float(adjusted[id(one)]), note=note)

@@ -26,9 +26,10 @@ Word = Literal[
 
 MEANINGS: dict[Word, str] = {
     "supported": "the lower bound of the 95 % interval is above 0, after correction for the family",
-    "opposite": "the upper bound is below 0",
-    "refuted": "of a claim about several rows at once: the simultaneous upper bounds exclude a "
-    "gain of 1 % over at least one of them",
+    "opposite": "the upper bound is below 0, after correction for the family; of a claim about "
+    "several differences, that of at least one of them, by bounds for all at once",
+    "refuted": "of the plan's claims about all rows at once: the simultaneous upper bounds exclude "
+    "a gain of 1 % over at least one of them",
     "smaller than 1 %": "the upper bound is below 1 %, the smallest effect of interest",
     "undecided": "none of these; the smallest detectable effect says what could have been shown",
     "not reached": "runs are missing, failed, or have fewer seeds than a verdict needs",
@@ -37,30 +38,7 @@ MEANINGS: dict[Word, str] = {
     "is only observed",
 }
 
-PAIRS: dict[tuple[Word, Word], str] = {
-    ("supported", "supported"): "{subject} is above every other row under either protocol.",
-    ("supported", "refuted"): "{subject}'s lead holds only where the history competes.",
-    ("supported", "undecided"): "{subject} is above every other row where the history competes; "
-    "with the history left out nothing is decided.",
-    ("refuted", "supported"): "{subject} is above every other row with the history left out, and "
-    "not as the paper's code family ranks.",
-    ("refuted", "refuted"): "{subject} is not above every other row under either protocol.",
-    ("refuted", "undecided"): "{subject} is not above every other row where the history competes; "
-    "with the history left out nothing is decided.",
-    ("undecided", "supported"): "{subject} is above every other row with the history left out; "
-    "where the history competes nothing is decided.",
-    ("undecided", "refuted"): "{subject} is not above every other row with the history left out; "
-    "where the history competes nothing is decided.",
-    ("undecided", "undecided"): "Whether {subject} is above every other row is not decided.",
-}
-"""(P1, P2) -> the verdict, which is always the pair."""
-
 NOT_REACHED = "Not reached: P1 and P2 need six finished seeds of every row."
-
-
-def verdict_on(kept: Word, left_out: Word, subject: str) -> str:
-    """The verdict in a sentence, from P1 (history kept) and P2 (left out)."""
-    return PAIRS.get((kept, left_out), NOT_REACHED).format(subject=subject)
 
 
 DISCOVERY_RATE = 0.10
@@ -118,15 +96,20 @@ def word_of(effect: Effect, rules: Rules = RULES) -> Word:
         return "supported"
     if effect.high < 0:
         return "opposite"
-    return "smaller than 1 %" if effect.high < np.log1p(rules.smallest_effect) else "undecided"
+    return without_significance(effect, rules)
 
 
-def corrected(word: Word, adjusted: float, level: float) -> Word:
+def corrected(word: Word, adjusted: float, level: float, *, otherwise: Word = "undecided") -> Word:
     """The word after the correction of its p-value: one that was claimed by a p-value stands only
-    if the adjusted one is at most `level`."""
-    if word in ("supported", "opposite") and not adjusted <= level:
-        return "undecided"
-    return word
+    if the adjusted one is at most `level`. otherwise: what is left of it if it does not."""
+    claimed = word in ("supported", "opposite")
+    return otherwise if claimed and not adjusted <= level else word
+
+
+def without_significance(effect: Effect, rules: Rules = RULES) -> Word:
+    """What is left of a word of one effect that does not stand after its correction. Its upper
+    bound is no p-value: a gain of 1 % is excluded by an interval below 0 too."""
+    return "smaller than 1 %" if effect.high < np.log1p(rules.smallest_effect) else "undecided"
 
 
 def discoveries(p: Sequence[float] | FloatArray) -> FloatArray:

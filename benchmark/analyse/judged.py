@@ -4,9 +4,12 @@ what qualifies it."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmark.analyse.above_all import AllAbove
 from benchmark.analyse.analysis_plan import Contrast
-from benchmark.analyse.effects import Effect, Word, verdict_on
+from benchmark.analyse.effects import NOT_REACHED, Effect, Word
+from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import History
 
 GAINING = "Still gaining at the end of the budget"
@@ -59,6 +62,7 @@ class JudgedBest:
     """The other row that is best on validation: the margin is quoted against it."""
     word: Word
     adjusted: float = float("nan")
+    """p of being above every other row after the correction of its family; of no refuted claim."""
     note: str = ""
     gaining: tuple[str, ...] = ()
     """As of a contrast: the subject and the other rows."""
@@ -72,6 +76,17 @@ class JudgedBest:
         if self.result is None or self.strongest is None:
             return None
         return self.result.effects[self.others.index(self.strongest)]
+
+    @property
+    def most(self) -> float | None:
+        """Upper bound of the margin, a share, that holds for all rows at once."""
+        if self.result is None or self.strongest is None:
+            return None
+        return float(np.expm1(self.result.upper[self.others.index(self.strongest)]))
+
+    def lost_by(self, gain: float) -> list[str]:
+        """The rows over which a relative gain is excluded by bounds for all rows at once."""
+        return [self.others[at] for at in self.result.refuted_by(gain)] if self.result else []
 
 
 @dataclass(frozen=True)
@@ -109,18 +124,52 @@ def known_of_budgets(ones: Sequence[JudgedBest | JudgedContrast]) -> dict[str, l
 
 
 def pair_verdict(best: Sequence[JudgedBest]) -> str:
-    """The verdict of the claims about the best row on one dataset, P1 with P2; where runs are
-    missing, what can be said before they come."""
-    words = {one.protocol: one.word for one in best}
-    said = verdict_on(words["kept"], words["left out"], best[0].subject)
+    """The verdict of the claims about the best row on one dataset, P1 with P2, in a sentence; where
+    runs are missing, what can be said before they come."""
+    if any(one.word in WITHOUT_VERDICT for one in best):
+        return NOT_REACHED + "".join(_forecasts(best))
+    said = [_said(one) for one in best]
+    if len(set(said)) == 1:
+        return f"{', '.join(one.claim for one in best)}: {said[0]}."
+    clauses = [
+        f"{one.claim}, history {one.protocol}: {clause}"
+        for one, clause in zip(best, said, strict=True)
+    ]
+    return f"{'; '.join(clauses)}."
+
+
+def _said(one: JudgedBest) -> str:
+    if one.word == "supported":
+        return f"{one.subject} is above every other row"
+    if below := one.lost_by(0.0):
+        return f"{one.subject} is below {_some(below, len(one.others))} (refuted)"
+    if lost := one.lost_by(RULES.smallest_effect):
+        rows = _some(lost, len(one.others))
+        return (
+            f"a gain of 1 % over {rows} is excluded (refuted), though {one.subject} is not shown "
+            "to be below"
+        )
+    return f"it is undecided whether {one.subject} is above every other row"
+
+
+def _some(rows: Sequence[str], of: int) -> str:
+    """The rows by name, or how many where they are many."""
+    if len(rows) > _NAMED:
+        return f"{len(rows)} of {of} other rows"
+    return " and ".join(filter(None, (", ".join(rows[:-1]), rows[-1])))
+
+
+_NAMED = 3
+
+
+def _forecasts(best: Sequence[JudgedBest]) -> list[str]:
+    """What holds of claims whatever the rows bring that are not there yet."""
     by_rows: dict[tuple[str, ...], list[str]] = {}
     for one in best:
         if one.settled_by:
             by_rows.setdefault(one.settled_by, []).append(one.claim)
-    for rows, claims in by_rows.items():
-        said += (
-            f" {' and '.join(claims)} can no longer be supported: a gain of 1 % over "
-            f"{' and over '.join(rows)} is excluded, whatever the missing rows bring (bounds for "
-            "all rows at once, Bonferroni)."
-        )
-    return said
+    return [
+        f" {' and '.join(claims)} will be refuted, whatever the missing rows bring: a gain of 1 % "
+        f"over {' and over '.join(rows)} is excluded (bounds for all rows at once, Bonferroni)."
+        for rows, claims in by_rows.items()
+    ]

@@ -20,7 +20,13 @@ import pandas as pd
 from benchmark.analyse.analysis_plan import AnalysisPlan
 from benchmark.analyse.claim_data import Finding, Here
 from benchmark.analyse.claim_tests import answer
-from benchmark.analyse.effects import DISCOVERY_RATE, Word, corrected, discoveries
+from benchmark.analyse.effects import (
+    DISCOVERY_RATE,
+    Word,
+    corrected,
+    discoveries,
+    without_significance,
+)
 from benchmark.analyse.judged import Judged, JudgedBest
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.paper import (
@@ -37,7 +43,7 @@ from benchmark.runs.spec import RunSpec, slug
 Standing = Literal["primary", "secondary", "exploratory", "another reading", ""]
 """Of a line in the plan; "" of what has no p-value."""
 
-QUALIFIED = "under these features and widths"
+QUALIFIED = "under these features, widths and budgets"
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class LedgerLine:
         if not tested or not self.dataset:
             return self.word
         if self.grade != "A":
-            return f"{self.word}, {QUALIFIED}"
+            data = "on other data, " if self.grade == "C" else ""
+            return f"{self.word}, {data}{QUALIFIED}"
         return "does not replicate" if self.word in ("opposite", "refuted") else self.word
 
 
@@ -220,7 +227,12 @@ def _corrected(
             fields |= {"word": best.word, "adjusted": best.adjusted, "standing": "primary"}
         elif id(line) in adjusted:
             p = adjusted[id(line)]
-            fields |= {"adjusted": p, "word": corrected(line.word, p, DISCOVERY_RATE)}
+            effect = line.finding.effect
+            left = "undecided" if effect is None else without_significance(effect)
+            fields |= {
+                "adjusted": p,
+                "word": corrected(line.word, p, DISCOVERY_RATE, otherwise=left),
+            }
         found.append(LedgerLine(**fields))
     return found
 

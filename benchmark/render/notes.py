@@ -18,7 +18,7 @@ from benchmark.settings.registry import Profile
 GRADES = {
     "A": "same data, modalities and encoders as the paper",
     "B": "same interactions, other features: levels are compared with care, orders for ID methods",
-    "C": "other data: settles no claim of the paper, so no difference is shown",
+    "C": "other data: settles no claim about the paper's own, and stands beside no printed number",
 }
 
 

@@ -19,7 +19,7 @@ from benchmark.analyse.judged import (
     qualified,
     with_budgets,
 )
-from benchmark.analyse.ledger import LedgerLine, counts
+from benchmark.analyse.ledger import QUALIFIED, LedgerLine, counts
 from benchmark.analyse.power import stored_power
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import number, p_value, percent, percent_range, with_range
@@ -32,6 +32,7 @@ from benchmark.render.verdict_texts import (
     AGREEMENT,
     BEST_NOTE,
     CHANGE,
+    FALSE_DISCOVERIES,
     INVITATION,
     M1,
     READING,
@@ -150,7 +151,7 @@ def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
 
 def _qualification(notes: Mapping[str, DatasetNote]) -> str:
     grades = ", ".join(f"{note.title}: {note.grade}" for note in notes.values())
-    said = "Every answer holds under these features and widths"
+    said = f"Every answer holds {QUALIFIED}"
     said += f" (grades: {grades})." if grades else "."
     return " ".join([said, *reserves(notes.values())])
 
@@ -169,7 +170,7 @@ def _best(
             one.strongest or "",
             *_numbers(one.margin),
             p_value(one.adjusted),
-            with_budgets(one.note, one) if one.margin is not None else one.note,
+            with_budgets(_note(one), one) if one.margin is not None else one.note,
         )
         for one in best
     ]
@@ -178,6 +179,13 @@ def _best(
         *("detectable", "corrected p", "note"),
     )
     return markdown_table(columns, rows)
+
+
+def _note(one: JudgedBest) -> str:
+    if one.word != "refuted" or one.most is None:
+        return one.note
+    most = f"{percent(one.most)} at most over {one.strongest} (bounds for all rows at once)"
+    return f"{one.note}; {most}"
 
 
 def _every_row(best: Sequence[JudgedBest], notes: Mapping[str, DatasetNote]) -> list[str]:
@@ -310,10 +318,13 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
     rest = (
         "The table has what was decided, either way; the whole ledger, what was not decided "
         "included, is `results/<profile>/claims.md`, which `./reproduce.sh claims --from "
-        "reference` writes. Of several comparisons the one that decides is shown. A sentence that "
-        "the paper writes of one dataset is tested on the others of the plan as well; *supported* "
-        "is said of its direction, and whether a stated size lies in the interval of what it "
-        "rests on."
+        "reference` writes. Of several comparisons the one that decides is shown, with the "
+        "interval that it has alone, though it was found by looking at all; word and p are "
+        "corrected for that. *Opposite* is said of such a claim where at least one of its "
+        "comparisons is below 0. A sentence that the paper writes of one dataset is tested on the "
+        "others of the plan as well, *on other data* where the paper has not got them; "
+        "*supported* is said of its direction, and whether a stated size lies in the interval of "
+        f"what it rests on. p is corrected {FALSE_DISCOVERIES}, a family a protocol."
     )
     return [*parts, *(markdown_table(columns, rows) if rows else []), rest, ""]
 

@@ -13,8 +13,6 @@ from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_table
 from benchmark.settings.registry import Profile
 
-_SEEDS = 6
-
 
 def tuning_spent(profile: Profile, folder: Path, plan: AnalysisPlan) -> list[str]:
     """Trials and time of every row, over the profiles whose settings hold here."""
@@ -40,8 +38,9 @@ def tuning_spent(profile: Profile, folder: Path, plan: AnalysisPlan) -> list[str
     note = (
         "Trials and their time on one core. Every row, FindRec among them, has the same grid of "
         "rates and dropouts and the same rule for its budget; ranks on test chose none of them. "
-        "MovieLens-1M takes its rates and dropouts from MovieLens-100k, and a row without a "
-        "finished ladder there has no budget of its own yet ([tuning](tuning.md))."
+        "MovieLens-1M takes its dropouts from MovieLens-100k; its rate is the better of that of "
+        "MovieLens-100k and the next lower one, by a ladder of budgets of its own "
+        "([tuning](tuning.md))."
     )
     return [*markdown_table(("row", *datasets), rows), note, ""]
 
@@ -62,7 +61,9 @@ def what_could_be_shown(power: Power, plan: AnalysisPlan) -> list[str]:
             HEADINGS[protocol],
             *(
                 percent(
-                    smallest_detectable(spread, users=pilot.users, seeds=_SEEDS, targets=k)
+                    smallest_detectable(
+                        spread, users=pilot.users, seeds=RULES.minimum_seeds, targets=k
+                    )
                 ).lstrip("+")
                 for k in (1, targets.get(dataset, 10))
             ),
@@ -75,7 +76,7 @@ def what_could_be_shown(power: Power, plan: AnalysisPlan) -> list[str]:
         return ["Not reached: no pilot of a dataset of the plan.", ""]
     columns = ("dataset", "protocol", "one target a user", "rolling split")
     note = (
-        f"The smallest difference of two rows that {_SEEDS} seeds show with "
+        f"The smallest difference of two rows that {RULES.minimum_seeds} seeds show with "
         f"{percent(RULES.power, 0).lstrip('+')} power, from validation targets of trials "
         "(`./reproduce.sh power`); beside the runs stands what they could show themselves."
     )

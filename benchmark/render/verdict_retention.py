@@ -16,7 +16,8 @@ def retention_section(arms: Mapping[str, Arm], title: str) -> list[str]:
     """What every row keeps, and what one constant taken from its history's scores gains."""
     experiment = experiments()["retention"]
     diagnostic = [f"{row} {variant}" for row, variant in experiment.arms]
-    shown = {name: arm for name, arm in arms.items() if name in (*experiment.models, *diagnostic)}
+    names = (*experiment.models, *diagnostic)
+    shown = {name: arm for name, arm in arms.items() if name in names and arm.complete}
     found = retained_rows(shown, OWN_MODEL)
     if not found:
         return ["Not reached.", ""]
@@ -47,9 +48,9 @@ def retention_section(arms: Mapping[str, Arm], title: str) -> list[str]:
         "Scores and FindRec's lead: `results/<profile>/tables/retention.md`, which "
         "`./reproduce.sh retention --from reference` writes."
     )
-    lacking = [name for name in diagnostic if name not in {row.name for row in found}]
+    lacking = [name for name in names if name not in shown]
     if lacking:
-        note += f" Not reached: {', '.join(lacking)} (`retention` trains them)."
+        note += f" Without all of its seeds: {', '.join(lacking)} (`retention` trains them)."
     return [*markdown_table(columns, rows), note, ""]
 
 

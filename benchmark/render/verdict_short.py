@@ -12,7 +12,7 @@ from benchmark.analyse.judged import (
 )
 from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import PROTOCOLS, History
-from benchmark.render.document import with_range
+from benchmark.render.document import percent, with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.verdict import answer, primary_dataset
@@ -89,6 +89,8 @@ def _best_cell(one: JudgedBest) -> str:
     if margin is None or one.word == "not testable here":
         return ""
     over = f"{with_range(*margin.relative)} over {one.strongest}"
+    if one.word == "refuted" and one.most is not None:
+        over += f", {percent(one.most)} at most"
     assert one.result is not None
     above = sum(effect.low > 0 for effect in one.result.effects)
     below = sum(effect.high < 0 for effect in one.result.effects)
@@ -114,18 +116,17 @@ def _qualifications(
     datasets: Iterable[str],
 ) -> list[str]:
     subject = plan.best_row.subject
-    first = [
-        f"{one.id}, {HEADINGS[protocol]}"
-        for one in plan.contrasts
-        if one.claim == "primary"
-        for protocol in one.protocols
-    ]
     claims = ", ".join(plan.best_row.claims)
     lines = [
-        f"Differences of {subject} in {RULES.metric}, rolling split, 95 % intervals over users and "
-        f"seeds, each of one comparison alone; {claims}: over the other row that is best on "
-        f"validation, and how many rows have an interval on one side of 0. Primary are {claims} "
-        f"and {', '.join(first)}; the rest is secondary."
+        f"Differences of {subject} in {RULES.metric}, rolling split (of every user the last items "
+        "are tested, each after the true history before it), 95 % intervals over users and seeds, "
+        f"each of one comparison alone; {claims}: over the other row that is best on "
+        "validation, and how many rows have an interval on one side of 0.",
+        "*Supported*: the interval is above 0, after the correction for its family, over every row "
+        "where all are asked about. *Refuted*: a gain of 1 % over at least one row is excluded by "
+        "bounds for all rows at once (*at most*); that says nothing of the others. The "
+        "[other words](docs/protocol.md#the-analysis-plan).",
+        f"Primary are {_primary(plan)}; the rest is secondary.",
     ]
     for dataset in datasets:
         title = title_of(dataset, notes)
@@ -140,6 +141,13 @@ def _qualifications(
         for name, dataset in drawn
         if dataset != primary_dataset(plan)
     ]
+
+
+def _primary(plan: AnalysisPlan) -> str:
+    """The claims that decide, each with its protocol."""
+    asked = [*plan.best_row.claims.items()]
+    asked += [(c.id, p) for c in plan.contrasts if c.claim == "primary" for p in c.protocols]
+    return ", ".join(f"{claim} ({HEADINGS[protocol]})" for claim, protocol in asked)
 
 
 def _shown(judged: Judged, dataset: str, subject: str) -> list[JudgedBest | JudgedContrast]:

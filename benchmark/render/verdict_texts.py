@@ -3,7 +3,7 @@ the pages say of a primary claim and of a family that is not complete. Each stan
 
 from collections.abc import Iterable
 
-from benchmark.analyse.effects import Word
+from benchmark.analyse.effects import DISCOVERY_RATE, Word
 from benchmark.analyse.judged import Judged
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.plan import OWN_MODEL
@@ -16,7 +16,7 @@ before them ([plan](plan.md)). It does not say how the printed numbers came abou
 that is not supported here is not thereby false:
 
 - The features are not those of the paper's encoders, the widths are small, and not every dataset
-  is the paper's: each dataset has a grade (A: the paper's own data, encoders and widths; B: its
+  is the paper's: each dataset has a grade (A: the paper's own data, modalities and encoders; B: its
   data, other features; C: other data), and "does not replicate" is said of grade A alone.
 - The paper does not say whether items of a user's history compete with the target. Both ways are
   shown side by side, and neither is called the right one.
@@ -61,8 +61,15 @@ M1: dict[Word, str] = {
 BEST_NOTE = (
     "The margin is over the row that is best on validation under the same protocol. The verdict "
     "rests on all eleven rows: it is *supported* where the lower bound is above 0 over each of "
-    "them, and *refuted* where a gain of 1 % is excluded over one of them, which says nothing of "
-    "the others."
+    "them, and *refuted* where bounds for all rows at once exclude a gain of 1 % over one of them, "
+    "which says nothing of the others. p is that of being above every other row, corrected by Holm "
+    "over P1, P2 and M1 on the primary dataset; elsewhere it is not corrected, and a refutation "
+    "nowhere but for the rows."
+)
+
+FALSE_DISCOVERIES = (
+    "by Benjamini and Hochberg, which lets one discovery in ten be false on average "
+    f"({100 * DISCOVERY_RATE:.0f} % in place of 5 %)"
 )
 
 
@@ -108,6 +115,6 @@ def family_note(judged: Judged) -> str:
     if not counts:
         return ""
     return (
-        "Secondary verdicts are corrected over the contrasts that are reached "
-        f"({', '.join(counts)} over all datasets), and can change as the rest come in."
+        f"Secondary verdicts are corrected {FALSE_DISCOVERIES}, over the contrasts that are "
+        f"reached ({', '.join(counts)} over all datasets), and can change as the rest come in."
     )

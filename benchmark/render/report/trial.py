@@ -81,7 +81,7 @@ def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list
                 f"Above every other row, history {one.protocol}? ({one.claim})",
                 one.word,
                 _size(one.margin, one.strongest or ""),
-                qualified("", one),
+                qualified(one.note, one),
             )
             for one in best.values()
         ]
@@ -90,7 +90,7 @@ def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list
                 f"{one.contrast.asks} (history {one.protocol}, {one.claim})",
                 one.word,
                 _size(one.effect, " and ".join(str(arm) for arm in one.contrast.minus)),
-                qualified("", one),
+                qualified(one.note, one),
             )
             for one in table.judged.contrasts
             if one.dataset == dataset and one.contrast.claim == "primary"

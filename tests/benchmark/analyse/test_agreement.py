@@ -32,3 +32,12 @@ def test_rows_far_apart_are_ordered_alike_and_few_rows_say_nothing():
     assert found[0].tau == 1.0
     assert agreements(rows, ["A", "B"], QUICK) == []
     assert isinstance(rows["A"], Arm)
+
+
+def test_rows_of_one_seed_are_left_out():
+    """Nothing can be drawn anew of one seed; the others are ordered all the same."""
+    rows = {name: arm(name, gain) for name, gain in (("A", 1.0), ("B", 1.5), ("C", 2.2))}
+    expected = agreements(rows, list(rows), QUICK)
+    begun = {**rows, "D": arm("D", 1.7, seeds=1)}
+    assert agreements(begun, ["D", *rows, "E"], QUICK) == expected
+    assert agreements(begun, ["A", "B", "D"], QUICK) == []

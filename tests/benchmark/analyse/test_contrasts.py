@@ -278,6 +278,8 @@ def test_correction_can_only_take_away():
     assert corrected("supported", 0.2, 0.1) == "undecided"
     assert corrected("supported", 0.1, 0.1) == "supported"
     assert corrected("supported", float("nan"), 0.1) == "undecided"
+    assert corrected("undecided", 0.2, 0.1, otherwise="smaller than 1 %") == "undecided"
+    assert corrected("opposite", 0.2, 0.1, otherwise="smaller than 1 %") == "smaller than 1 %"
     assert corrected("smaller than 1 %", 0.9, 0.1) == "smaller than 1 %"
     assert np.isnan(discoveries([float("nan")])[0])
     assert discoveries([0.01, float("nan"), 0.5]) == pytest.approx(
@@ -300,11 +302,14 @@ def test_a_row_can_settle_a_claim_before_the_others_are_there():
     assert (p1.word, p1.settled_by) == ("not reached", ("SASRec",))
     said = pair_verdict(judged.best)
     assert said.startswith(NOT_REACHED)
-    assert "P1 and P2 can no longer be supported: a gain of 1 % over SASRec is excluded" in said
+    assert "P1 and P2 will be refuted, whatever the missing rows bring: a gain of 1 %" in said
     reached = judge_plan(PLAN, {"ml-1m": own}, rows=rows[:2], rules=QUICK)
     p1 = by_claim(reached)["P1", "kept"]
     assert (p1.word, p1.settled_by) == ("refuted", ()), "a verdict needs no forecast"
-    assert "no longer" not in pair_verdict(reached.best)
+    assert pair_verdict(reached.best) == "P1, P2: FindRec is below SASRec (refuted)."
+    assert np.isnan(p1.adjusted), "p of being above every row is none of a refutation"
+    assert p1.lost_by(0.0) == ["SASRec"]
+    assert p1.margin.high < np.log1p(p1.most) < 0
     equal = judge_plan(PLAN, {"ml-1m": arms()}, rows=rows, rules=QUICK)
     assert by_claim(equal)["P1", "kept"].settled_by == ()
     assert pair_verdict(equal.best) == NOT_REACHED

@@ -315,7 +315,8 @@ def ledger(places, ids, judged=None):
 def test_grades_qualify_the_verdict():
     for grade, said in (
         ("A", "does not replicate"),
-        ("B", "opposite, under these features and widths"),
+        ("B", "opposite, under these features, widths and budgets"),
+        ("C", "opposite, on other data, under these features, widths and budgets"),
     ):
         place = Place(here({"MMMLP": 0.3}), grade)
         lines = ledger([place], ["rq1-mmmlp-best"])

@@ -217,7 +217,8 @@ def test_the_verdicts_section_has_constants_where_lowered_scores_are_stored(stor
         [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
         for lines in (retention_section(arms, "it"), retention_section(promoted, "it"))
     )
-    assert RECOVERED in whole[0] and len(without[0]) == 3
+    assert RECOVERED in whole[0]
+    assert len(without[0]) == 3
     assert without == [cells[:3] for cells in whole]
     assert len(without) == 2 + len(retained_rows(arms, "FindRec"))
 

@@ -1,15 +1,17 @@
 """The verdict's page: what it says before anything is run and after; the reply that it keeps."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmark.analyse.above_all import AllAbove
 from benchmark.analyse.analysis_plan import analysis_plan
-from benchmark.analyse.effects import MEANINGS, NOT_REACHED, PAIRS, verdict_on
+from benchmark.analyse.effects import MEANINGS, NOT_REACHED
+from benchmark.analyse.judged import JudgedBest, pair_verdict
 from benchmark.cli import app
 from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.evaluate.metrics import PROTOCOLS
@@ -112,8 +114,7 @@ def test_the_committed_page_has_every_section():
 def test_a_filled_page_has_the_plans_numbers(ledger):
     _, lines, judged = ledger
     page = page_of(ledger)
-    words = {one.protocol: one.word for one in judged.best}
-    assert verdict_on(words["kept"], words["left out"], "FindRec") in page
+    assert pair_verdict(judged.best) in page
     found = sections(page)
     for one in judged.contrasts:
         assert (
@@ -319,13 +320,43 @@ def test_the_reply_stays(ledger):
     assert again == written
 
 
-def test_every_pair_of_words_has_a_sentence():
-    words = ("supported", "refuted", "undecided")
-    assert set(PAIRS) == {(a, b) for a in words for b in words}
-    assert verdict_on("not reached", "supported", "FindRec") == NOT_REACHED
-    assert (
-        verdict_on("supported", "refuted", "X") == "X's lead holds only where the history competes."
+@dataclass(frozen=True)
+class Bounds:
+    """What a sentence asks of a result: the simultaneous upper bounds, logs of ratios."""
+
+    upper: tuple[float, ...]
+    refuted_by = AllAbove.refuted_by
+
+
+def said(word_kept, word_left_out, **upper):
+    """The sentence of two words, with the bounds of three rows."""
+    bounds = {"kept": upper.get("kept", (1, 1, 1)), "left out": upper.get("left_out", (1, 1, 1))}
+    words = {"P1": ("kept", word_kept), "P2": ("left out", word_left_out)}
+    return pair_verdict(
+        [
+            JudgedBest(
+                *(claim, "ml-1m", protocol, "F", ("A", "B", "C")),
+                *(Bounds(bounds[protocol]), (), "A", word),
+            )
+            for claim, (protocol, word) in words.items()
+        ]
     )
+
+
+def test_the_sentence_of_a_pair_says_which_rows_and_how():
+    """A row that is below, and one over which 1 per cent is excluded and no more."""
+    assert said("supported", "supported") == "P1, P2: F is above every other row."
+    assert said("refuted", "refuted", kept=(1, -0.1, 1), left_out=(0.005, 1, 1)) == (
+        "P1, history kept: F is below B (refuted); P2, history left out: a gain of 1 % over A is "
+        "excluded (refuted), though F is not shown to be below."
+    )
+    assert said("refuted", "supported", kept=(-0.1, -0.2, 0.005)).startswith(
+        "P1, history kept: F is below A and B (refuted); P2, history left out: F is above"
+    )
+    assert said("undecided", "undecided") == (
+        "P1, P2: it is undecided whether F is above every other row."
+    )
+    assert said("not reached", "supported") == NOT_REACHED
 
 
 def test_time_spent_on_tuning(ledger, tmp_path):
