@@ -4,7 +4,8 @@
 #   ./reproduce.sh test         the test suite
 #   ./reproduce.sh docs         the documentation's site, into docs/_build
 #   ./reproduce.sh install bench,dev      the environment alone, with the extras that are named
-#   ./reproduce.sh --help       every command
+#   ./reproduce.sh speed        benchmarks of kernels and training steps (pytest-benchmark)
+#   ./reproduce.sh --help       every other command
 # FINDREC_VENV names another environment folder; FINDREC_PYTHON another interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

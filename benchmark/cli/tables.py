@@ -164,12 +164,17 @@ def _all_names(request: Request) -> list[str]:
     names = planning.shown_in(request.profile)
     asked: list[str] = []
     unasked: list[str] = []
+    elsewhere: dict[str, list[str]] = {}
     for name, experiment in planning.experiments().items():
-        if reason := planning.unfit(name, request.profile):
+        if experiment.profile not in (None, request.profile.name):
+            elsewhere.setdefault(experiment.profile, []).append(name)
+        elif reason := planning.unfit(name, request.profile):
             console.print(f"{name} is left out: {reason}")
         elif experiment.on_request:
             rendered = (request.out / "tables" / f"{name}.json").is_file()
             (asked if rendered else unasked).append(name)
+    for profile, others in elsewhere.items():
+        console.print(f"{', '.join(others)}: left out, since they belong to profile {profile}")
     if unasked:
         console.print(
             f"{', '.join(unasked)}: left out, since they train dozens of further arms; once one "

@@ -138,10 +138,10 @@ def ledger_markdown(lines: Sequence[LedgerLine]) -> str:
     parts += [
         "",
         "Differences are relative, with their 95 % interval over users and seeds; positive is in "
-        "favour of the claim. Of several comparisons the weakest is shown. *primary* claims are "
-        "corrected by Holm, *secondary* ones (runs of the analysis plan) by Benjamini and Hochberg "
-        "at 10 %, a family a protocol; all else is *exploratory*, whatever it says. *Another "
-        "reading* is the claim of FindRec in reading A, in reading B, as released, or as "
+        "favour of the claim. Of several comparisons the one that decides is shown. *primary* "
+        "claims are corrected by Holm, *secondary* ones (runs of the analysis plan) by Benjamini "
+        "and Hochberg at 10 %, a family a protocol; all else is *exploratory*, whatever it says. "
+        "*Another reading* is the claim of FindRec in reading A, in reading B, as released, or as "
         "validation prefers it, corrected by Holm over the four: the base decides, and none of "
         "them can take its place.",
         "",
