@@ -99,7 +99,7 @@ _NAMES: dict[History, str] = {"kept": "history kept", "left out": "left out"}
 _JOINS = {
     "beats": "and",
     "is worse than": "and",
-    "does not beat": "nor",
+    "does not gain 1 % over": "nor",
     "is not shown to beat": "nor",
     "cannot be compared with": "nor",
 }
@@ -113,7 +113,7 @@ def verdict_verb(verdict: str, high: float) -> str:
     if verdict == "replicated":
         return "beats"
     if verdict == "contradicted":
-        return "is worse than" if high < 0 else "does not beat"
+        return "is worse than" if high < 0 else "does not gain 1 % over"
     return "is not shown to beat"
 
 

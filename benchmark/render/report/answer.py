@@ -203,10 +203,8 @@ def _decided(
             )
             continue
         verb = verdict_verb(result.verdict, result.high)
-        least = f" by {percent(RULES.smallest_effect, 0).lstrip('+')} or more"
         decided.append(
-            f"{SAID[protocol]} {OWN_MODEL} {verb} {other.key.label}"
-            f"{least if verb == 'does not beat' else ''} ({_figures(result)})"
+            f"{SAID[protocol]} {OWN_MODEL} {verb} {other.key.label} ({_figures(result)})"
             f"{_reserve(table, note, protocol, other)}"
         )
     if not decided:

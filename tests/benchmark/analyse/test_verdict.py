@@ -79,7 +79,7 @@ def test_what_a_line_says():
     ("verdict", "high", "verb"),
     [
         ("replicated", 0.05, "beats"),
-        ("contradicted", 0.005, "does not beat"),
+        ("contradicted", 0.005, "does not gain 1 % over"),
         ("contradicted", -0.001, "is worse than"),
         ("inconclusive", 0.05, "is not shown to beat"),
     ],
