@@ -127,7 +127,8 @@ def draw_best(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
         for panel, claim in zip(row, claims, strict=True):
             _best_panel(panel, own[claim], order, note)
     said = _legend("interval above 0", "interval below 0", "neither")
-    drawn.legend(handles=said, loc="outside lower left", ncols=4)
+    said.append(Line2D([], [], color=QUIET, lw=0.6, label="to the bound for all rows at once"))
+    drawn.legend(handles=said, loc="outside lower left", ncols=5, fontsize=6.5, columnspacing=1.2)
     return drawn
 
 
@@ -181,7 +182,9 @@ def _best_panel(panel: Axes, one: JudgedBest, order: Sequence[str], note: Datase
         )  # fmt: skip
     title = f"{note.title}, {HEADINGS[one.protocol]}. {one.claim}: {one.word}"
     _finish(panel, order, title)
-    panel.set_title(title, fontsize=8, pad=15, color=COLOURS.get(one.word, INK))
+    # a claim is also refuted by rows that are not told from the subject
+    hidden = one.word == "refuted" and not one.lost_by(0.0)
+    panel.set_title(title, fontsize=8, pad=15, color=INK if hidden else COLOURS.get(one.word, INK))
     counted = ", ".join(f"{words.count(word)} {said}" for word, said in _COUNTED)
     panel.text(
         0, 1.015, f"{one.subject} against {len(words)} rows: {counted}", fontsize=7, color=QUIET,
