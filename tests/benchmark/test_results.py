@@ -262,3 +262,9 @@ def test_the_commands(own, tmp_path):
     done = CliRunner().invoke(app, ["export-trec", "EASE", "shop", str(tmp_path), *where])
     assert done.exit_code == 0, done.output
     assert {path.suffix for path in tmp_path.iterdir()} == {".qrels", ".run"}
+
+
+def test_the_references_stay_small_enough_to_clone():
+    """25 MB in all: what no claim rests on leaves before more is added."""
+    files = [path for path in (ROOT / "results" / "reference").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25e6
