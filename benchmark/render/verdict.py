@@ -302,8 +302,8 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
     rows = [
         (
             line.claim.text.rstrip("."),
-            f"{line.dataset}, {line.protocol}",
-            line.verdict,
+            f"{line.dataset} ({line.grade}), {line.protocol}",
+            line.verdict if line.grade == "A" else line.word,
             line.standing,
             *_numbers(line.finding.effect),
             p_value(line.adjusted),
@@ -316,13 +316,14 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
         *("corrected p", "rests on"),
     )
     rest = (
-        "The table has what was decided, either way; the whole ledger, what was not decided "
-        "included, is `results/<profile>/claims.md`, which `./reproduce.sh claims --from "
-        "reference` writes. Of several comparisons the one that decides is shown, with the "
+        f"The table has what was decided, either way: {QUALIFIED} with grade B, on other data "
+        "besides with grade C. The whole ledger, what was not decided included, is "
+        "`results/<profile>/claims.md`, which `./reproduce.sh claims --from reference` writes. Of "
+        "several comparisons the one that decides is shown, with the "
         "interval that it has alone, though it was found by looking at all; word and p are "
         "corrected for that. *Opposite* is said of such a claim where at least one of its "
         "comparisons is below 0. A sentence that the paper writes of one dataset is tested on the "
-        "others of the plan as well, *on other data* where the paper has not got them; "
+        "others of the plan as well; "
         "*supported* is said of its direction, and whether a stated size lies in the interval of "
         f"what it rests on. p is corrected {FALSE_DISCOVERIES}, a family a protocol."
     )
