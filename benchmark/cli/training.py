@@ -1,7 +1,7 @@
 """What commands do before they render: look at the store, and train what is missing."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import typer
@@ -12,7 +12,10 @@ from benchmark.cli.console import plan_table
 from benchmark.cli.live import LiveTable
 from benchmark.cli.options import Request, console
 from benchmark.cli.parts import Begun, cell_by_cell, part_of, seed_by_seed
-from benchmark.runs.spec import RunSpec
+from benchmark.launch.jobs import Event
+from benchmark.launch.queue import unit_of
+from benchmark.runs.leases import Leases
+from benchmark.runs.spec import RunKey, RunSpec
 
 TIME_OVER = 75
 """Status of a command whose time is over with runs left: "try again" in sysexits.h."""
@@ -68,10 +71,12 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
     for dataset, problem in {p.key.dataset: p.problem for p in planned if p.problem}.items():
         console.print(f"without {dataset}: {problem}", style="yellow")
     if any(p.to_run(reuse_stale=request.reuse_stale) for p in planned):
-        _run(planned, request)
+        broken = _run(planned, request)
         planned = plan()
+    else:
+        broken = frozenset()
     if request.shard is not None or request.until is not None:
-        _end_if_over(planned, request)
+        _end_if_over(planned, request, broken)
     return planned
 
 
@@ -89,22 +94,33 @@ def _say_committed(planned: Sequence[planning.Planned], request: Request) -> Non
         )
 
 
-def _end_if_over(planned: Sequence[planning.Planned], request: Request) -> None:
+def _end_if_over(
+    planned: Sequence[planning.Planned],
+    request: Request,
+    broken: Collection[tuple[RunKey, int]] = (),
+) -> None:
     """End a command that makes a part of the runs, or whose time is over, with a line on what is
-    left."""
+    left. broken: runs that have just failed; not every failure is stored."""
     runs = sum(len(p.runs) for p in planned)
     to_run = [(p, seed) for p in planned for seed in p.to_run(reuse_stale=request.reuse_stale)]
-    failed = sum(p.states[seed] == "failed" for p, seed in to_run)
-    left = len(to_run) - failed
+    open_ones = [
+        (p.key, seed)
+        for p, seed in to_run
+        if p.states[seed] != "failed" and (p.key, seed) not in broken
+    ]
+    left = len(open_ones)
     line = f"{runs - len(to_run)} of {runs} runs are there"
-    if failed:
-        line += f", {failed} failed"
+    if left < len(to_run):
+        line += f", {len(to_run) - left} failed"
     if left:
         begun = sum(
             any(p.key == key and s in seeds for key, seeds in _begun(request)) for p, s in to_run
         )
         line += f", {left} are left" + (f" ({begun} of them begun)" if begun else "")
-    if request.until is not None and left:
+    leases = Leases(request.runs.root / ".leases")
+    # a part that takes what it can get does not wait for what others hold: its time is not over
+    free = request.shard is None or not all(leases.is_held(unit_of(*one)) for one in open_ones)
+    if request.until is not None and left and free:
         console.print(f"the time is over: {line}; the same command goes on from here")
         raise typer.Exit(TIME_OVER)
     if request.shard is not None:
@@ -119,8 +135,9 @@ def _begun(request: Request) -> Begun:
     return begun(request.runs.root / ".checkpoints")
 
 
-def _run(planned: Sequence[planning.Planned], request: Request) -> None:
-    """Train what the plan lacks. Ends the command where all jobs fail."""
+def _run(planned: Sequence[planning.Planned], request: Request) -> frozenset[tuple[RunKey, int]]:
+    """Train what the plan lacks; returns the runs that failed. Ends the command where all jobs
+    fail."""
     import torch
 
     from benchmark.launch import local, ray
@@ -146,11 +163,19 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
             if request.gpus is None
             else partial(ray.run_jobs, device=request.workers[0], gpus=request.gpus)
         )
+        broken: set[tuple[RunKey, int]] = set()
+
+        def watch(event: Event) -> None:
+            if event.kind == "failed":
+                made = event.finished
+                broken.update((event.job.spec.key, s) for s in event.job.seeds if s not in made)
+            live_table.watch(event)
+
         failed = run_jobs(
             jobs,
             store=request.runs.root,
             data=request.data,
-            watch=live_table.watch,
+            watch=watch,
             tick=live_table.tick,
             until=until,
             expected=live_table.estimator.left_of_each,
@@ -160,6 +185,7 @@ def _run(planned: Sequence[planning.Planned], request: Request) -> None:
         console.print(f"{failed} job(s) failed; their cells say so, and the next call tries again")
     if failed == len(jobs):
         raise typer.Exit(1)
+    return frozenset(broken)
 
 
 def _print_plan(planned: Sequence[planning.Planned], request: Request) -> None:

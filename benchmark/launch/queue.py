@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.launch.jobs import Event, Job
 from benchmark.runs.code import digest
 from benchmark.runs.leases import Leases
-from benchmark.runs.spec import slug
+from benchmark.runs.spec import RunKey, slug
 from benchmark.runs.store import Store
 
 WORTH_STARTING = 20.0
@@ -25,6 +25,14 @@ LONGEST_NAME = 180
 def planned_seconds(jobs: Sequence[Job]) -> list[float]:
     """Seconds that the jobs take as they were planned."""
     return [job.seconds for job in jobs]
+
+
+def unit_of(key: RunKey, seed: int) -> str:
+    """A run's name among the leases: one word, short enough for a file's."""
+    name = "--".join(map(slug, key))
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{digest([name])[:16]}"
+    return f"{name}--seed-{seed}"
 
 
 class Queue:
@@ -79,7 +87,7 @@ class Queue:
     def end(self, job: Job) -> None:
         """The job has ended."""
         for seed in self.held.pop(job).seeds:
-            self.leases.release(self._unit(job, seed))
+            self.leases.release(unit_of(job.spec.key, seed))
 
     def again(self, job: Job) -> None:
         """The job's process died; it comes first."""
@@ -116,7 +124,7 @@ class Queue:
         looked; False where others hold one of them or have made all."""
         taken: list[int] = []
         for seed in job.seeds:
-            if not self.leases.take(self._unit(job, seed)):
+            if not self.leases.take(unit_of(job.spec.key, seed)):
                 self._looked[job] = self.clock()
                 self._release(job, taken)
                 return False
@@ -136,7 +144,7 @@ class Queue:
 
     def _release(self, job: Job, seeds: Sequence[int]) -> None:
         for seed in seeds:
-            self.leases.release(self._unit(job, seed))
+            self.leases.release(unit_of(job.spec.key, seed))
 
     def _stamp(self, job: Job, seed: int) -> tuple[int, int] | None:
         """Changes when a run is stored."""
@@ -145,11 +153,3 @@ class Queue:
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_ino
-
-    @staticmethod
-    def _unit(job: Job, seed: int) -> str:
-        """The run's name in one word, short enough for a file's."""
-        name = "--".join(map(slug, job.spec.key))
-        if len(name) > LONGEST_NAME:
-            name = f"{name[:LONGEST_NAME]}-{digest([name])[:16]}"
-        return f"{name}--seed-{seed}"

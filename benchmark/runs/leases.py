@@ -106,7 +106,7 @@ class Leases:
         written.
         """
         there = self._leases(unit)
-        if any(self._lives(path) for path in there.values()):
+        if self.is_held(unit):
             return False
         generation = max(there, default=-1) + 1
         own = self.folder / f"{unit}.{generation}"
@@ -135,6 +135,10 @@ class Leases:
         if path is not None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def is_held(self, unit: str) -> bool:
+        """Whether anyone holds the unit now."""
+        return any(self._lives(path) for path in self._leases(unit).values())
 
     def holder(self, unit: str) -> Holder:
         """Who holds a unit that `take` has refused."""

@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+from benchmark.launch.queue import unit_of
+from benchmark.runs.leases import Leases
+from benchmark.runs.spec import RunKey
 from tests.commands import ROOT, SMALL, call
 
 LIMITED = ("run", "--profile", "smoke", "--datasets", "beauty", "--models", "GRU4Rec")
@@ -17,6 +20,18 @@ def test_a_command_whose_time_is_over_says_what_is_left(tmp_path):
     first = call(tmp_path, *LIMITED, "--for", "1s")
     assert first.returncode == 75, first.stderr
     assert "the time is over: 0 of 2 runs are there, 2 are left; the same command" in first.stdout
+
+
+def test_a_part_whose_runs_others_hold_has_time_left(tmp_path):
+    """A queue that takes status 75 for a reason to call again would call without end."""
+    seeds = range(2)
+    with Leases(tmp_path / "runs" / ".leases") as others:
+        for seed in seeds:
+            key = RunKey("smoke", "beauty", "GRU4Rec", "base")
+            assert others.take(unit_of(key, seed))
+        done = call(tmp_path, *LIMITED, "--shard", "any", "--for", "1h", "--device", "cpu")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 of 2 runs are there, 2 are left; others have taken them" in done.stdout
 
 
 @pytest.mark.slow  # it takes as long as the command may
