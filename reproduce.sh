@@ -13,8 +13,11 @@ here="$(pwd -P)"
 venv="${FINDREC_VENV:-.venv}"
 
 find_python() {
-    local candidate
-    for candidate in ${FINDREC_PYTHON:-python3.12 python3.11 python3.13 python3}; do
+    local candidate candidates=(python3.12 python3.11 python3.13 python3)
+    if [[ -n "${FINDREC_PYTHON:-}" ]]; then
+        candidates=("$FINDREC_PYTHON")
+    fi
+    for candidate in "${candidates[@]}"; do
         if command -v "$candidate" >/dev/null 2>&1 &&
             "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$candidate"

@@ -15,11 +15,21 @@ from pathlib import Path
 from filelock import FileLock
 
 import rankaudit.files
+from benchmark.errors import InputError
 from rankaudit.files import sweep, sync, sync_folder, temporary_prefix
 
 _ADVICE = "choose another folder (for datasets, option --data or environment variable FINDREC_DATA)"
 writing = partial(rankaudit.files.writing, advice=_ADVICE)
 atomic_file = partial(rankaudit.files.atomic_file, advice=_ADVICE)
+
+
+def read_text(path: Path) -> str:
+    """A file's text. Raises InputError naming file and line where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
 
 
 def sha256(path: Path) -> str:

@@ -204,8 +204,9 @@ def top_lists(store: Store, key: RunKey, seed: int, *, data: Path | None = None)
         raise InputError(f"{key}, seed {seed}: {stored.problem or stored.status}")
     if result.test is None or result.test.top is None:
         raise InputError(
-            f"{key}, seed {seed}: its top lists were not kept (the references and trials have "
-            "none); take a fresh run"
+            f"{key}, seed {seed}: its top lists were not kept (the references, trials and runs "
+            "with several test targets a user have none); make one with one target a user by "
+            "`run --anew`"
         )
     bundle = load_bundle(key.dataset, root=data)
     if bundle.meta.data_hash != result.record.hashes.data:

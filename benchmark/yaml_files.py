@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
 from benchmark.errors import InputError
+from benchmark.files import read_text
 
 ROOT = Path(__file__).resolve().parents[1]
 """Files below it are named by their path from it."""
@@ -65,17 +66,17 @@ M = TypeVar("M", bound=BaseModel)
 def read_yaml(path: Path) -> YamlFile:
     """Read a file. Raises InputError, naming file and line, for invalid YAML, repeated keys and
     numbers that are infinite or none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{Location.of(path, line)}: not UTF-8; save the file as UTF-8") from error
+    text = read_text(path)
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(text)  # refuses control characters at once
         node = loader.get_single_node()
         lines = {} if node is None else dict(_lines(loader, node, (), path))
         data = None if node is None else loader.construct_document(node)
+    except InputError:
+        raise
+    except ValueError as error:  # "2024-13-45" and "0x_" look like a date and a number
+        raise InputError(f"{Location.of(path)}: {error}; quote the value that is meant") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         location = Location.of(path, None if mark is None else mark.line + 1)

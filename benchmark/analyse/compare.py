@@ -57,7 +57,14 @@ def compare_runs(
                 p, why = result.p, result.note
             counts = tuple(map(len, own))
             lines.append((*key, metric, protocol, *means, *counts, difference, low, high, p, why))
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    frame = pd.DataFrame(lines, columns=list(COLUMNS))
+    frame.attrs["left_out"] = [
+        f"{stored.path}: {stored.problem or stored.status}"
+        for run_set in (a, b)
+        for stored in run_set.scan()
+        if stored.status in ("damaged", "failed")
+    ]
+    return frame
 
 
 def _finished(run_set: RunSet) -> dict[RunKey, list[RunResult]]:

@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from types import FrameType
 
 import typer
@@ -94,11 +96,22 @@ def main() -> None:
 
 def _run() -> int:
     """The status that the command ends with."""
+    refuse_empty(sys.argv[1:])
     try:
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raises InputError for an argument without a letter: an empty variable in a script must not
+    become a run of everything, or the working folder."""
+    for before, argument in pairwise(["", *arguments]):
+        option, equals, value = argument.partition("=")
+        if not argument.strip() or (option.startswith("--") and equals and not value.strip()):
+            name = option if equals else before if before.startswith("-") else "an argument"
+            raise InputError(f"{name}: names nothing; leave it out, or say what is meant")
 
 
 def _listen() -> None:

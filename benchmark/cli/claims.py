@@ -29,7 +29,7 @@ from benchmark.cli.options import (
 )
 from benchmark.data.meta import default_root
 from benchmark.errors import InputError
-from benchmark.files import atomic_file
+from benchmark.files import atomic_file, read_text
 from benchmark.paper import load_claims
 from benchmark.render.selection import Selection
 from benchmark.settings.registry import methods
@@ -100,7 +100,7 @@ def verdict(
         {name: dataset_note(name, request.profile, data) for name in names},
         request.profile,
         tuning=RESULTS / "tuning",
-        earlier=out.read_text(encoding="utf-8") if out.is_file() else "",
+        earlier=read_text(out) if out.is_file() else "",
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")

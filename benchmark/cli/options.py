@@ -163,7 +163,7 @@ def resolve_request(
         profile=chosen,
         datasets=names(datasets, "--datasets"),
         models=_rows(models),
-        seeds=parse_seeds(seeds, chosen) if seeds else chosen.first_seeds(),
+        seeds=chosen.first_seeds() if seeds is None else parse_seeds(seeds, chosen),
         workers=workers,
         runs=own_runs(anew=anew) if source is None else RunSet(Store(source)),
         render_only=render_only,
@@ -198,7 +198,9 @@ def default_profile(workers: list[str]) -> str:
 
 def _rows(text: str | None) -> list[str] | None:
     given = names(text, "--models")
-    return None if given is None else [pick(name, methods(), "model").name for name in given]
+    if given is None:
+        return None
+    return list(dict.fromkeys(pick(name, methods(), "model").name for name in given))
 
 
 def available_devices(name: str | None) -> list[str]:
@@ -308,4 +310,4 @@ def names(text: str | None, option: str) -> list[str] | None:
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
         raise InputError(f"{option} {text!r}: names nothing; leave the option out for all")
-    return found
+    return list(dict.fromkeys(found))

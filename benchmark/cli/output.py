@@ -99,12 +99,15 @@ def _lists(
         profile or only_profile(root), dataset, pick(row, methods(), "model").name, variant
     )
     store = Store(root)
+    stems = [path.stem for path in store.path(key, 0).parent.glob("seed-*.json")]
+    own = (re.fullmatch(r"seed-(\d{1,19})", stem) for stem in stems)  # a copy is not ours
+    seeds = sorted(int(match[1]) for match in own if match)
+    for number in seeds if seed is None else [seed]:
+        record = store.at(store.path(key, number)).record
+        if record is None or record.status != "ok":
+            continue
+        if str(record.spec.key).casefold() == str(key).casefold():  # named in other capitals
+            return top_lists(store, record.spec.key, number, data=data)
     if seed is None:
-        stems = [path.stem for path in store.path(key, 0).parent.glob("seed-*.json")]
-        own = (re.fullmatch(r"seed-(\d{1,19})", stem) for stem in stems)  # a copy is not ours
-        seeds = sorted(int(match[1]) for match in own if match)
-        done = [s for s in seeds if store.status(key, s).status == "complete"]
-        if not done:
-            raise InputError(f"{root} holds no finished run of {key}")
-        seed = done[0]
+        raise InputError(f"{root} holds no finished run of {key}")
     return top_lists(store, key, seed, data=data)

@@ -9,7 +9,7 @@ import typer
 from benchmark.cli.closing import verdict_lines
 from benchmark.cli.options import ROOT, DataOption, Request, console, resolve_request, shown_path
 from benchmark.errors import InputError
-from benchmark.files import atomic_file
+from benchmark.files import atomic_file, read_text
 from benchmark.plan import Planned
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import Selection
@@ -58,7 +58,7 @@ def pages_with_parts() -> list[Path]:
     return [
         path
         for path in (ROOT / name for name in PAGES)
-        if path.is_file() and part_names(path.read_text(encoding="utf-8"), str(shown_path(path)))
+        if path.is_file() and part_names(read_text(path), str(shown_path(path)))
     ]
 
 
@@ -69,7 +69,7 @@ def filled_pages(
     drawn. Raises InputError for a part that nothing fills."""
     from benchmark.render.pages import filled, part_names
 
-    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    texts = {path: read_text(path) for path in paths}
     named = {path: part_names(text, str(shown_path(path))) for path, text in texts.items()}
     parts = _parts({name for own in named.values() for name in own}, data, pictures)
     for path, own in named.items():

@@ -66,6 +66,9 @@ def _shares(text: str) -> dict[str, str]:
     pairs = [part.split("=", 1) for part in text.split(",")]
     if any(len(pair) < 2 for pair in pairs):
         raise InputError(f"--shares {text}: write NAME=SHARE, as in id=0.2,text=0.8")
+    given = [name.strip() for name, _ in pairs]
+    if twice := [name for name in given if given.count(name) > 1]:
+        raise InputError(f"--shares {text}: names {twice[0]} twice")
     none = dict.fromkeys(("popularity", "id", "text", "image"), "0")
     return none | {name.strip(): share.strip() for name, share in pairs}
 

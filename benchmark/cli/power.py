@@ -51,10 +51,10 @@ def power(
         raise InputError("--write and --profile say what to derive a pilot from: give --from too")
     source = source_folder(source)
     found = stored_power() if source is None else _derived(source, profile, asked, data)
-    for name in asked or ():
-        pick(name, found.pilots, "dataset with a pilot")
     if asked is not None:
-        found = found.model_copy(update={"pilots": {n: found.pilots[n] for n in asked}})
+        known = {name: name for name in found.pilots}
+        chosen = [pick(name, known, "dataset with a pilot") for name in asked]
+        found = found.model_copy(update={"pilots": {n: found.pilots[n] for n in chosen}})
     text = power_table(found, printed_improvements(load_cells(), found.metric))
     console.print(text.rstrip())
     if out is not None:

@@ -25,7 +25,7 @@ from benchmark.cli.pages import filled_pages, pages_with_parts
 from benchmark.data.meta import bundle_meta
 from benchmark.errors import InputError
 from benchmark.files import atomic_file
-from benchmark.runs.code import code_of
+from benchmark.runs.code import code_of, digest
 from benchmark.runs.identity import hashes, why_stale
 from benchmark.runs.runset import RunSet
 from benchmark.runs.spec import slug
@@ -113,7 +113,7 @@ def _differences(
     wrong = differences(path, table.cells)
     for suffix, text in table.texts().items():
         other = path.with_suffix(f".{suffix}")
-        if suffix != "csv" and (not other.is_file() or other.read_text("utf-8") != text):
+        if suffix != "csv" and (not other.is_file() or other.read_bytes() != text.encode()):
             wrong.append(f"{other}: not what the stored ranks render to")
     return wrong
 
@@ -135,6 +135,8 @@ def compare(
         with atomic_file(out) as temporary:
             temporary.write_text(frame.to_csv(index=False), encoding="utf-8")
     console.print(frame.to_string(index=False))
+    for left_out in frame.attrs["left_out"]:
+        console.print(f"left out: {left_out}", style="yellow")
 
 
 @app.command()
@@ -155,7 +157,7 @@ def promote(
             f"nothing was promoted: {len(stale)} stale run(s), to train anew or delete first: "
             + "; ".join(stale[:5])
         )
-    done = promote_runs(store, Store(REFERENCE), keep_top=keep_top, profile=profile)
+    done = promote_runs(store, Store(REFERENCE), keep_top=keep_top, profile=chosen.name)
     for path, what in done.items():
         console.print(f"{what} {path.relative_to(ROOT)}")
 
@@ -198,7 +200,9 @@ def audit(
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
     # the paper's own audit, which the report shows, is not replaced by another table's
-    out = out or (AUDIT if csv is None else AUDIT / slug(csv.stem))
+    if csv is not None and not csv.is_file():
+        raise InputError(f"{csv}: no such file")
+    out = out or (AUDIT if csv is None else AUDIT / _folder_of(csv))
     if base_rate and csv is not None:
         raise InputError(f"--base-rate audits a sample of its own; leave out {csv}, or the option")
     if base_rate:
@@ -208,6 +212,14 @@ def audit(
         console.print((out / "base_rate" / "base_rate.md").read_text(encoding="utf-8"))
         return
     show_audit(csv, out)
+
+
+def _folder_of(csv: Path) -> str:
+    """A name for what is found in a file; one without a Latin letter or digit gets a number."""
+    try:
+        return slug(csv.stem)
+    except InputError:
+        return digest([csv.name])[:8]
 
 
 @app.command(name="list")

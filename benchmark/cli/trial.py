@@ -70,6 +70,8 @@ def trial(
         for model in rows
         for variant in asked
     }
+    if len({spec.key for spec in specs.values()}) < len(specs):
+        raise InputError(f"--variants {variants}: names a variant twice")
     planned = dict(zip(specs, train(list(specs.values()), request), strict=True))
     for dataset, model in dict.fromkeys(key[:2] for key in specs):
         runs = {v: planned[dataset, model, v].results(reuse_stale=False) for v in asked}

@@ -85,6 +85,7 @@ def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
     floors = [floor_spec(dataset, request.profile, tuning) for dataset in dict(pairs)]
     specs: dict[RunKey, RunSpec] = {spec.key: spec for spec in floors}
     seeds: dict[RunKey, list[int]] = {key: [first] for key in specs}
+    before: dict[RunKey, list[int]] = {}
     while True:
         for row in _rows(pairs, tuning, request):
             for trial in row.search.wanted():
@@ -93,11 +94,16 @@ def _search(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> None:
                 seeds.setdefault(spec.key, []).append(trial.seed)
         if not specs:
             return
+        if seeds == before:  # trained, and not there: the same again would have no end
+            raise InputError(
+                f"{next(iter(seeds))} and {len(seeds) - 1} more were run and are not found in "
+                f"{request.runs.root}; is the folder another one now, or a link?"
+            )
         # What several seeds want alike runs together, so that no worker waits between them.
         for together in dict.fromkeys(map(tuple, seeds.values())):
             alike = [spec for key, spec in specs.items() if tuple(seeds[key]) == together]
             train(alike, replace(request, seeds=list(together)))
-        specs, seeds = {}, {}
+        specs, seeds, before = {}, {}, seeds
 
 
 def _rows(pairs: Sequence[Pair], tuning: Tuning, request: Request) -> list[Row]:

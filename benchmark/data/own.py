@@ -63,8 +63,7 @@ def import_dataset(
         columns={k: v for k, v in renamed.items() if k in INTERACTION_COLUMNS},
         remarks=remarks,
     )
-    beside = interactions.with_suffix(".item")
-    if items is None and interactions.suffix == ".inter" and beside.is_file():
+    if items is None and atomic and (beside := _beside(interactions)) is not None:
         items = beside
         given.append(items)
     described = None
@@ -125,6 +124,16 @@ def _check_apart(columns: Mapping[str, str]) -> None:
                 "for one of them"
             )
         ours[column] = name
+
+
+def _beside(interactions: Path) -> Path | None:
+    """RecBole's file of items beside one of interactions, compressed or not."""
+    stem = interactions.name[: interactions.name.lower().rindex(".inter")]
+    start = f"{stem}.item".lower()
+    found = (path for path in interactions.parent.iterdir() if path.is_file())
+    return min(
+        (p for p in found if _is(p, ".item") and p.name.lower().startswith(start)), default=None
+    )
 
 
 def _is(path: Path, suffix: str) -> bool:

@@ -21,6 +21,7 @@ from benchmark.analyse.judged import (
 )
 from benchmark.analyse.ledger import QUALIFIED, LedgerLine, counts
 from benchmark.analyse.power import stored_power
+from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import number, p_value, percent, percent_range, with_range
 from benchmark.render.notes import DatasetNote, title_of
@@ -343,5 +344,14 @@ def _numbers(effect: Effect | None) -> tuple[str, str, str]:
 
 def _reply(earlier: str) -> str:
     """What stands between the marks of the earlier page."""
-    found = re.search(f"{re.escape(_REPLY[0])}\n(.*?)\n{re.escape(_REPLY[1])}", earlier, re.DOTALL)
-    return found[1] if found is not None else _NO_REPLY
+    found = re.findall(
+        rf"^[ \t]*{re.escape(_REPLY[0])}[ \t]*\n(.*?)\n[ \t]*{re.escape(_REPLY[1])}[ \t]*$",
+        earlier,
+        re.DOTALL | re.MULTILINE,
+    )
+    if earlier.strip() and len(found) != 1:
+        raise InputError(
+            f"the page that is there has {len(found)} replies between the lines {_REPLY[0]!r} and "
+            f"{_REPLY[1]!r}, where one is kept: mend them, or write to another file"
+        )
+    return found[0] if found else _NO_REPLY

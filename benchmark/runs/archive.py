@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.errors import InputError
-from benchmark.files import atomic_file, writing
+from benchmark.files import atomic_file, sha256, writing
 
 FORMAT = 1
 MANIFEST = "findrec-export.json"
@@ -170,6 +170,17 @@ def write_parts(path: Path, parts: Parts, pieces: dict[str, dict[str, Any]]) -> 
     Raises InputError where a file has changed since it was added, or the folder cannot be written.
     """
     number = len(parts.parts)
+    own = re.compile(
+        rf"{re.escape(path.stem)}(-\d+-of-(?!{number}{re.escape(path.suffix)})\d+)"
+        rf"{re.escape(path.suffix)}"
+    )
+    if path.parent.is_dir() and (
+        older := sorted(p.name for p in path.parent.iterdir() if own.fullmatch(p.name))
+    ):
+        raise InputError(
+            f"{path.parent / older[0]}: a part of another export, which would be imported with "
+            "these; move it away, or choose another name"
+        )
     written = []
     for at, members in enumerate(parts.parts, 1):
         name = path.name if number == 1 else f"{path.stem}-{at}-of-{number}{path.suffix}"
@@ -221,7 +232,9 @@ def extract(path: Path, folder: Path) -> dict[str, dict[str, Any]]:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
-                _refuse(path, f"{name} is in another of the archives too; give each archive once")
+                if sha256(target) == expected["sha256"]:  # parts of two exports overlap
+                    continue
+                _refuse(path, f"{name} is in another of the archives too, with other content")
             _copy(path, archive, entry, expected, target)
             if name.endswith(".npz"):
                 _check_arrays(path, name, target)
@@ -238,7 +251,14 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        UnicodeDecodeError,  # a name that is marked as UTF-8
+    ) as error:
         raise InputError(
             f"{path}: not a whole archive of `export` ({error}); copy it again; nothing was taken "
             "in"
@@ -289,13 +309,13 @@ def _manifest(
         version = manifest["format"]
         if type(version) is not int or version < 1:
             raise ValueError
-        listed, pieces = dict(manifest["members"]), dict(manifest["pieces"])
-        for expected in listed.values():
-            int(expected["size"]), str(expected["sha256"])
-        for whole in pieces.values():
-            if type(whole["pieces"]) is not int or not 1 <= whole["pieces"] <= _MOST_PIECES:
-                raise ValueError
-            str(whole["sha256"])
+        listed, pieces = manifest["members"], manifest["pieces"]
+        for named, count in ((listed, "size"), (pieces, "pieces")):
+            for said in named.values():
+                if type(said[count]) is not int or type(said["sha256"]) is not str:
+                    raise TypeError
+        if not all(1 <= whole["pieces"] <= _MOST_PIECES for whole in pieces.values()):
+            raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         _refuse(path, f"its {MANIFEST} cannot be read ({type(error).__name__})")
     if version > FORMAT:

@@ -21,6 +21,7 @@ before have `user`, `history` and `popularity` as they are in `Ranks`.
 import io
 import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -32,7 +33,11 @@ from benchmark.runs.schema import Artefacts, RunRecord, RunResult
 
 _Split = Literal["validation", "test"]
 
-UNREADABLE = (LookupError, ValueError, OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError)
+UNREADABLE = (
+    *(LookupError, ValueError, TypeError, OSError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(RuntimeError, NotImplementedError),  # encrypted, or packed in a way that zipfile lacks
+)
 """What reading a file of arrays raises where it is none, or not one of a run."""
 
 _RISES_SINCE = 4
@@ -59,7 +64,11 @@ def pack(result: RunResult, *, dense: bool = False) -> bytes:
 
 def unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
     """The run again. Raises one of `UNREADABLE` for bytes that no run was packed into."""
-    arrays = {name: array.astype(np.int32) for name, array in from_npz(data).items()}
+    arrays = {}
+    for name, array in from_npz(data).items():
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"{name} holds no whole numbers")
+        arrays[name] = array.astype(np.int32)
     splits = {}
     for split in _splits(record):
         own = {
@@ -68,7 +77,21 @@ def unpack(data: bytes, record: RunRecord, artefacts: Artefacts) -> RunResult:
             if name.startswith(f"{split}_")
         }
         splits[split] = _ranks(own, arrays["length"], schema=record.schema_version)
+        _refuse_impossible(splits[split], split)
     return RunResult(record, splits["validation"], splits.get("test"), arrays["length"], artefacts)
+
+
+def _refuse_impossible(ranks: Ranks, split: _Split) -> None:
+    """Raises ValueError for counts that no ranking gives: a checksum says that a file is whole, not
+    who wrote it."""
+    for above, equal, beside in (
+        (ranks.above, ranks.equal, ranks.n_items - ranks.above),
+        (ranks.above_masked, ranks.equal_masked, ranks.n_candidates_masked - ranks.above_masked),
+    ):
+        if (above < 0).any() or (equal < 0).any() or (equal >= beside).any():
+            raise ValueError(f"{split} has ranks outside the catalogue")
+    if (ranks.above_masked > ranks.above).any() or (ranks.equal_masked > ranks.equal).any():
+        raise ValueError(f"{split} has ranks that get worse where the history is left out")
 
 
 def to_npz(arrays: Mapping[str, npt.NDArray[Any]], *, dense: bool = False) -> bytes:

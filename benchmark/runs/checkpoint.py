@@ -233,7 +233,7 @@ def read_owner(path: Path) -> Owner | None:
         with path.open("rb") as file:
             first, second = file.read(_FIRST_LINE), file.readline(_LONGEST_LINE)
         return Owner.of(second) if first.startswith(_FORMAT.encode()) else None
-    except (OSError, ValueError, TypeError, KeyError, IndexError):
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 

@@ -24,10 +24,12 @@ from benchmark.runs.archive import (
     of_file,
     write_parts,
 )
+from benchmark.runs.checkpoint import read_owner
 from benchmark.runs.code import digest
 from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunRecord, RunResult
+from benchmark.runs.spec import slug
 from benchmark.runs.store import Store, Stored, packed, packed_names, without_top
 
 STATES = ".checkpoints"
@@ -63,7 +65,8 @@ def export_runs(
     parts, done = Parts(max_size, max_parts), Exported([])
     for run in store.scan():
         if run.record is None:
-            done.left_out.append(run.problem)
+            if profile is None or run.path.relative_to(store.root).parts[0] == slug(profile):
+                done.left_out.append(run.problem)
         elif run.status == "complete" and profile in (None, run.record.spec.profile):
             if parts.add(_members(store, run, keep_top)):
                 done.runs += 1
@@ -71,6 +74,10 @@ def export_runs(
                 done.left_out.append(f"{run.path}: does not fit")
     pieces: dict[str, dict[str, Any]] = {}
     for state in _states(store) if checkpoints else ():
+        owner = read_owner(state)
+        whose = None if owner is None or owner.key is None else owner.key.profile
+        if whose is not None and profile not in (None, whose):
+            continue
         name = f"checkpoints/{state.name}"
         member = Member.of(name, of_file(state))
         before = sum(map(len, parts.parts))

@@ -14,8 +14,10 @@ later, a run reads as complete only if it is whole. Writers of one store take tu
 """
 
 import contextlib
+import fnmatch
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -111,7 +113,7 @@ class Store:
         if result.record.spec.key != key or result.record.seed != seed:
             raise DamagedRun(
                 f"{path}: holds {result.record.spec.key}, seed {result.record.seed}, not {key}, "
-                f"seed {seed}; delete it to compute the run again"
+                f"seed {seed}; it was moved here, or the names give one file: move it away"
             )
         return result
 
@@ -129,9 +131,18 @@ class Store:
 
     def paths(self) -> list[Path]:
         """The json files of all runs under the root, sorted; not those in folders of an import
-        that goes on or was killed, which begin with a dot."""
-        found = (path.relative_to(self.root) for path in self.root.rglob("seed-*.json"))
-        return sorted(self.root / p for p in found if not any(n.startswith(".") for n in p.parts))
+        that goes on or was killed, which begin with a dot. A folder may be a link to another disk;
+        one that leads back to where the walk has been is not followed."""
+        found: list[Path] = []
+        been: set[str] = set()
+        for folder, inner, files in os.walk(self.root, followlinks=True):
+            if (real := os.path.realpath(folder)) in been:
+                inner.clear()
+                continue
+            been.add(real)
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            found += [Path(folder, name) for name in fnmatch.filter(files, "seed-*.json")]
+        return sorted(found)
 
     def at(self, path: Path) -> Stored:
         """How the run whose json lies at `path` stands; damaged if another run's lies there."""
@@ -195,7 +206,9 @@ def promote(
     for run in source.scan():
         record = run.record
         if record is None:
-            damaged.append(run.problem)
+            # of another profile's damaged run the folder still says whose it is
+            if profile is None or run.path.relative_to(source.root).parts[0] == slug(profile):
+                damaged.append(run.problem)
         elif profile in (None, record.spec.profile) and (
             record.status == "ok" and not record.spec.protocol.trial
         ):

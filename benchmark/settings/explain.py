@@ -1,6 +1,7 @@
 """Why a run has the settings that it has: each value's line, what it overrode, how it was tuned."""
 
 import csv
+import io
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import yaml
 
 from benchmark.data.config import dataset_lineage
+from benchmark.errors import InputError
+from benchmark.files import read_text
 from benchmark.runs.spec import RunSpec, Training
 from benchmark.settings.registry import get_profile, profiles
 from benchmark.settings.sources import Source
@@ -19,6 +22,7 @@ COLUMN = 26
 """Where the second column of the text begins."""
 
 VALIDATION = "validation_kept"
+_COLUMNS = {"dataset", "model", VALIDATION, "seed", "status", "chosen"}
 """The log's column of what trials are chosen by; the fields of the grid stand before it."""
 
 
@@ -122,15 +126,20 @@ def _tuning(path: Path, spec: RunSpec, dataset: str) -> dict[str, Any]:
     }
     if not path.is_file():
         return found
-    with path.open(encoding="utf-8", newline="") as handle:
+    with io.StringIO(read_text(path), newline="") as handle:
         lines = csv.DictReader(handle)
         names = list(lines.fieldnames or [])
-        if VALIDATION not in names:  # a log of another format has no trials to name
+        if not set(names) >= _COLUMNS:  # a log of another format has no trials to name
             return found
         grid = names[2 : names.index(VALIDATION)]
         if dataset != spec.dataset:  # a budget is each dataset's own
             grid = [name for name in grid if name != "steps"]
         for trial in lines:
+            if None in trial or None in trial.values():
+                raise InputError(
+                    f"{Location.of(path, lines.line_num)}: has other columns than the first line; "
+                    "mend the line, or run `tune` again"
+                )
             if trial["model"] != spec.model:
                 continue
             if trial["dataset"] != dataset:
@@ -138,11 +147,18 @@ def _tuning(path: Path, spec: RunSpec, dataset: str) -> dict[str, Any]:
                     found["others"].append(trial["dataset"])
                 continue
             value = trial[VALIDATION]
+            try:
+                validation = float(value) if value else None
+            except ValueError as error:
+                raise InputError(
+                    f"{Location.of(path, lines.line_num)}: {VALIDATION} {value!r} is no number; "
+                    "mend the line, or run `tune` again"
+                ) from error
             found["trials"].append(
                 {
                     "line": lines.line_num,
                     "settings": {name: yaml.safe_load(trial[name]) for name in grid},
-                    "validation": float(value) if value else None,
+                    "validation": validation,
                     "seed": trial["seed"],
                     "status": trial["status"],
                     "chosen": trial["chosen"] == "True",

@@ -7,13 +7,13 @@ marked in its protocol: `run_seeds` ranks its validation targets and never its t
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from benchmark.errors import InputError
 from benchmark.runs.spec import RunSpec
-from benchmark.settings.registry import CONFIGS, Profile, get_method, methods
+from benchmark.settings.registry import CONFIGS, Profile, get_method, methods, profiles
 from benchmark.settings.resolve import resolve
 from benchmark.yaml_files import FromFile, read_model
 
@@ -56,14 +56,16 @@ class _Strict(BaseModel):
 class Grid(_Strict):
     """Values of both fields, ascending."""
 
-    lr: tuple[float, ...] = Field(min_length=1)
-    dropout: tuple[float, ...] = Field(min_length=1)
+    lr: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
+    dropout: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
         for name, values in (("lr", self.lr), ("dropout", self.dropout)):
             if any(a >= b for a, b in pairwise(values)):
                 raise ValueError(f"{name}: the values have to ascend")
+            if len({f"{value:g}" for value in values}) < len(values):  # a trial is named by them
+                raise ValueError(f"{name}: two values are equal to six digits")
         return self
 
 
@@ -92,13 +94,20 @@ class Domain(_Strict):
 class Tuning(_Strict, FromFile):
     """The entries of `configs/tuning.yaml`, or of a file of the user's own."""
 
-    seeds: tuple[int, ...] = Field(min_length=2)
+    seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**63)], ...] = Field(min_length=2)
+    """Of trials; none that a profile reports."""
     trials: int = Field(ge=1)
     grid: Grid
     start: Point
     gain: float = Field(gt=0, lt=1)
     level: float = Field(gt=0.5, lt=1)
     datasets: dict[str, Domain]
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one stands twice, and would count as two runs")
+        return self
 
     @model_validator(mode="after")
     def _starts_in_the_grid(self) -> Self:
@@ -122,7 +131,14 @@ class Tuning(_Strict, FromFile):
 
 def read_tuning(path: Path = FILE) -> Tuning:
     """Raises InputError naming the file for one that cannot be used."""
-    return read_model(path, Tuning)
+    tuning = read_model(path, Tuning)
+    for profile in profiles().values():
+        if both := sorted(set(tuning.seeds) & set(profile.first_seeds())):
+            raise InputError(
+                f"{tuning.said('seeds')}: seed {both[0]} is one that profile {profile.name} "
+                "reports, and reported seeds have no say in settings; take others"
+            )
+    return tuning
 
 
 def tuned(models: list[str] | None = None) -> tuple[list[str], list[str]]:

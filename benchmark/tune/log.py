@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.files import atomic_file
 from benchmark.runs.spec import slug
@@ -110,14 +111,23 @@ def _mean(search: Search, choice: Choice, protocol: History, rung: int) -> float
 
 def merged(frame: pd.DataFrame, earlier: Path, rows: Sequence[Row]) -> pd.DataFrame:
     """The lines of `rows`, and those that an earlier log has of other rows, so that a call for some
-    loses nobody else's. A log of another format has nothing to say beside this one and is left."""
+    loses nobody else's. Raises InputError for a log that cannot be read or has other columns: what
+    it says of other rows would be lost."""
     if not earlier.exists():
         return frame
-    before = pd.read_csv(earlier)
-    if len(frame) and list(before.columns) != list(frame.columns):
-        return frame
-    if not len(frame) and not {"dataset", "model"} <= set(before.columns):
-        return frame
+    try:
+        before = pd.read_csv(earlier)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{earlier}: no log of trials ({error}); mend it, or move it away"
+        ) from error
+    if not len(frame):
+        frame = before.iloc[:0]
+    if list(before.columns) != list(frame.columns) or not {"dataset", "model"} <= set(before):
+        raise InputError(
+            f"{earlier}: has the columns {', '.join(map(str, before.columns))} where a log of "
+            f"trials has {', '.join(frame.columns)}; mend it, or move it away"
+        )
     ours = {(row.dataset, row.model) for row in rows}
     others = [pair not in ours for pair in zip(before["dataset"], before["model"], strict=True)]
     whole = pd.concat([before[others], frame], ignore_index=True)

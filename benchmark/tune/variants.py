@@ -43,7 +43,7 @@ def variant_trial(
     spec = spec_of(model, dataset, profile, variant)
     targets = tuning.domain(dataset).validation_targets
     trial = spec.with_protocol(trial=True, validation_targets=targets)
-    return trial.model_copy(update={"variant": f"trial [{variant}]"})
+    return trial.model_copy(update={"variant": f"trial [{spec.variant}]"})
 
 
 def side_by_side(runs: Mapping[str, Sequence[RunResult]]) -> list[Beside]:

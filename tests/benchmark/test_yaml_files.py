@@ -71,6 +71,14 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path, text, line,
     assert str(refused.value).startswith(f"{path}:{line}: ")
 
 
+@pytest.mark.parametrize("text", ["2024-13-45", "0x_", "!!int foo", "!!float foo"])
+def test_a_value_that_looks_like_another_is_refused(tmp_path, text):
+    path = write(tmp_path, f"a: {text}\n")
+    with pytest.raises(InputError, match="quote the value that is meant") as refused:
+        read_yaml(path)
+    assert str(refused.value).startswith(f"{path}:")
+
+
 def test_an_empty_file_holds_nothing(tmp_path):
     file = read_yaml(write(tmp_path, "# nothing\n"))
     assert file.data is None

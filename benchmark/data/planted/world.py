@@ -76,18 +76,18 @@ class PlantedConfig(Strict):
     items: int = Field(800, ge=20)
     shortest: int = Field(5, ge=3)
     """Interactions that every user has at least."""
-    mean_length: float = Field(15.0, ge=3)
+    mean_length: float = Field(15.0, ge=3, allow_inf_nan=False)
     """Mean number of interactions of a user; what exceeds `shortest` is geometric."""
     shares: Shares = Shares()
     factors: int = Field(8, ge=2)
     """d, width of t and of v."""
-    sharpness: float = Field(8.0, ge=0)
+    sharpness: float = Field(8.0, ge=0, allow_inf_nan=False)
     """Of the choices by content; 0 makes them choices by popularity."""
     memory: float = Field(0.7, ge=0, le=1)
     """Weight of an item in u relative to the one after it."""
     successors: int = Field(5, ge=1)
     """Items that may follow an item in the Markov chain."""
-    tail: float = Field(0.8, ge=0)
+    tail: float = Field(0.8, ge=0, allow_inf_nan=False)
     """Popularity of the r-th item is in proportion to (r + 5)^-tail."""
 
     @model_validator(mode="after")

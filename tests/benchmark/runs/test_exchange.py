@@ -315,6 +315,9 @@ STATE = f"checkpoints/{'0' * 16}.pt"
         ({"format": 2}, "newer than this program's"),
         ({"members": {}}, "and not in both"),
         ({"members": []}, "and not in both|cannot be read"),
+        ({"members": [["a", {"size": 1, "sha256": ""}]]}, "cannot be read"),
+        ({"members": {RUN: {"size": float("inf"), "sha256": ""}}}, "cannot be read"),
+        ({"members": {RUN: {"size": 1, "sha256": 1}}}, "cannot be read"),
         ({"pieces": {"../evil": {"pieces": 1, "sha256": ""}}}, "never writes"),
         ({"format": None}, "cannot be read"),
         ({"format": "1"}, "cannot be read"),
@@ -407,8 +410,36 @@ def test_one_bad_archive_among_good_ones_stops_all(tmp_path, good):
     with pytest.raises(InputError, match="nothing was taken in"):
         import_runs(paths, Store(tmp_path / "b"), current)
     assert contents(tmp_path / "b") == {}
-    with pytest.raises(InputError, match="give each archive once"):
-        import_runs([good[0], good[0]], Store(tmp_path / "b"), current)
+
+
+def test_what_stands_in_two_archives_is_taken_once(tmp_path, good):
+    """Parts of two exports overlap; with other content under one name nothing is taken."""
+    once, twice = Store(tmp_path / "once"), Store(tmp_path / "twice")
+    import_runs([good[0]], once, current)
+    import_runs([good[0], good[0]], twice, current)
+    assert contents(once.root) == contents(twice.root) != {}
+    other = build(tmp_path / "o.zip", good[1] | {RUN: good[1][RUN] + b" "})
+    with pytest.raises(InputError, match="with other content; nothing was taken in"):
+        import_runs([good[0], other], Store(tmp_path / "none"), current)
+    assert contents(tmp_path / "none") == {}
+
+
+def test_parts_of_an_earlier_export_are_not_left_among_the_new(tmp_path):
+    """`import out*.zip` would take both."""
+    export_runs(filled(tmp_path / "a", range(12)), tmp_path / "out.zip", max_size=SMALLEST)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"out-1-of-\d+\.zip: a part of another export"):
+        export_runs(Store(tmp_path / "a"), tmp_path / "out.zip")
+    assert contents(tmp_path) == before
+
+
+def test_another_profiles_damage_stops_no_export(tmp_path):
+    store = filled(tmp_path / "a", [0])
+    damaged = tmp_path / "a" / "rolling" / "toy" / "sasrec" / "base" / "seed-0.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{}")
+    assert not export_runs(store, tmp_path / "q.zip", profile="quick").left_out
+    assert len(export_runs(store, tmp_path / "all.zip").left_out) == 1
 
 
 def test_an_import_that_is_cut_off_goes_on(tmp_path, monkeypatch):

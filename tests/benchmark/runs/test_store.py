@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import stat
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
+from benchmark.runs.arrays import UNREADABLE, from_npz, pack, to_npz, unpack
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, RunResult
 from benchmark.runs.spec import slug
@@ -324,6 +326,60 @@ def test_scan_lists_every_run_in_order(store):
     ]
 
 
+def test_a_folder_on_another_disk_is_seen(store, tmp_path):
+    """A link to a folder is followed, one that leads back is not."""
+    store.write(make_result(make_spec(), 0, ABOVE))
+    (tmp_path / "big").mkdir()
+    (store.root / "quick").rename(tmp_path / "big" / "quick")
+    (store.root / "quick").symlink_to(tmp_path / "big" / "quick")
+    (tmp_path / "big" / "quick" / "back").symlink_to(store.root)
+    (run,) = store.scan()
+    assert run.status == "complete"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"above": -ABOVE - 1}, "outside the catalogue"),
+        ({"above": ABOVE + 10_000}, "outside the catalogue"),
+        ({"equal": ABOVE * 0 - 1}, "outside the catalogue"),
+        ({"above_masked": ABOVE + 1}, "get worse|outside the catalogue"),
+    ],
+)
+def test_ranks_that_no_ranking_gives_are_damage(change, why):
+    """A checksum says that a file is whole, not that its maker was right."""
+    result = make_result(make_spec(), 0, ABOVE)
+    wrong = replace(result, test=replace(result.test, **change))
+    with pytest.raises(ValueError, match=why):
+        unpack(pack(wrong), result.record, {})
+
+
+def test_ranks_with_halves_are_damage():
+    result = make_result(make_spec(), 0, ABOVE)
+    arrays = from_npz(pack(result))
+    for name in ("test_above", "length"):
+        halves = to_npz(arrays | {name: arrays[name] + 0.5})
+        with pytest.raises(ValueError, match=f"{name} holds no whole numbers"):
+            unpack(halves, result.record, {})
+
+
+@pytest.mark.parametrize("fault", ["stream", "encrypted", "method"])
+def test_arrays_that_zipfile_cannot_read_are_damage(fault):
+    """What the zip's own reader raises is one of `UNREADABLE`."""
+    data = bytearray(pack(make_result(make_spec(), 0, ABOVE)))
+    for header in re.finditer(rb"PK\x03\x04|PK\x01\x02", bytes(data)):
+        flags = header.start() + (6 if header[0] == b"PK\x03\x04" else 8)
+        if fault == "encrypted":
+            data[flags] |= 1
+        elif fault == "method":
+            data[flags + 2] = 97
+    if fault == "stream":
+        length, extra = (int.from_bytes(data[at : at + 2], "little") for at in (26, 28))
+        data[30 + length + extra] = 0xFF  # a block of a kind that deflate lacks
+    with pytest.raises(UNREADABLE):
+        from_npz(bytes(data))
+
+
 # ---------------------------------------------------------------- references
 
 
@@ -370,6 +426,16 @@ def test_promote_refuses_damage_before_it_writes(store, tmp_path):
     with pytest.raises(InputError, match=r"nothing was promoted.*seed-1\.npz"):
         promote(store, Store(tmp_path / "reference"))
     assert not (tmp_path / "reference").exists()
+
+
+def test_promote_is_not_stopped_by_another_profiles_damage(store, tmp_path):
+    store.write(make_result(make_spec(), 0, ABOVE))
+    damaged = store.root / "rolling" / "toy" / "sasrec" / "base" / "seed-0.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{}")
+    assert list(promote(store, Store(tmp_path / "r"), profile="quick").values()) == ["added"]
+    with pytest.raises(InputError, match="nothing was promoted"):
+        promote(store, Store(tmp_path / "r"))
 
 
 def test_promote_of_nothing_says_so(store, tmp_path):

@@ -40,6 +40,12 @@ def test_a_trial_of_a_variant_is_ranked_on_validation_and_is_no_trial_of_a_searc
     assert not row.stored
 
 
+def test_a_variant_in_capitals_is_the_same_trial():
+    """Its key and its file go by the name that stands in the configs."""
+    one, other = (variant_trial("SASRec", "beauty", SMOKE, v, RULES) for v in ("wide", "WIDE"))
+    assert one == other
+
+
 def test_a_dataset_that_is_not_tuned_has_no_trials():
     with pytest.raises(InputError, match="microlens"):
         variant_trial("SASRec", "microlens", SMOKE, "base", RULES)
