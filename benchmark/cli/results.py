@@ -200,11 +200,11 @@ def audit(
 ) -> None:
     """Check printed numbers: what no ranking, subgroup or rounding can produce; no training."""
     # the paper's own audit, which the report shows, is not replaced by another table's
+    if base_rate and csv is not None:
+        raise InputError(f"--base-rate audits a sample of its own; leave out {csv}, or the option")
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: no such file")
     out = out or (AUDIT if csv is None else AUDIT / _folder_of(csv))
-    if base_rate and csv is not None:
-        raise InputError(f"--base-rate audits a sample of its own; leave out {csv}, or the option")
     if base_rate:
         from benchmark.paper.base_rate import run_base_rate
 

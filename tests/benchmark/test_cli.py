@@ -398,6 +398,13 @@ def plan_alone(names, request):
         (("audit", "missing.csv"), "missing.csv"),
         (("compare", "a", "b"), "a: no such folder"),
         (("verify",), "holds no table"),
+        (("table2", "--seeds", ""), "--seeds: names nothing"),
+        (("data", "beauty", "--data="), "--data: names nothing"),
+        (("run", "--datasets", " "), "--datasets: names nothing"),
+        (("", "--help"), "an argument: names nothing"),
+        (("power", "--datasets", "nosuch"), "unknown dataset with a pilot 'nosuch'"),
+        (("audit", "结果.csv"), "结果.csv: no such file"),
+        (("promote", "--profile", "QUICK"), "no finished run"),
     ],
 )
 def test_a_mistake_is_answered_with_the_remedy_and_status_2(

@@ -81,15 +81,16 @@ def test_features_follow_their_items(frame: pd.DataFrame, tmp_path: Path) -> Non
     assert bundle.text is None
 
 
-def test_atomic_items_become_attributes(frame: pd.DataFrame, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x.inter", "x.inter.gz", "x.INTER"])
+def test_atomic_items_become_attributes(frame: pd.DataFrame, tmp_path: Path, name: str) -> None:
     frame.columns = pd.Index(["user_id:token", "item_id:token", "timestamp:float"])
-    frame.to_csv(tmp_path / "x.inter", sep="\t", index=False)
+    frame.to_csv(tmp_path / name, sep="\t", index=False)
     (tmp_path / "x.item").write_text(
         "item_id:token\tmovie_title:token_seq\tprice:float\tclass:token_seq\tmaker:token\n"
         "i0\tToy Story\t3.5\tAnimation Comedy\tPixar\n"
         "i1\tHeat\t2\tCrime\t\n"
     )
-    bundle = import_dataset("own", tmp_path / "x.inter", core=3, root=tmp_path)
+    bundle = import_dataset("own", tmp_path / name, core=3, root=tmp_path)
     first = bundle.items.set_index("id").loc["i0"]
     assert first["title"] == "Toy Story"
     assert first["text"] == "Toy Story; Animation, Comedy; Pixar"

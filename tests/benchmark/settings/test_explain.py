@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.cli import app
+from benchmark.errors import InputError
 from benchmark.runs.spec import RunSpec
 from benchmark.settings.explain import as_text, explanation
 from benchmark.settings.registry import get_profile, methods
@@ -72,6 +73,20 @@ def test_what_rate_does_nova_use_on_ml_100k_and_why():
     assert logged.endswith("True")
     assert [trial["chosen"] for trial in found["tuning"]["trials"]].count(True) == 1
     assert len(found["tuning"]["trials"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (b"ml-100k,NOVA,0.00\n", "7: has other columns"),
+        (b"ml-100k,NOVA,0.1,0.1,9,x,0.1,1000,9.0,complete,abc,False\n", "7: validation_kept 'x'"),
+        (b"\xff\n", "7: not UTF-8"),
+    ],
+)
+def test_a_damaged_line_of_the_log_is_named(tmp_path, added, said):
+    (tmp_path / "quick.csv").write_bytes(LOG.encode() + added)
+    with pytest.raises(InputError, match=f"quick.csv:{said}"):
+        explained("NOVA", "ml-100k", logs=tmp_path)
 
 
 def test_older_values_come_newest_first_with_their_lines():

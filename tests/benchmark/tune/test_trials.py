@@ -103,6 +103,14 @@ def test_an_arm_is_tuned_where_it_is_named():
         ({"grid": {"lr": [0.002, 0.001], "dropout": [0.2]}}, "have to ascend"),
         ({"start": {"lr": 0.003, "dropout": 0.2}}, "no point of the grid"),
         ({"seeds": [1000]}, "seeds"),
+        ({"seeds": [1000, 1000]}, "stands twice"),
+        ({"seeds": [-1, 1000]}, "seeds.0"),
+        ({"seeds": [True, 1000]}, "seeds.0"),
+        ({"seeds": [2**63, 1000]}, "seeds.0"),
+        ({"seeds": [3, 1000]}, "seed 3 is one that profile .* reports"),
+        ({"grid": {"lr": [-0.5, 0.002], "dropout": [0.2]}}, "lr.0"),
+        ({"grid": {"lr": [0.001, 0.0010000001, 0.002], "dropout": [0.2]}}, "equal to six digits"),
+        ({"grid": {"lr": [0.002], "dropout": [0.2, 1.5]}}, "dropout.1"),
         ({"metric": "NDCG@5"}, "metric"),
         (
             {"datasets": {"beauty": {"validation_targets": 2, "rungs": {"causal": [1, 2, 3]}}}},
@@ -263,6 +271,22 @@ def test_trying_one_row_again_keeps_the_lines_of_the_others(decided, tmp_path):
     before = [path.read_text() for path in paths]
     write_log(rows[:1], RULES, QUICK, tmp_path / "tuning")
     assert [path.read_text() for path in paths] == before
+
+
+@pytest.mark.parametrize("damage", ["column", "empty", "bytes"])
+def test_a_log_that_cannot_be_read_is_not_written_over(decided, tmp_path, damage):
+    """What it says of other rows would be lost."""
+    rows = read_rows(decided)
+    (path, *_) = write_log(rows, RULES, QUICK, tmp_path / "tuning")
+    if damage == "column":
+        pd.read_csv(path).assign(note="mine").to_csv(path, index=False)
+    else:
+        path.write_bytes(b"" if damage == "empty" else path.read_bytes() + b"\xff")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="mend it, or move it away") as refused:
+        write_log(rows[:1], RULES, QUICK, tmp_path / "tuning")
+    assert str(path) in str(refused.value)
+    assert path.read_bytes() == before
 
 
 def test_the_printed_lines_give_the_row_what_was_chosen(decided, tmp_path, monkeypatch):
