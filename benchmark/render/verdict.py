@@ -27,7 +27,7 @@ from benchmark.render.document import number, p_value, percent, percent_range, w
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_table
-from benchmark.render.verdict_effort import tuning_spent, what_could_be_shown
+from benchmark.render.verdict_effort import last_doublings, tuning_spent, what_could_be_shown
 from benchmark.render.verdict_retention import retention_section
 from benchmark.render.verdict_texts import (
     AGREEMENT,
@@ -102,6 +102,7 @@ def verdict_page(
         "## Tuning spent",
         "",
         *tuning_spent(profile, tuning, plan),
+        *last_doublings(profile, tuning, main, title_of(main, notes)),
         "## What could be shown",
         "",
         *what_could_be_shown(stored_power(), plan),

@@ -1,5 +1,6 @@
 """The verdict's sections on effort: trials and time of every row, and what the seeds can show."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,8 @@ from benchmark.analyse.analysis_plan import AnalysisPlan
 from benchmark.analyse.power import Power, smallest_detectable
 from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
-from benchmark.render.document import duration, percent
+from benchmark.evaluate.metrics import PROTOCOLS
+from benchmark.render.document import duration, percent, with_range
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.tables.writers import markdown_table
 from benchmark.settings.registry import Profile
@@ -45,9 +47,35 @@ def tuning_spent(profile: Profile, folder: Path, plan: AnalysisPlan) -> list[str
     return [*markdown_table(("row", *datasets), rows), note, ""]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def last_doublings(profile: Profile, folder: Path, dataset: str, title: str) -> list[str]:
+    """What the doubling to each row's budget gained on validation, where nothing longer was tried:
+    whether a verdict could turn with the budgets is read off the rows that it rests on."""
+    logs = [folder / f"{own.name}-budgets.csv" for own in reversed(profile.lineage)]
+    columns = ("dataset", "model", "steps", "protocol", "rung", "gain", "low", "high")
+    frames = (_read(path, columns) for path in logs if path.is_file())
+    ladders = next((own for frame in frames if len(own := frame[frame.dataset == dataset])), None)
+    if ladders is None:
+        return []
+    rows = []
+    for model, own in ladders.groupby("model", sort=False):
+        steps = int(own["steps"].iloc[0])
+        if steps < own["rung"].max():
+            continue
+        before = own[own["rung"] * 2 == steps].set_index("protocol")
+        gains = before.loc[list(PROTOCOLS), ["gain", "low", "high"]].to_numpy(float)
+        rows.append((str(model), f"{steps:,}", *(with_range(*map(float, g)) for g in gains)))
+    note = (
+        f"What the doubling to its budget gained each row on validation of {title}, with bounds of "
+        "90 % on either side; nothing longer was tried of these rows. Where the rows that a "
+        "verdict rests on gain alike, longer budgets are not known to change it; where the one "
+        "that loses gained more, they may."
+    )
+    return [*markdown_table(("row", "steps", *(HEADINGS[p] for p in PROTOCOLS)), rows), note, ""]
+
+
+def _read(path: Path, columns: Sequence[str] = ("dataset", "model", "seconds")) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)[["dataset", "model", "seconds"]]
+        return pd.read_csv(path)[[*columns]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a log of trials ({error}); run `tune` again") from error
 

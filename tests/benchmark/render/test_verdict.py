@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -313,6 +314,22 @@ def test_every_claim_is_reached_by_what_the_command_reads(ledger):
     others = [line for line in lines if line.read_as]
     assert len(others) == 8
     assert {line.claim.id for line in others} == {"abstract-superior"}
+
+
+def test_the_last_doublings_are_those_of_the_log(ledger):
+    """Of rows whose budget is the longest that was tried."""
+    log = pd.read_csv(ROOT / "results" / "tuning" / "rolling-budgets.csv")
+    found = sections(page_of(ledger, tuning=ROOT / "results" / "tuning"))["Tuning spent"]
+    _, _, table = found.partition("| row | steps |")
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    assert {line[0] for line in lines[1:]} == set(log[log.dataset == "ml-1m"]["model"])
+    for row, steps, *gains in lines[1:]:
+        own = log[(log.model == row) & (log.dataset == "ml-1m")]
+        before = own[own.rung * 2 == int(steps.replace(",", ""))].set_index("protocol")
+        for protocol, said in zip(PROTOCOLS, gains, strict=True):
+            line = before.loc[protocol]
+            assert said == with_range(line["gain"], line["low"], line["high"])
+    assert "the doubling to its budget" not in page_of(ledger), "no log, no table"
 
 
 def test_the_reply_stays(ledger):
