@@ -62,13 +62,14 @@ def last_doublings(profile: Profile, folder: Path, dataset: str, title: str) -> 
         if steps < own["rung"].max():
             continue
         before = own[own["rung"] * 2 == steps].set_index("protocol")
-        gains = before.loc[list(PROTOCOLS), ["gain", "low", "high"]].to_numpy(float)
-        rows.append((str(model), f"{steps:,}", *(with_range(*map(float, g)) for g in gains)))
+        gains = before.reindex(list(PROTOCOLS))[["gain", "low", "high"]].to_numpy(float)
+        said = [with_range(gain, low, high) for gain, low, high in gains.tolist()]
+        rows.append((str(model), f"{steps:,}", *said))
     note = (
         f"What the doubling to its budget gained each row on validation of {title}, with bounds of "
         "90 % on either side; nothing longer was tried of these rows. Where the rows that a "
         "verdict rests on gain alike, longer budgets are not known to change it; where the one "
-        "that loses gained more, they may."
+        "that loses gained more, they may, and a lead over a row that gained more may shrink."
     )
     return [*markdown_table(("row", "steps", *(HEADINGS[p] for p in PROTOCOLS)), rows), note, ""]
 
