@@ -48,6 +48,13 @@ table,dataset,row,group,role,versus,targets,candidates,rounding,ties,users,runs,
 """
 
 
+def _folder(text: str) -> Path:
+    """A path; none is a mistake, as an empty variable in a script is."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("names no folder")
+    return Path(text)
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -59,7 +66,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, nargs="?", help="result rows")
     parser.add_argument(
-        "--out", type=Path, help="folder for audit.md, audit.html and audit.json "
+        "--out", type=_folder, help="folder for audit.md, audit.html and audit.json "
         "(default: rankaudit_report; none with --json)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -79,12 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # of a terminal that knows few characters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = _run(argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader of a pipe has read enough
+        text, status = _run(argv)
+        with contextlib.suppress(BrokenPipeError):  # its reader has read enough; the status holds
+            print(text, end="")
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
         _discard_output()
-        return 0
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -96,12 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None) -> tuple[str, int]:
+    """What is printed, and the exit status."""
     parser = arguments()
     given = parser.parse_args(argv)
     if given.template:
-        print(TEMPLATE, end="")
-        return 0
+        return TEMPLATE, 0
     if given.file is None:
         parser.error("name a file with result rows, or use --template to begin one")
     defaults = Defaults(
@@ -114,13 +122,13 @@ def _run(argv: Sequence[str] | None) -> int:
     if out is not None:
         write_report(report, out)
     if given.json:
-        print(to_json(report), end="")
+        text = to_json(report)
     else:
         shown = sys.stdout is not None and sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if shown else None
-        print("\n".join([*summary(report, width), f"written to {out}"]))
+        text = "\n".join([*summary(report, width), f"written to {out}", ""])
     worst = SEVERITIES[: SEVERITIES.index(given.fail_on) + 1] if given.fail_on else ()
-    return 1 if any(finding.severity in worst for finding in report.findings) else 0
+    return text, int(any(finding.severity in worst for finding in report.findings))
 
 
 def _discard_output() -> None:

@@ -23,6 +23,7 @@ EXPLANATIONS = (
     "Each column may come from the epoch that validation chose for it; then nothing ties the "
     "columns together, and numbers alone cannot tell.",
     "A metric may be defined in a way that was not tried.",
+    "The numbers may have been cut off in place of rounded, which takes one unit at most.",
     "The file may not repeat the page.",
 )
 
@@ -153,7 +154,8 @@ def audit_csv(
     Raises InputError if the file is malformed.
     """
     reading = read_file(path, defaults)
-    report = audit_rows(reading.rows, path.name, progress, power)
+    name = path.name.encode("utf-8", "backslashreplace").decode("utf-8")  # any bytes may be one
+    report = audit_rows(reading.rows, name, progress, power)
     return report.model_copy(
         update={"read_as": reading.read_as, "skipped": [*reading.skipped, *report.skipped]}
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -24,10 +24,16 @@ from rankaudit.rows import Role, Row
 
 _IMPROVEMENT = re.compile(
     r"%?\s*(?:(?:rel|relative|avg|average)\.?\s*)?"
-    r"(?:improv\.?|improve|improvements?|impr?\.?|gain|ri|Δ)"
+    r"(?:improv\b.*|improve(?:ments?)?\b.*|rela?impr\.?|impr?\.?|gain|ri|Δ)"
     r"\s*(?:%|[(\[].*[)\]]|(?:over|vs\.?|to|of)\b.*)?",
     re.I,
 )
+_OVER = re.compile(r"\b(?:over|vs\.?|v\.s\.|against|to|w\.?r\.?t\.?)\s+(?P<row>.+?)\W*$", re.I)
+"""Which row an improvement's name says that it is over."""
+_SECTION = re.compile(r"\b(?:methods?|models?|baselines?|approaches|recommenders)$", re.I)
+"""Of a heading over rows of one kind, which is no dataset's name."""
+_MOST = 10**12
+"""No count of users, runs or items is larger."""
 _PERCENTAGE = re.compile(r"%|^\W*[+−↑-]|^\W*(?:[2-9]|\d{2,})[.,]|^\W*1[.,]\d*[1-9]")
 _NO_METHOD = re.compile(
     r"(?:std\.?|s\.?d\.?|st\.?\s?dev\.?|standard (?:deviation|error)|variance|p|p[- ]?values?"
@@ -97,7 +103,7 @@ def read_file(path: Path, defaults: Defaults = Defaults()) -> Reading:
                     Skipped(what=f"{name} ({entry.where.removeprefix(f'{path}, ')})", why=why)
                 )
                 continue
-            row = _row(entry, defaults, comma, table, reading)
+            row = _row(_with_versus(entry, entries, reading), defaults, comma, table, reading)
             key = (row.table, row.dataset, row.group, row.name)
             if key in seen:
                 raise InputError(
@@ -109,6 +115,21 @@ def read_file(path: Path, defaults: Defaults = Defaults()) -> Reading:
     if not reading.rows:
         raise InputError(f"{path}: a header and no rows; add one line per printed row")
     return reading
+
+
+def _with_versus(entry: _Entry, entries: Sequence[_Entry], reading: Reading) -> _Entry:
+    """An improvement whose name says which row it is over ("Improv. over SASRec") says so in its
+    fields, where that row stands in the table."""
+    name = plain(entry.fields.get("row", ""))
+    match = _OVER.search(name)
+    if entry.fields.get("versus") or match is None or not _named_improvement(entry, name):
+        return entry
+    rows = [other.fields.get("row", "") for other in entries]
+    named = next((row for row in rows if plain(row).lower() == match["row"].lower()), "")
+    if not named:
+        return entry
+    reading.note(f"row '{name}' is read as the improvement over '{plain(named)}'")
+    return replace(entry, fields={**entry.fields, "versus": named})
 
 
 def _all_in_per_cent(entry: _Entry) -> bool:
@@ -156,6 +177,7 @@ def _comma(table: Table) -> Comma:
 
 def _entries(path: Path, table: Table, reading: Reading) -> Iterator[_Entry]:
     columns = columns_of(path, table, reading)
+    table = _datasets_carried_down(table, columns, reading)
     if any(column.reserved == "metric" for column in columns):
         yield from _by_method(path, table, columns, reading)
         return
@@ -164,7 +186,11 @@ def _entries(path: Path, table: Table, reading: Reading) -> Iterator[_Entry]:
     for record in table.records:
         where = f"{path}, line {record.line}"
         if table.source != "csv" and len(set(distinct(record.fields))) == 1:
-            heading = plain(next(distinct(record.fields)))
+            text = plain(next(distinct(record.fields)))
+            if _SECTION.search(text):
+                reading.note(f"'{text}' heads rows of one kind, and is not read as a dataset")
+                continue
+            heading = text
             reading.note(f"a row with one text is a heading: '{heading}' is read as a dataset")
             continue
         fields = _reserved(table, columns, record.fields)
@@ -177,6 +203,23 @@ def _entries(path: Path, table: Table, reading: Reading) -> Iterator[_Entry]:
             }
             named = " ".join(distinct([fields["dataset"], dataset]))
             yield _Entry(where, {**fields, "dataset": named}, cells)
+
+
+def _datasets_carried_down(table: Table, columns: Sequence[Column], reading: Reading) -> Table:
+    """On a page a dataset stands once, beside the first of its rows. In a CSV file an empty field
+    says that there is none."""
+    at = next((i for i, column in enumerate(columns) if column.reserved == "dataset"), None)
+    if table.source == "csv" or at is None:
+        return table
+    above, records = "", []
+    for record in table.records:
+        fields = list(record.fields)
+        if not fields[at].strip() and above and len(set(distinct(fields))) > 1:
+            fields[at] = above
+            reading.note("a row without a dataset has that of the row above")
+        above = fields[at].strip() or above
+        records.append(record._replace(fields=fields))
+    return replace(table, records=tuple(records))
 
 
 def _by_method(
@@ -196,7 +239,7 @@ def _by_method(
             )
             continue
         for column, text in zip(columns, record.fields, strict=True):
-            if column.reserved or column.metric is not None:
+            if column.reserved:  # any other is a method, "P5" among them
                 continue
             key = (fields.get("table", ""), fields.get("dataset", ""), fields.get("group", ""),
                    column.title)  # fmt: skip
@@ -235,6 +278,7 @@ def _row(entry: _Entry, defaults: Defaults, comma: Comma, table: Table, reading:
             place,
             percent or improvement or defaults.percent,
             comma if improvement else "decimal",
+            arrows=improvement,
         )
         bare &= "%" not in cell.text
         for rule in sorted(cell.rules):
@@ -260,7 +304,13 @@ def _row(entry: _Entry, defaults: Defaults, comma: Comma, table: Table, reading:
             _count(where, "candidates", fields.get("candidates") or defaults.candidates, comma),
         ),
         rounding=_rounding(where, fields.get("rounding") or defaults.rounding),
-        users=_count(where, "users", fields.get("users") or defaults.users, comma),
+        # what holds for rows that do not say otherwise is said of all users, and a group has fewer
+        users=_count(
+            where,
+            "users",
+            fields.get("users") or ("" if fields.get("group") else defaults.users),
+            comma,
+        ),
         runs=_count(where, "runs", fields.get("runs") or defaults.runs, comma),
         versus=fields.get("versus", ""),
         fractional_hits=_ties(where, fields.get("ties") or defaults.ties),
@@ -290,8 +340,10 @@ def _count(where: str, name: str, text: str, comma: Comma) -> int | None:
     group = "." if comma == "decimal" else ","
     grouped = rf"\d{{1,3}}(?:[{group} ]\d{{3}})+"
     digits = re.sub(rf"[{group} ]", "", text) if re.fullmatch(grouped, text) else text
-    if not (digits.isascii() and digits.isdigit()) or int(digits) == 0:
-        raise InputError(f"{where}: {name} {text!r} is not a whole number of at least 1")
+    if len(digits) > len(str(_MOST)) or not (digits.isascii() and digits.isdigit()):
+        digits = "0"
+    if not 1 <= int(digits) <= _MOST:
+        raise InputError(f"{where}: {name} {text[:30]!r} is not a whole number from 1 to {_MOST:,}")
     return int(digits)
 
 
@@ -337,7 +389,7 @@ def _targets(where: str, text: str) -> tuple[tuple[int, float], ...] | None:
     for part in text.split():
         number, _, share = part.partition(":")
         try:
-            pairs.append((int(number), float(share or 1.0)))
+            pairs.append((int(number) if len(number) <= 12 else 0, float(share or 1.0)))
         except ValueError:
             pairs.append((0, 0.0))
     total = sum(share for _, share in pairs)

@@ -15,8 +15,9 @@ _TABULAR = re.compile(
 )
 _RULES = re.compile(
     r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|centering|small"
-    r"|footnotesize|scriptsize|addlinespace(?:\[[^\]]*\])?|(?:cline|cmidrule|specialrule|rowcolor"
-    r"|arrayrulecolor|noalign)(?:\([^)]*\))?(?:\[[^\]]*\])?(?:\{[^{}]*\})+)"
+    r"|footnotesize|scriptsize|thickhline|hdashline(?:\[[^\]]*\])?|addlinespace(?:\[[^\]]*\])?"
+    r"|(?:cline|cmidrule|specialrule|rowcolor|arrayrulecolor|noalign|cdashline(?:lr)?|hhline"
+    r"|X[hc]line)(?:\([^)]*\))?(?:\[[^\]]*\])?(?:\{[^{}]*\})+)"
 )
 _SPAN = re.compile(
     r"\\multi(?P<way>column|row)\s*(?:\[[^\]]*\])?\{(?P<count>-?\d+|\*)\}\s*(?:\[[^\]]*\])?"
@@ -37,6 +38,7 @@ def latex_tables(text: str, where: str) -> Sequence[Table]:
     decimal number. Raises InputError if a row has more fields than the header.
     """
     text = re.sub(r"(?<!\\)((?:\\\\)*)%.*", r"\1", text).replace("\\tabularnewline", "\\\\")
+    text = _in_one_line(text)
     found = list(_TABULAR.finditer(text))
     bodies = [
         (match["body"], match.start("body"), _label(text, match.start(), match.end()))
@@ -52,6 +54,34 @@ def latex_tables(text: str, where: str) -> Sequence[Table]:
     if not tables:
         raise InputError(f"{where}: no LaTeX table with numbers was found")
     return tables
+
+
+_STACKED = re.compile(r"\\(?:makecell|shortstack|thead)\s*(?:\[[^\]]*\])?\{")
+_EDGE = re.compile(r"\\(begin|end)\{(?:tabular[*xy]?|tabulary|longtable)\}")
+
+
+def _in_one_line(text: str) -> str:
+    """The source with cells of several lines (`\\makecell{A\\\\B}`, a tabular in a cell) in one, so
+    that their line breaks end no row."""
+    at = 0
+    while (match := _STACKED.search(text, at)) is not None:
+        close = _closing(text, match.end() - 1)
+        inner = text[match.end() : close].replace("\\\\", " ")
+        text = text[: match.start()] + "{" + inner + text[close:]
+        at = match.start() + 1
+    opened: list[re.Match[str]] = []
+    cells: list[tuple[int, int, str]] = []
+    for edge in _EDGE.finditer(text):
+        if edge[1] == "begin":
+            opened.append(edge)
+        elif opened and (begin := opened.pop()) and len(opened) == 1:
+            inner = _after_columns(text[begin.end() : edge.start()])
+            flat = re.sub(r"\\\\|&", " ", inner)
+            lines = text.count("\n", begin.start(), edge.end()) - flat.count("\n")
+            cells.append((begin.start(), edge.end(), flat.strip() + "\n" * max(lines, 0)))
+    for start, end, cell in reversed(cells):
+        text = text[:start] + cell + text[end:]
+    return text
 
 
 def _label(text: str, start: int, end: int) -> str:
@@ -103,13 +133,22 @@ def _latex_table(body: str, name: str, line: int, where: str) -> Table | None:
         at = part.end()
         if not content.strip():
             continue
-        rows.append((first, _latex_fields(content, below)))
+        fields, above = _latex_fields(content, below)
+        for column, number, shown in above:
+            for _, earlier in rows[-number:]:
+                if column < len(earlier) and not earlier[column]:
+                    earlier[column] = shown
+        rows.append((first, fields))
     width = max((len(fields) for _, fields in rows), default=0)
     return _assemble(rows, width, name, "latex", where)
 
 
-def _latex_fields(content: str, below: dict[int, tuple[int, str]]) -> list[str]:
+def _latex_fields(
+    content: str, below: dict[int, tuple[int, str]]
+) -> tuple[list[str], list[tuple[int, int, str]]]:
+    """A row's fields, and what fills the rows above it: column, number of rows, text."""
     fields: list[str] = []
+    upwards: list[tuple[int, int, str]] = []
     for text in re.split(r"(?<!\\)&", content):
         text, columns, rows = _spans(text.strip())
         for _ in range(columns):
@@ -122,18 +161,21 @@ def _latex_fields(content: str, below: dict[int, tuple[int, str]]) -> list[str]:
                 text_here = text
             if rows > 1:
                 below[column] = (rows - 1, text)
+            elif rows < -1:
+                upwards.append((column, -rows - 1, text))
             fields.append(text_here)
-    return fields
+    return fields, upwards
 
 
 def _spans(text: str) -> tuple[str, int, int]:
-    """A cell without `\\multicolumn` and `\\multirow`, and how many columns and rows it takes."""
+    """A cell without `\\multicolumn` and `\\multirow`, and how many columns and rows it takes; the
+    rows are below 0 where it spans those above it."""
     columns = rows = 1
     while (match := _SPAN.search(text)) is not None:
         close = _closing(text, match.end() - 1)
-        count = 1 if match["count"] == "*" else abs(int(match["count"]))
+        count = 1 if match["count"] == "*" else int(match["count"])
         if match["way"] == "column":
-            columns = count
+            columns = abs(count)
         else:
             rows = count
         text = (text[: match.start()] + text[match.end() : close] + text[close + 1 :]).strip()

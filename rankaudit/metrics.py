@@ -38,7 +38,7 @@ _NAMES = {
 }  # fmt: skip
 
 
-_NAME = re.compile(r"([A-Za-z][A-Za-z \-_]*?)[ \-_]*(?:@[ \-_]*)?(\d+)?")
+_NAME = re.compile(r"([A-Za-z][A-Za-z \-_]*?)[ \-_]*(?:@[ \-_]*)?(\d{1,9})?")
 
 
 @dataclass(frozen=True)

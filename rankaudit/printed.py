@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,12 +26,17 @@ Comma = Literal["thousands", "decimal", "refuse"]
 
 _NUMBER = r"(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d{1,2})?"
 _CELL = re.compile(
-    rf"(?P<bold>\*\*)?(?P<under>_)?\s*[↑↓▲▼△▽]?\s*(?P<number>[+-]?{_NUMBER})\s*(?P<percent>%)?"
+    rf"(?P<bold>\*\*)?(?P<under>_)?\s*(?P<arrow>[↑↓▲▼△▽]?)\s*(?P<number>[+-]?{_NUMBER})"
+    r"\s*(?P<percent>%)?"
     rf"\s*(?P<spread>±\s*{_NUMBER}|\(\s*[±↑↓]?\s*[+-]?\s*{_NUMBER}\s*%?\s*[↑↓]?\s*\))?"
     r"\s*(?P<late>%)?\s*_?"
     r"(?P<tail>[*†‡§¶↑↓▲▼△▽\s]*)"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s*(?:\[[^\]]*\]\s*)?\{([^{}]*)\}")
+_SCRIPTS = r"textsuperscript|textsubscript|tnote|scriptsize|footnotesize|tiny|small"
+"""Commands after a number whose digits are a footnote's or a spread's, and none of its own."""
+_DIGITS = 30
+"""No mean has more digits; what has is a mistake, and would take long to work with."""
 _BOLD = {"textbf", "mathbf", "bm", "boldsymbol", "pmb"}
 _UNDERLINE = {"underline", "uline", "dashuline", "udash"}
 _DROPPED = {"cellcolor", "color", "rowcolor", "footnotemark", "cite", "label"}
@@ -47,6 +53,7 @@ RULES = {
     "latex": "LaTeX commands are read as marks (bold, underline) or dropped",
     "comma": "a comma before other than three digits, or after a lone 0, is a decimal comma",
     "symbols": "†, ‡ and * after a number mark significance",
+    "arrow": "an arrow that points down before or after a change without a sign is a minus",
     "absent": "a dash, 'n/a' and the like are no number",
     "floor": f"digits beyond a rounding unit of {FLOOR:g} are kept but not taken as exact",
 }
@@ -101,12 +108,18 @@ class Printed:
 
     @classmethod
     def parse(
-        cls, text: str, where: str, percent: bool = False, comma: Comma = "thousands"
+        cls,
+        text: str,
+        where: str,
+        percent: bool = False,
+        comma: Comma = "thousands",
+        arrows: bool = False,
     ) -> Printed:
         """Read a cell with what stands around its number on a page or in its source.
 
         Marks: `**bold**`, `_underline_`, a final `*`; LaTeX, spreads and symbols as in `RULES`.
-        percent: the column is in per cent although the cell has no sign.
+        percent: the column is in per cent although the cell has no sign. arrows: the cell is a
+        change, so that an arrow that points down is a minus where there is no sign.
         Raises InputError that names `where` if the cell is not a number.
         """
         plain, marks, rules = _without_latex(text)
@@ -135,8 +148,17 @@ class Printed:
             marks.add("underline")
         if match["spread"]:
             rules.add("spread")
-        in_percent = percent or bool(match["percent"] or match["late"])
+        # a sign of per cent behind a signed number in brackets is that number's: 0.0843 (+3.2)%
+        late = bool(match["late"]) and not re.match(r"\(\s*[+\-↑↓]", match["spread"] or "")
+        in_percent = percent or bool(match["percent"]) or late
+        if sum(map(str.isdigit, match["number"])) > _DIGITS:
+            raise InputError(f"{where}: '{text[:20]}...' has more digits than a mean can have")
         number, decimal_comma = _decimal(match["number"], where, comma)
+        shown = match["number"]
+        down = bool(re.search("[↓▼▽]", match["arrow"] + match["tail"]))
+        if arrows and down and shown[0] not in "+-":
+            number, shown = -number, f"-{shown}"
+            rules.add("arrow")
         if decimal_comma:
             rules.add("comma")
         exponent = number.as_tuple().exponent
@@ -145,9 +167,9 @@ class Printed:
         step = float(Decimal(1).scaleb(exponent) * scale)
         if step < FLOOR:
             rules.add("floor")
-        sign = "%" if match["percent"] or match["late"] else ""
+        sign = "%" if match["percent"] or late else ""
         return cls(
-            text=match["number"] + sign,
+            text=shown + sign,
             value=float(number * scale),
             unit=max(step, FLOOR),
             marks=frozenset(marks),
@@ -159,12 +181,17 @@ class Printed:
 def _without_latex(text: str) -> tuple[str, set[str], set[str]]:
     """The cell without LaTeX and HTML, the marks that these set, and the rules that were used."""
     marks: set[str] = set()
-    plain = text.strip()
+    plain = html.unescape(text.strip()).replace("\\*", "*")
+    plain = re.sub(r"^[\u2013\u2012](?=[\d.])", "-", plain)
     plain = re.sub(r"\{\s*\\bf(?:series)?\s*([^{}]*)\}", r"\\textbf{\1}", plain)
     plain = re.sub(r"\\(?:textcolor|colorbox)(?:\[[^\]]*\])?\{[^{}]*\}", "", plain)
     plain = re.sub(r"</?(?:b|strong)>", "**", plain)
     plain = re.sub(r"<u>(.*?)</u>", r"_\1_", plain)
-    plain = re.sub(r"</?(?:sup|sub|small)>", "", plain)
+    plain = re.sub(r"^_(\*\*.+\*\*)_$", r"\\underline{\1}", plain)
+    plain = re.sub(r"<(sup|sub|small)>(.*?)</\1>", r"^{\2}", plain)
+    plain = re.sub(rf"\{{\s*\\(?:{_SCRIPTS})\b\s*([^{{}}]*)\}}", r"^{\1}", plain)
+    plain = re.sub(rf"\\(?:{_SCRIPTS})\s*\{{([^{{}}]*)\}}", r"^{\1}", plain)
+    plain = re.sub(r"^\*\*\*([^*]+)\*\*\*$", r"**\1**", plain)  # bold and in italics
     plain = re.sub(r"^__([^_]+)__", r"**\1**", plain)  # Markdown's other bold, and its italics
     plain = re.sub(r"^\*([^*]+)\*$", r"\1", plain)
     for written, meant in sorted(_PLAIN.items(), key=lambda pair: -len(pair[0])):
@@ -176,7 +203,8 @@ def _without_latex(text: str) -> tuple[str, set[str], set[str]]:
             marks.add("bold")
         elif name in _UNDERLINE:
             marks.add("underline")
-        return "" if name in _DROPPED else match[2]
+        glued = match.start() and plain[match.start() - 1].isdigit() and match[2][:1].isdigit()
+        return "" if name in _DROPPED or glued else match[2]
 
     before = None
     while before != plain:

@@ -83,6 +83,9 @@ def _compare(place: str, parts: Sequence[Row], wholes: Sequence[Row]) -> list[Ou
     sizes = {group: _one_number(p.users for p in parts if p.group == group) for group in groups}
     total = _one_number(whole.users for whole in wholes)
     known = {group: size for group, size in sizes.items() if size is not None}
+    if total is not None and len(known) == len(groups) - 1 and sum(known.values()) < total:
+        (last,) = (group for group in groups if group not in known)
+        known[last] = total - sum(known.values())  # what the others leave
     if total is not None and known and sum(known.values()) < total:
         some = parts_of_some(parts, wholes)
         why = (

@@ -28,6 +28,33 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
     return status, capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_a_closed_pipe_hides_no_finding(tmp_path: Path, option: tuple[str, ...]) -> None:
+    """The status is that of the findings, whoever reads them."""
+    command = [sys.executable, "-m", "rankaudit", str(EXAMPLE), "--fail-on", "contradiction"]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path), *option],
+            stdout=closed, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_no_folder_is_not_the_working_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([str(EXAMPLE), "--out", ""])
+    assert end.value.code == 2
+    assert "names no folder" in capsys.readouterr().err
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv"))
+    path.write_bytes(EXAMPLE.read_bytes())
+    assert main([str(path), "--out", str(tmp_path / "out")]) == 0
+
+
 def test_two_lines_a_finding_worst_first(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,24 @@ NDCG, HR, MRR = Metric("NDCG", 10), Metric("HR", 10), Metric("MRR", 10)
         (".0843", 0.0843, 1e-4, ""),
         ("↑12.5%", 0.125, 1e-3, ""),
         ("0.08430000000000001", 0.0843, FLOOR, ""),
+        # digits of footnotes and of small spreads are none of the number
+        ("0.021<sup>9</sup>", 0.021, 1e-3, ""),
+        ("0.0210<sub>12</sub>", 0.021, 1e-4, ""),
+        ("0.0843<sup>*</sup>", 0.0843, 1e-4, "star"),
+        ("0.0843<small>±0.0003</small>", 0.0843, 1e-4, ""),
+        (r"0.084\tnote{5}", 0.084, 1e-3, ""),
+        (r"0.050\textsuperscript{9}", 0.05, 1e-3, ""),
+        (r"0.0700\footnotesize{12}", 0.07, 1e-4, ""),
+        (r"0.0410\tiny{3}", 0.041, 1e-4, ""),
+        (r"0.0410{\scriptsize(0.0003)}", 0.041, 1e-4, ""),
+        (r"0.0410\unknown{3}", 0.041, 1e-4, ""),
+        ("0.0843 (+3.2)%", 0.0843, 1e-4, ""),
+        ("0.0843 (+3.2%)", 0.0843, 1e-4, ""),
+        ("8.43 (±0.1)%", 0.0843, 1e-4, ""),
+        (r"0.0840\*", 0.084, 1e-4, "star"),
+        ("0.0840&plusmn;0.001", 0.084, 1e-4, ""),
+        ("<u>**0.0843**</u>", 0.0843, 1e-4, "bold underline"),
+        ("***0.0843***", 0.0843, 1e-4, "bold"),
     ],
 )
 def test_cells(text: str, value: float, unit: float, marks: str) -> None:
@@ -54,7 +73,22 @@ def test_cells(text: str, value: float, unit: float, marks: str) -> None:
     assert cell.marks == set(marks.split())
 
 
-@pytest.mark.parametrize("text", ["1.2.3", "1,23,4", "1.23,4,5", "0.1±", "abc", "1,234,56"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("↓0.57%", -0.0057), ("0.57%▼", -0.0057), ("↑0.57%", 0.0057), ("-0.57%↓", -0.0057),
+     ("\u20130.57%", -0.0057)],
+)  # fmt: skip
+def test_arrows_of_changes(text: str, value: float) -> None:
+    """Down is a minus where there is no sign; of a result an arrow says nothing."""
+    assert Printed.parse(text, "test", arrows=True).value == pytest.approx(value, rel=1e-12)
+    if text[0] not in "-\u2013":
+        assert Printed.parse(text, "test").value == pytest.approx(0.0057, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.2.3", "1,23,4", "1.23,4,5", "0.1±", "abc", "1,234,56", f"0.{'1' * 5000}", "9" * 5000],
+)
 def test_cells_that_are_no_numbers(text: str) -> None:
     with pytest.raises(InputError, match="table 1: "):
         Printed.parse(text, "table 1")
@@ -234,6 +268,110 @@ Dataset & Metric & GRU & Ours & Improv. \\ \hline
     (finding,) = audit_csv(path).findings
     # 0.0900 / 0.0800 = 12.5 %, between 12.4 and 12.6 % with any unprinted digits.
     assert (finding.kind, finding.dataset) == ("improvement", "Games")
+
+
+def rows_of(folder: Path, body: str, name: str = "t.tex") -> list[tuple[str, str, str]]:
+    path = folder / name
+    path.write_text(body, encoding="utf-8")
+    return [(row.dataset, row.name, row.role) for row in read_rows(path)]
+
+
+def test_a_multirow_that_spans_upwards(tmp_path: Path) -> None:
+    """As coloured tables have it: the name stands in the last of its rows."""
+    body = r"""\begin{tabular}{llc}
+Dataset & Model & HR@10 \\ \hline
+ & A & 0.0700 \\
+ & Ours & 0.0800 \\
+\multirow{-3}{*}{Beauty} & Improv. & 14.29\% \\ \hline
+ & A & 0.0500 \\
+ & Ours & 0.0600 \\
+\multirow{-3}{*}{Toys} & Improv. & 20.00\% \\
+\end{tabular}"""
+    kinds = [("A", "result"), ("Ours", "ours"), ("Improv.", "improvement")]
+    assert rows_of(tmp_path, body) == [(d, *kind) for d in ("Beauty", "Toys") for kind in kinds]
+
+
+def test_a_dataset_that_stands_beside_its_first_row_alone(tmp_path: Path) -> None:
+    """In LaTeX and Markdown; in CSV an empty field says that there is none."""
+    lines = ["| Dataset | Model | HR@10 |", "|---|---|---|", "| Beauty | A | 0.07 |"]
+    lines += ["| | B | 0.06 |", "| Toys | A | 0.05 |", "| | B | 0.04 |"]
+    found = rows_of(tmp_path, "\n".join(lines), "t.md")
+    assert [dataset for dataset, *_ in found] == ["Beauty", "Beauty", "Toys", "Toys"]
+    found = rows_of(tmp_path, "dataset,row,HR@10\nBeauty,A,0.07\n,B,0.06\n", "t.csv")
+    assert [dataset for dataset, *_ in found] == ["Beauty", ""]
+
+
+def test_headings_of_kinds_of_methods_are_no_datasets(tmp_path: Path) -> None:
+    body = r"""Model & NDCG@10 & HR@10 \\
+\multicolumn{3}{l}{\textit{ID-based methods}} \\
+GRU4Rec & 0.0410 & 0.0700 \\
+\multicolumn{3}{l}{\textit{Multi-modal models}} \\
+Ours & 0.0450 & 0.0800 \\"""
+    assert {dataset for dataset, *_ in rows_of(tmp_path, body)} == {""}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [r"\hdashline", r"\cdashline{1-3}", r"\Xhline{1pt}", r"\hhline{|-|-|-|}", r"\thickhline",
+     r"\cdashlinelr{1-3}"],
+)  # fmt: skip
+def test_rules_of_other_packages_are_no_part_of_a_name(tmp_path: Path, rule: str) -> None:
+    body = rf"""Model & HR@10 (\%) & NDCG@10 (\%) \\
+A & 8.40 & 5.00 \\
+Ours & 9.00 & 5.50 \\
+{rule}
+Improv. & 7.14 & 10.00 \\"""
+    assert rows_of(tmp_path, body)[-1] == ("", "Improv.", "improvement")
+    body = body.replace("Improv.", r"\underline{B}")
+    assert rows_of(tmp_path, body)[-1][1] in ("B", r"\underline{B}"), "underlining is no rule"
+
+
+@pytest.mark.parametrize(
+    ("name", "versus"),
+    [("Improv. v.s. best", ""), ("Improvement against A", "A"), ("RelaImpr", ""),
+     ("Improv. over A", "A"), ("Improv. w.r.t. best", "")],
+)  # fmt: skip
+def test_names_of_improvements(tmp_path: Path, name: str, versus: str) -> None:
+    """Over a row of the table that the name says, else over the best."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"row,HR@10\nA,5%\nB,6%\nOurs,9%\n{name},80.0%\n", encoding="utf-8")
+    row = read_rows(path)[-1]
+    assert (row.role, row.versus) == ("improvement", versus)
+
+
+def test_a_method_named_like_a_metric(tmp_path: Path) -> None:
+    """With metrics down every column is a method: P5 is a recommender, not a precision."""
+    lines = ["| Metric | SASRec | P5 | Ours |", "|---|---|---|---|"]
+    lines += ["| HR@10 | 0.0500 | 0.0600 | 0.0700 |", "| NDCG@10 | 0.0300 | 0.0350 | 0.0400 |"]
+    assert [name for _, name, _ in rows_of(tmp_path, "\n".join(lines), "t.md")] == [
+        "SASRec", "P5", "Ours",
+    ]  # fmt: skip
+
+
+def test_line_breaks_inside_a_cell_end_no_row(tmp_path: Path) -> None:
+    body = r"""\begin{tabular}{lcc}
+Model & HR@10 & NDCG@10 \\ \hline
+A & 0.0700 & 0.0400 \\
+\begin{tabular}[c]{@{}l@{}}B\\(x)\end{tabular} & 0.0500 & 0.0300 \\
+\makecell{C\\(y)} & 0.0600 & 0.0350 \\
+D & 0.0500 & 0.0300 \\
+\end{tabular}"""
+    names = [name for _, name, _ in rows_of(tmp_path, body)]
+    assert [re.sub(r"[{}]", "", name) for name in names] == ["A", "B (x)", "C (y)", "D"]
+
+
+def test_users_of_all_are_not_those_of_a_group(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("row,group,HR@10\nA,,0.050\nA,short,0.0333\n", encoding="utf-8")
+    assert [row.users for row in read_rows(path, Defaults(users="1000"))] == [1000, None]
+
+
+@pytest.mark.parametrize("column", ["users", "targets", "candidates"])
+def test_counts_that_nobody_has_are_refused(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"row,HR@10,{column}\nA,0.05,{'9' * 400}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 2"):
+        read_rows(path)
 
 
 def test_latex_with_dataset_headings_and_a_pasted_body(tmp_path: Path) -> None:
