@@ -24,7 +24,6 @@ from benchmark.runs.archive import (
     of_file,
     write_parts,
 )
-from benchmark.runs.checkpoint import read_owner
 from benchmark.runs.code import digest
 from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
@@ -73,11 +72,7 @@ def export_runs(
             else:
                 done.left_out.append(f"{run.path}: does not fit")
     pieces: dict[str, dict[str, Any]] = {}
-    for state in _states(store) if checkpoints else ():
-        owner = read_owner(state)
-        whose = None if owner is None or owner.key is None else owner.key.profile
-        if whose is not None and profile not in (None, whose):
-            continue
+    for state in _states(store, profile) if checkpoints else ():
         name = f"checkpoints/{state.name}"
         member = Member.of(name, of_file(state))
         before = sum(map(len, parts.parts))
@@ -95,12 +90,18 @@ def export_runs(
     return done
 
 
-def _states(store: Store) -> list[Path]:
-    """Of unfinished runs; what trials of several budgets share (`trunk-...`) is of none of them,
-    and stays."""
-    return sorted(
-        p for p in (store.root / STATES).glob("*.pt") if is_state(f"checkpoints/{p.name}")
-    )
+def _states(store: Store, profile: str | None) -> list[Path]:
+    """Of a profile's unfinished runs; what trials of several budgets share (`trunk-...`) is of none
+    of them, and stays."""
+    from benchmark.runs.checkpoint import read_owner  # it needs torch
+
+    def whose(state: Path) -> str | None:
+        owner = read_owner(state)
+        return None if owner is None or owner.key is None else owner.key.profile
+
+    found = (store.root / STATES).glob("*.pt")
+    states = sorted(path for path in found if is_state(f"checkpoints/{path.name}"))
+    return [path for path in states if profile is None or whose(path) in (None, profile)]
 
 
 def _members(store: Store, run: Stored, keep_top: bool) -> list[Member]:

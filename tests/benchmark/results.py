@@ -42,8 +42,9 @@ def make_ranks(above: np.ndarray, n_items: int = 500, top: int = 0) -> Ranks:
 
 
 def draw_above(rng: np.random.Generator, users: int, quality: float = 1.0) -> np.ndarray:
-    """Numbers of better items; the larger `quality` (of the order of 1), the fewer."""
-    return np.minimum(rng.geometric(0.02 * quality, users) - 1, 499)
+    """Numbers of better items, of 500 but three; the larger `quality` (of the order of 1), the
+    fewer."""
+    return np.minimum(rng.geometric(0.02 * quality, users) - 1, 496)
 
 
 def make_record(spec: RunSpec, seed: int, **fields: Any) -> RunRecord:

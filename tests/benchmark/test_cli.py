@@ -304,7 +304,8 @@ def test_check_trains_anew_whatever_is_stored(work):
     assert len(list(store.scan())) == 1
     worse = reference.read(spec.key, 0)
     for seed in (0, 1):
-        better = replace(worse.test, above=worse.test.above // 2)
+        above, masked = worse.test.above // 2, worse.test.above_masked // 2
+        better = replace(worse.test, above=above, above_masked=masked)
         record = worse.record.model_copy(update={"seed": seed})
         reference.write(replace(worse, record=record, test=better))
     done = invoke("check", "--no-golden", "--reference", str(reference.root), "--seeds", "1")

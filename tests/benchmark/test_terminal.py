@@ -137,7 +137,7 @@ def test_what_the_system_refuses_is_one_line_that_names_the_file(call):
         (("table2", "--seeds", "4000000000"), "4000000000 seeds, and 10000 are the most"),
         (("table2", "--seeds", "0-4000000000"), "4000000001 seeds, and 10000 are the most"),
         (("table2", "--seeds", f"{2**63},"), f"{2**63} is too large; a seed is below 2^63"),
-        (("table2", "--models", ""), "--models '': names nothing; leave the option out for all"),
+        (("table2", "--models", ""), "--models: names nothing; leave it out, or say"),
         (("table2", "--datasets", " , "), "--datasets ' , ': names nothing"),
         (("table2", "--models", "A [bold]B[/bold]"), "unknown model 'A [bold]B[/bold]'"),
     ],
