@@ -84,6 +84,11 @@ class JudgedBest:
             return None
         return float(np.expm1(self.result.upper[self.others.index(self.strongest)]))
 
+    @property
+    def above(self) -> int:
+        """How many of the other rows the subject is above, by the interval of each comparison."""
+        return sum(e.low > 0 for e in self.result.effects) if self.result else 0
+
     def lost_by(self, gain: float) -> list[str]:
         """The rows over which a relative gain is excluded by bounds for all rows at once."""
         return [self.others[at] for at in self.result.refuted_by(gain)] if self.result else []
@@ -141,12 +146,13 @@ def pair_verdict(best: Sequence[JudgedBest]) -> str:
 def _said(one: JudgedBest) -> str:
     if one.word == "supported":
         return f"{one.subject} is above every other row"
+    refuted = f"(refuted; above {one.above} of {len(one.others)})"
     if below := one.lost_by(0.0):
-        return f"{one.subject} is below {_some(below, len(one.others))} (refuted)"
+        return f"{one.subject} is below {_some(below, len(one.others))} {refuted}"
     if lost := one.lost_by(RULES.smallest_effect):
         rows = _some(lost, len(one.others))
         return (
-            f"a gain of 1 % over {rows} is excluded (refuted), though {one.subject} is not shown "
+            f"a gain of 1 % over {rows} is excluded {refuted}, though {one.subject} is not shown "
             "to be below"
         )
     return f"it is undecided whether {one.subject} is above every other row"

@@ -92,9 +92,8 @@ def _best_cell(one: JudgedBest) -> str:
     if one.word == "refuted" and one.most is not None:
         over += f", {percent(one.most)} at most"
     assert one.result is not None
-    above = sum(effect.low > 0 for effect in one.result.effects)
     below = sum(effect.high < 0 for effect in one.result.effects)
-    over += f"; above {above} of {len(one.others)} rows, below {below}"
+    over += f"; above {one.above} of {len(one.others)} rows, below {below}"
     if one.word != "not reached":
         return f"**{one.word}**: {over}"
     return "" if min(margin.n_seeds) < RULES.minimum_seeds else f"**not reached**; so far {over}"

@@ -306,7 +306,7 @@ def test_a_row_can_settle_a_claim_before_the_others_are_there():
     reached = judge_plan(PLAN, {"ml-1m": own}, rows=rows[:2], rules=QUICK)
     p1 = by_claim(reached)["P1", "kept"]
     assert (p1.word, p1.settled_by) == ("refuted", ()), "a verdict needs no forecast"
-    assert pair_verdict(reached.best) == "P1, P2: FindRec is below SASRec (refuted)."
+    assert pair_verdict(reached.best) == "P1, P2: FindRec is below SASRec (refuted; above 0 of 2)."
     assert np.isnan(p1.adjusted), "p of being above every row is none of a refutation"
     assert p1.lost_by(0.0) == ["SASRec"]
     assert p1.margin.high < np.log1p(p1.most) < 0

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -353,6 +354,11 @@ class Bounds:
     upper: tuple[float, ...]
     refuted_by = AllAbove.refuted_by
 
+    @property
+    def effects(self):
+        """Above 0 are those whose bound is far above it."""
+        return [SimpleNamespace(low=upper - 0.5) for upper in self.upper]
+
 
 def said(word_kept, word_left_out, **upper):
     """The sentence of two words, with the bounds of three rows."""
@@ -373,11 +379,11 @@ def test_the_sentence_of_a_pair_says_which_rows_and_how():
     """A row that is below, and one over which 1 per cent is excluded and no more."""
     assert said("supported", "supported") == "P1, P2: F is above every other row."
     assert said("refuted", "refuted", kept=(1, -0.1, 1), left_out=(0.005, 1, 1)) == (
-        "P1, history kept: F is below B (refuted); P2, history left out: a gain of 1 % over A is "
-        "excluded (refuted), though F is not shown to be below."
+        "P1, history kept: F is below B (refuted; above 2 of 3); P2, history left out: a gain of "
+        "1 % over A is excluded (refuted; above 2 of 3), though F is not shown to be below."
     )
     assert said("refuted", "supported", kept=(-0.1, -0.2, 0.005)).startswith(
-        "P1, history kept: F is below A and B (refuted); P2, history left out: F is above"
+        "P1, history kept: F is below A and B (refuted; above 0 of 3); P2, history left out: F is "
     )
     assert said("undecided", "undecided") == (
         "P1, P2: it is undecided whether F is above every other row."
