@@ -59,18 +59,14 @@ def load_results(
         raise InputError("metrics: names nothing; leave it out for all")
     rows: list[pd.DataFrame] = []
     left_out: list[str] = []
-    runs = [
-        stored
-        for stored in RunSet(Store(root)).scan()
-        if profile is None or stored.path.relative_to(root).parts[0] == slug(profile)
-    ]
+    store = Store(root)
+    runs = [one for one in RunSet(store).scan() if store.may_be_of(one.path, profile)]
     if profile is not None and not runs:
         raise InputError(f"{root}: holds no run of profile {profile!r}")
     for stored in runs:
         result = stored.result
         if result is None or stored.status != "complete":
-            damaged = stored.status == "damaged"  # then the problem names the file
-            left_out.append(stored.problem if damaged else f"{stored.path}: {stored.problem}")
+            left_out.append(stored.no_result)
             continue
         ranks = result.test if split == "test" else result.validation
         if ranks is not None:

@@ -59,7 +59,7 @@ def compare_runs(
             lines.append((*key, metric, protocol, *means, *counts, difference, low, high, p, why))
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     frame.attrs["left_out"] = [
-        f"{stored.path}: {stored.problem or stored.status}"
+        stored.no_result
         for run_set in (a, b)
         for stored in run_set.scan()
         if stored.status in ("damaged", "failed")

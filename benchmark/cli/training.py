@@ -70,11 +70,10 @@ def train(wanted: Sequence[RunSpec], request: Request) -> list[planning.Planned]
         return planned
     for dataset, problem in {p.key.dataset: p.problem for p in planned if p.problem}.items():
         console.print(f"without {dataset}: {problem}", style="yellow")
+    broken: frozenset[tuple[RunKey, int]] = frozenset()
     if any(p.to_run(reuse_stale=request.reuse_stale) for p in planned):
         broken = _run(planned, request)
         planned = plan()
-    else:
-        broken = frozenset()
     if request.shard is not None or request.until is not None:
         _end_if_over(planned, request, broken)
     return planned
@@ -97,7 +96,7 @@ def _say_committed(planned: Sequence[planning.Planned], request: Request) -> Non
 def _end_if_over(
     planned: Sequence[planning.Planned],
     request: Request,
-    broken: Collection[tuple[RunKey, int]] = (),
+    broken: Collection[tuple[RunKey, int]],
 ) -> None:
     """End a command that makes a part of the runs, or whose time is over, with a line on what is
     left. broken: runs that have just failed; not every failure is stored."""

@@ -321,13 +321,12 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
         f"The table has what was decided, either way: {QUALIFIED} with grade B, on other data "
         "besides with grade C. The whole ledger, what was not decided included, is "
         "`results/<profile>/claims.md`, which `./reproduce.sh claims --from reference` writes. Of "
-        "several comparisons the one that decides is shown, with the "
-        "interval that it has alone, though it was found by looking at all; word and p are "
-        "corrected for that. *Opposite* is said of such a claim where at least one of its "
-        "comparisons is below 0. A sentence that the paper writes of one dataset is tested on the "
-        "others of the plan as well; "
-        "*supported* is said of its direction, and whether a stated size lies in the interval of "
-        f"what it rests on. p is corrected {FALSE_DISCOVERIES}, a family a protocol."
+        "several comparisons the one that decides is shown, with the interval that it has alone, "
+        "though it was found by looking at all; word and p are corrected for that. *Opposite* is "
+        "said of such a claim where at least one of its comparisons is below 0. A sentence that "
+        "the paper writes of one dataset is tested on the others of the plan as well; *supported* "
+        "is said of its direction, and whether a stated size lies in the interval of what it rests "
+        f"on. p is corrected {FALSE_DISCOVERIES}, a family a protocol."
     )
     return [*parts, *(markdown_table(columns, rows) if rows else []), rest, ""]
 

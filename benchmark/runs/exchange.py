@@ -28,7 +28,6 @@ from benchmark.runs.code import digest
 from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunRecord, RunResult
-from benchmark.runs.spec import slug
 from benchmark.runs.store import Store, Stored, packed, packed_names, without_top
 
 STATES = ".checkpoints"
@@ -64,7 +63,7 @@ def export_runs(
     parts, done = Parts(max_size, max_parts), Exported([])
     for run in store.scan():
         if run.record is None:
-            if profile is None or run.path.relative_to(store.root).parts[0] == slug(profile):
+            if store.may_be_of(run.path, profile):
                 done.left_out.append(run.problem)
         elif run.status == "complete" and profile in (None, run.record.spec.profile):
             if parts.add(_members(store, run, keep_top)):

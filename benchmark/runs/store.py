@@ -53,6 +53,11 @@ class Stored:
     def record(self) -> RunRecord | None:
         return None if self.result is None else self.result.record
 
+    @property
+    def no_result(self) -> str:
+        """A line that names the file and says why it holds no finished run."""
+        return self.problem if self.status == "damaged" else f"{self.path}: {self.problem}"
+
     def against(self, hashes: Hashes | None) -> "Stored":
         """The same; "stale" if it is finished and was made with other settings, code or data."""
         if hashes is None or self.record is None or self.record.status != "ok":
@@ -144,6 +149,10 @@ class Store:
             found += [Path(folder, name) for name in fnmatch.filter(files, "seed-*.json")]
         return sorted(found)
 
+    def may_be_of(self, path: Path, profile: str | None) -> bool:
+        """Whether a run, which may be damaged, lies in the folder of the profile; None is any."""
+        return profile is None or path.relative_to(self.root).parts[0] == slug(profile)
+
     def at(self, path: Path) -> Stored:
         """How the run whose json lies at `path` stands; damaged if another run's lies there."""
         try:
@@ -206,8 +215,7 @@ def promote(
     for run in source.scan():
         record = run.record
         if record is None:
-            # of another profile's damaged run the folder still says whose it is
-            if profile is None or run.path.relative_to(source.root).parts[0] == slug(profile):
+            if source.may_be_of(run.path, profile):
                 damaged.append(run.problem)
         elif profile in (None, record.spec.profile) and (
             record.status == "ok" and not record.spec.protocol.trial
