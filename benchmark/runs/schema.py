@@ -17,7 +17,7 @@ from pydantic import Field
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Frozen, RunSpec
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised by any change after which an older reader would misunderstand a record."""
 
 Artefacts = Mapping[str, Mapping[str, npt.NDArray[Any]]]

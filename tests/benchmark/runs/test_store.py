@@ -115,6 +115,30 @@ def test_any_ranks_come_back_to_the_number(store, several, users, seed):
     np.testing.assert_array_equal(read.length, made.length)
 
 
+@pytest.mark.parametrize("items", [1, 256, 257, 65_536, 65_537, 2**31 - 1])
+def test_ranks_at_the_edges_of_their_bytes_come_back(store, items):
+    """Of the first item to the last, in one, two or four rows of bytes."""
+    above = np.array([items - 1, 0, items // 2, items - 1], np.int32)
+    left_out = np.array([0, 0, items // 3, items - 1], np.int32)
+    equal = np.zeros(4, np.int32)
+    ranks = Ranks(above, equal, left_out, equal, np.full(4, items, np.int32), items)
+    store.write(RunResult(make_record(make_spec(), 0), ranks, ranks, np.array([5, 9, 2, 2])))
+    assert_same_ranks(ranks, store.read(make_spec().key, 0).test)
+    with np.load(store.path(make_spec().key, 0).with_suffix(".npz")) as stored:
+        rows = {1: 1, 256: 1, 257: 2, 65_536: 2}.get(items, 4)
+        assert stored["test_above"].shape == (rows, 4)
+        assert stored["test_above"].dtype == np.uint8
+
+
+def test_counts_that_are_no_rows_of_bytes_are_damage():
+    result = make_result(make_spec(), 0, ABOVE)
+    arrays = from_npz(pack(result))
+    for name in ("test_above", "validation_history_above"):
+        for wrong in (arrays[name][0], arrays[name] + np.int32(256)):
+            with pytest.raises(ValueError, match="no rows of bytes"):
+                unpack(to_npz(arrays | {name: wrong}), result.record, {})
+
+
 def test_histories_of_users_who_repeat_nothing_take_no_space(store):
     """One query a user, or several in the order of time: the same number throughout."""
     length = np.arange(5, 65, dtype=np.int32)
@@ -125,6 +149,7 @@ def test_histories_of_users_who_repeat_nothing_take_no_space(store):
     store.write(RunResult(make_record(make_spec(), 0), ranks, ranks, length))
     with np.load(store.path(make_spec().key, 0).with_suffix(".npz")) as stored:
         assert set(stored["test_history"][3:].tolist()) == {-1, 3}
+        assert "test_equal" not in stored, "0 throughout is left out"
 
 
 def assert_same_ranks(before, after):
@@ -138,12 +163,10 @@ def assert_same_ranks(before, after):
         assert found.dtype == np.int32, field
 
 
-@pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("schema", [3, 4])
-def test_runs_of_earlier_schemas_are_read(store, several, schema):
-    """Files of the third have histories, users and popularity as they are, not as differences;
-    those of the fourth have as differences what the histories hold, not what they lack."""
-    made = with_ranks(several)
+def write_in_schema(store, made, schema):
+    """The run in files of an earlier schema. Those of the third have histories, users and
+    popularity as they are, not as differences; those of the fourth have as differences what the
+    histories hold, not what they lack; the fifth has counts above as plain numbers."""
     path = store.write(made)
     ranks = made.test
     own = {
@@ -155,10 +178,13 @@ def test_runs_of_earlier_schemas_are_read(store, several, schema):
         "history": ranks.n_items - ranks.n_candidates_masked,
         "popularity": ranks.popularity.copy(),
         "lowered": ranks.lowered,
-    } | ({"user": ranks.user} if several else {})
-    if schema == 4:
+    } | ({"user": ranks.user} if ranks.user is not None else {})
+    if schema >= 5:
+        first = np.arange(len(ranks)) if ranks.user is None else ranks.user
+        own["history"] = made.length[np.unique(first, return_inverse=True)[1]] - own["history"]
+    if schema >= 4:
         own["popularity"][3:] = own["popularity"][:3] - own["popularity"][3:]
-        if several:
+        if ranks.user is not None:
             same = np.diff(ranks.user, prepend=-1) == 0
             own["history"] = own["history"] - np.where(same, np.roll(own["history"], 1), 0)
             own["user"] = np.diff(ranks.user, prepend=0)
@@ -167,9 +193,18 @@ def test_runs_of_earlier_schemas_are_read(store, several, schema):
     digest = hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest()
     fields = json.loads(path.read_text()) | {"schema_version": schema, "arrays_sha256": digest}
     del fields["sha256"]
+    if schema == 1:
+        del fields["traceback"]
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps(fields | {"sha256": digest}))
-    assert_same_ranks(ranks, store.read(made.record.spec.key, 0).test)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("schema", [3, 4, 5])
+def test_runs_of_earlier_schemas_are_read(store, several, schema):
+    made = with_ranks(several)
+    write_in_schema(store, made, schema)
+    assert_same_ranks(made.test, store.read(made.record.spec.key, 0).test)
 
 
 def test_status_of_missing_complete_failed_and_stale(store):
@@ -219,16 +254,14 @@ def test_failed_run_never_replaces_a_finished_one(store):
 
 def test_records_of_the_first_schema_are_read(store):
     """They have no traceback; written again, as by promote, they are of the schema of today."""
-    spec = make_spec()
-    path = store.write(make_result(spec, 0, ABOVE))
-    fields = json.loads(path.read_text()) | {"schema_version": 1}
-    del fields["sha256"], fields["traceback"]
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(fields | {"sha256": digest}))
-    result = store.read(spec.key, 0)
+    made = with_ranks(several_a_user=False)
+    write_in_schema(store, made, 1)
+    key = made.record.spec.key
+    result = store.read(key, 0)
     assert (result.record.schema_version, result.record.traceback) == (1, "")
     store.write(result)
-    assert store.read(spec.key, 0).record.schema_version == SCHEMA_VERSION
+    assert store.read(key, 0).record.schema_version == SCHEMA_VERSION
+    assert_same_ranks(made.test, store.read(key, 0).test)
 
 
 def test_incomplete_results_cannot_be_made():
