@@ -1,6 +1,7 @@
 """Commands that set variants of rows side by side on validation: trial, and favourable for the
 readings of the paper."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from typing import Annotated
@@ -25,6 +26,7 @@ from benchmark.cli.training import train
 from benchmark.cli.tuning import TUNING
 from benchmark.errors import InputError
 from benchmark.plan import FAVOURABLE, OWN_MODEL, Planned, experiments, shown_datasets
+from benchmark.runs.schema import RunResult
 from benchmark.tune.favourable import (
     ReadingSearch,
     ReadingTrial,
@@ -42,7 +44,9 @@ app = typer.Typer()
 
 @app.command()
 def trial(
-    models: Annotated[str, typer.Option(help="Comma-separated rows.")],
+    models: Annotated[
+        str, typer.Option(help="Comma-separated rows; the others are held against the first.")
+    ],
     variants: Annotated[
         str, typer.Option(help="Comma-separated; the others are held against the first.")
     ],
@@ -52,7 +56,7 @@ def trial(
     dry_run: DryRunOption = False,
     data: DataOption = None,
 ) -> None:
-    """Variants side by side on the validation targets of trial seeds; test is not looked at."""
+    """Variants, and rows, side by side on validation targets of trial seeds; test is not read."""
     request = resolve_request(
         profile=profile,
         datasets=datasets,
@@ -73,21 +77,32 @@ def trial(
     if len({spec.key for spec in specs.values()}) < len(specs):
         raise InputError(f"--variants {variants}: names a variant twice")
     planned = dict(zip(specs, train(list(specs.values()), request), strict=True))
-    for dataset, model in dict.fromkeys(key[:2] for key in specs):
-        runs = {v: planned[dataset, model, v].results(reuse_stale=False) for v in asked}
-        table = Table(title=f"{model} on {dataset}, validation NDCG@10")
-        for heading in ("variant", "history", "seeds", "NDCG@10", f"against {asked[0]}"):
-            table.add_column(heading)
-        for line in side_by_side(runs):
-            against = ""
-            if not isnan(line.difference):
-                against = f"{100 * line.difference:+.1f} %"
-            if not isnan(line.low):  # it is with one seed
-                against += f" [{100 * line.low:+.1f}, {100 * line.high:+.1f}]"
-            table.add_row(line.variant, line.protocol, str(line.seeds), f"{line.mean:.4f}", against)
-        console.print(table)
-        if missing := [variant for variant, own in runs.items() if not own]:
-            console.print(f"without a finished run: {', '.join(missing)}", style="yellow")
+    runs = {key: one.results(reuse_stale=False) for key, one in planned.items()}
+    for dataset in dict.fromkeys(key[0] for key in specs):
+        for model in rows:
+            own = {variant: runs[dataset, model, variant] for variant in asked}
+            _show_beside(f"{model} on {dataset}", "variant", own)
+        for variant in asked if len(rows) > 1 else ():
+            own = {model: runs[dataset, model, variant] for model in rows}
+            _show_beside(f"{variant} on {dataset}", "row", own)
+
+
+def _show_beside(title: str, kind: str, runs: Mapping[str, Sequence[RunResult]]) -> None:
+    """The others against the first of them, under both protocols."""
+    reference = next(iter(runs))
+    table = Table(title=f"{title}, validation NDCG@10")
+    for heading in (kind, "history", "seeds", "NDCG@10", f"against {reference}"):
+        table.add_column(heading)
+    for line in side_by_side(runs):
+        against = ""
+        if not isnan(line.difference):
+            against = f"{100 * line.difference:+.1f} %"
+        if not isnan(line.low):  # it is with one seed
+            against += f" [{100 * line.low:+.1f}, {100 * line.high:+.1f}]"
+        table.add_row(line.name, line.protocol, str(line.seeds), f"{line.mean:.4f}", against)
+    console.print(table)
+    if missing := [name for name, own in runs.items() if not own]:
+        console.print(f"without a finished run: {', '.join(missing)}", style="yellow")
 
 
 @app.command(FAVOURABLE)

@@ -1,5 +1,5 @@
-"""Variants of a row side by side on the validation targets of trial seeds: what a choice costs that
-the tables do not show, before any test rank is looked at.
+"""Variants of a row, or rows of a variant, side by side on the validation targets of trial seeds:
+what a choice costs that the tables do not show, without a look at test ranks.
 
 A run of this kind is a trial like those of the search: it has the trial seeds, several validation
 targets a user, and no ranks on test. It differs from them in its name, "trial [layers=4]", so that
@@ -22,9 +22,9 @@ from benchmark.tune.grid import Tuning
 
 @dataclass(frozen=True)
 class Beside:
-    """A variant beside the first one that was asked for, under one protocol."""
+    """A variant (or row) beside the first one that was asked for, under one protocol."""
 
-    variant: str
+    name: str
     protocol: History
     mean: float
     """NDCG@10 over users and trial seeds."""
@@ -47,8 +47,8 @@ def variant_trial(
 
 
 def side_by_side(runs: Mapping[str, Sequence[RunResult]]) -> list[Beside]:
-    """runs: variant -> its finished trials, a run a seed, on the same users; the others are held
-    against the first, if it has any. Variants without a finished run are left out."""
+    """runs: variant or row -> its finished trials, a run a seed, on the same users; the others are
+    held against the first, if it has any. Those without a finished run are left out."""
     reference = next(iter(runs))
     names = [name for name, own in runs.items() if own]
     scores = {

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from benchmark.analyse.bootstrap import CrossedBootstrap
+from benchmark.cli import app
 from benchmark.errors import InputError
-from benchmark.evaluate.metrics import per_user
+from benchmark.evaluate.metrics import PROTOCOLS, per_user
 from benchmark.run import run_seeds
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
@@ -68,7 +70,7 @@ def test_differences_are_the_bootstraps():
 
     runs = {"base": trials(1.0), "deep": trials(3.0), "failed": []}
     found = side_by_side(runs)
-    assert [(line.variant, line.protocol) for line in found] == [
+    assert [(line.name, line.protocol) for line in found] == [
         ("base", "kept"),
         ("base", "left out"),
         ("deep", "kept"),
@@ -87,3 +89,15 @@ def test_differences_are_the_bootstraps():
     # the draws of seeds are named after other scores here, so the ends agree to their noise
     assert found[2].low == pytest.approx(expected.low, abs=0.05)
     assert found[2].low > 0
+
+
+def test_several_rows_are_held_against_the_first_variant_by_variant(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.cli.options.RUNS", tmp_path)
+    asked = ["--models", "Popularity,EASE", "--variants", "base", "--datasets", "beauty"]
+    done = CliRunner().invoke(app, ["trial", "--profile", "smoke", *asked])
+    assert done.exit_code == 0, done.output
+    titles = ("Popularity on beauty", "EASE on beauty", "base on beauty")
+    assert [title in done.output for title in titles] == [True] * 3, done.output
+    compared = done.output[done.output.index("base on beauty") :]
+    assert "against Popularity" in compared
+    assert compared.count("EASE") == compared.count("%") == len(PROTOCOLS)
