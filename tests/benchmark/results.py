@@ -78,3 +78,32 @@ def delete_run(store: Store, spec: RunSpec, seed: int) -> None:
 
 def failed_result(spec: RunSpec, seed: int, message: str = "loss is NaN at step 3") -> RunResult:
     return RunResult(make_record(spec, seed, status="failed", message=message))
+
+
+def with_ranks(several_a_user, seed=0, *, users=None):
+    """A run with everything that ranks can have but top lists, drawn at random. A user's history
+    grows from query to query but where the target was met before, which shortens it by one. Users'
+    numbers have gaps. users: of how many the lengths are kept, all of them if None."""
+    rng = np.random.default_rng(seed)
+    count = 400
+    user = np.sort(3 * rng.integers(0, 60, count)) if several_a_user else np.arange(count)
+    first = np.diff(user, prepend=-1) != 0
+    start = rng.integers(3, 200, count)
+    history = np.zeros(count, int)
+    for at in range(count):
+        history[at] = start[at] if first[at] else history[at - 1] + rng.choice([-1, 1, 1, 1])
+    above, equal = rng.integers(0, 500, count), rng.integers(0, 3, count)
+    kept = rng.integers(0, 100_000, (3, count))
+    ranks = Ranks(
+        above=above.astype(np.int32),
+        equal=equal.astype(np.int32),
+        above_masked=(above - rng.integers(0, above + 1)).astype(np.int32),
+        equal_masked=(equal - rng.integers(0, equal + 1)).astype(np.int32),
+        n_candidates_masked=(1_500 - history).astype(np.int32),
+        n_items=1_500,
+        popularity=np.concatenate([kept, kept - rng.integers(0, kept + 1)]).astype(np.int32),
+        lowered=rng.integers(0, 4, (count, 7)).astype(np.int32),
+        user=user.astype(np.int32) if several_a_user else None,
+    )
+    length = rng.integers(5, 300, len(np.unique(user)) if users is None else users).astype(np.int32)
+    return RunResult(make_record(make_spec(), seed), ranks, ranks, length)
