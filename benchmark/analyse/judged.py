@@ -16,6 +16,9 @@ GAINING = "Still gaining at the end of the budget"
 WITHOUT_BUDGET = "Budget chosen by no ladder"
 """What qualifies a verdict."""
 
+_NAMED = 3
+"""So many rows are named one by one; of more stands how many they are, where that says enough."""
+
 WITHOUT_VERDICT: tuple[Word, ...] = ("not reached", "not testable here")
 
 
@@ -43,6 +46,11 @@ class JudgedContrast:
     def claim(self) -> str:
         return self.contrast.id
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of its arms."""
+        return *self.contrast.plus, *self.contrast.minus
+
 
 @dataclass(frozen=True)
 class JudgedBest:
@@ -69,6 +77,11 @@ class JudgedBest:
     without_budget: tuple[str, ...] = ()
     settled_by: tuple[str, ...] = ()
     """Where runs are missing: the rows that refute the claim whatever the missing ones bring."""
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the rows."""
+        return self.subject, *self.others
 
     @property
     def margin(self) -> Effect | None:
@@ -115,17 +128,25 @@ def with_budgets(said: str, one: JudgedBest | JudgedContrast) -> str:
     """The same, whether there is a verdict or not."""
     for meaning, rows in known_of_budgets([one]).items():
         end = "" if not said else " " if said.endswith("?") else ". "
-        said += f"{end}{meaning}: {', '.join(rows)}"
+        said += f"{end}{meaning}: {rows}"
     return said
 
 
-def known_of_budgets(ones: Sequence[JudgedBest | JudgedContrast]) -> dict[str, list[str]]:
-    """What qualifies their verdicts -> the rows of which it is known, each once."""
+def known_of_budgets(ones: Sequence[JudgedBest | JudgedContrast]) -> dict[str, str]:
+    """What qualifies their verdicts -> the rows of which it is known, each once; where these are
+    many and all that are compared, that."""
     found = {
-        GAINING: [row for one in ones for row in one.gaining],
-        WITHOUT_BUDGET: [row for one in ones for row in one.without_budget],
+        GAINING: dict.fromkeys(row for one in ones for row in one.gaining),
+        WITHOUT_BUDGET: dict.fromkeys(row for one in ones for row in one.without_budget),
     }
-    return {meaning: list(dict.fromkeys(rows)) for meaning, rows in found.items() if rows}
+    compared = {row for one in ones for row in one.compared}
+    return {
+        meaning: f"all {len(rows)} that are compared"
+        if len(rows) > _NAMED and rows.keys() == compared
+        else ", ".join(rows)
+        for meaning, rows in found.items()
+        if rows
+    }
 
 
 def pair_verdict(best: Sequence[JudgedBest]) -> str:
@@ -163,9 +184,6 @@ def _some(rows: Sequence[str], of: int) -> str:
     if len(rows) > _NAMED:
         return f"{len(rows)} of {of} other rows"
     return " and ".join(filter(None, (", ".join(rows[:-1]), rows[-1])))
-
-
-_NAMED = 3
 
 
 def _forecasts(best: Sequence[JudgedBest]) -> list[str]:

@@ -131,7 +131,7 @@ def _qualifications(
         title = title_of(dataset, notes)
         lines += reserves([notes[dataset]] if dataset in notes else [])
         for meaning, rows in known_of_budgets(_shown(judged, dataset, subject)).items():
-            lines.append(f"{meaning} on {title}: {', '.join(rows)}.")
+            lines.append(f"{meaning} on {title}: {rows}.")
     if note := family_note(judged):
         lines.append(note)
     drawn = verdict_pictures(judged, plan).items()

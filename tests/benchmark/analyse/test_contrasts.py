@@ -195,6 +195,11 @@ def test_what_is_known_of_budgets_qualifies_a_verdict():
         "So? Still gaining at the end of the budget: NOVA. Budget chosen by no ladder: SASRec"
     )
     assert qualified("so", m2) == "so"
+    others = ("SASRec", "NOVA", "BERT4Rec", "IISAN")
+    every = replace(p1, others=others, gaining=("FindRec", *others), without_budget=())
+    assert qualified("", every) == "Still gaining at the end of the budget: all 5 that are compared"
+    but_one = replace(every, gaining=others)
+    assert qualified("", but_one).endswith(": SASRec, NOVA, BERT4Rec, IISAN")
     few = judge_plan(PLAN, {"ml-1m": own | {"FindRec": arm("FindRec", 1.6, asked=7)}}, rules=QUICK)
     (unfinished,) = [one for one in few.contrasts if one.claim == "M1"]
     assert unfinished.gaining == ("Late fusion",)
