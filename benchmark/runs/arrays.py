@@ -208,7 +208,8 @@ def _planes(values: IntArray) -> npt.NDArray[np.uint8]:
 
 def _from_planes(planes: IntArray) -> IntArray:
     """[Q]: the numbers whose bytes these are. Raises ValueError for what holds no bytes in rows."""
-    if planes.ndim != 2 or (planes < 0).any() or (planes > 0xFF).any():
+    rows = planes.ndim == 2 and 1 <= len(planes) <= 4
+    if not rows or (planes < 0).any() or (planes > 0xFF).any():
         raise ValueError("counts that are no rows of bytes")
     place = 256 ** np.arange(len(planes), dtype=np.int64)
     return (place @ planes).astype(np.int32)

@@ -55,7 +55,8 @@ def test_counts_that_are_no_rows_of_bytes_are_damage():
     result = make_result(make_spec(), 0, ABOVE)
     arrays = from_npz(pack(result))
     for name in ("test_above", "validation_history_above"):
-        for wrong in (arrays[name][0], arrays[name] + np.int32(256)):
+        own = arrays[name]
+        for wrong in (own[0], own[:0], np.repeat(own, 5, axis=0), own + np.int32(256)):
             with pytest.raises(ValueError, match="no rows of bytes"):
                 unpack(to_npz(arrays | {name: wrong}), result.record, {})
 
