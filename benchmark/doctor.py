@@ -65,7 +65,12 @@ def examine(data: Path, root: Path, runs: Path) -> Iterator[Check]:
     yield from check_devices()
     yield from check_scan()
     yield check_graphs(torch.cuda.is_available())
-    yield from check_datasets(data, default_raw())
+    raw = None
+    try:
+        raw = default_raw()
+    except InputError as error:
+        yield Check("raw files", str(error), "name the folder of raw files, or unset FINDREC_RAW")
+    yield from check_datasets(data, raw)
     yield check_encoders()
     yield check_disk(root)
     yield check_store(runs)

@@ -173,8 +173,13 @@ def specs(
 
 
 def without_effect(model: str, variant: str, dataset: str, data: Path | None) -> str:
-    """Why a variant has nothing to act on where a dataset has one modality; "" where it acts."""
-    change = methods()[model].variants.get(variant)
+    """Why a variant has nothing to act on where a dataset has one modality, or a control that only
+    compares features where it has none; "" where it acts."""
+    method = methods()[model]
+    if method.category == "control" and method.modalities:
+        there = dataset_facts(dataset, root=data).encoders
+        return "" if there else "there are no features to compare items by"
+    change = method.variants.get(variant)
     if change is None:
         return ""
     if change.protocol.get("features") == "permuted-images":

@@ -46,7 +46,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"BZh", ".bz2"),
     (b"\xfd7zXZ\x00", ".xz"),
 )
-_PACKED = (".gz", ".zip", ".bz2", ".xz")
+PACKED = (".gz", ".zip", ".bz2", ".xz")
 _UNREADABLE = (".zst", ".7z", ".rar", ".tar", ".tgz", ".xlsx", ".xls", ".ods")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -106,7 +106,7 @@ def open_plain(path: Path) -> Iterator[tuple[str, BinaryIO]]:
             start = raw.read(8)
             raw.seek(0)
             kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
-            if kind != path.suffix.lower() and path.suffix.lower() in _PACKED:
+            if kind != path.suffix.lower() and path.suffix.lower() in PACKED:
                 raise _damaged(path)
             name = path.stem if kind and path.suffix.lower() == kind else path.name
             if path.suffix.lower() in _UNREADABLE or Path(name).suffix.lower() in _UNREADABLE:

@@ -39,6 +39,7 @@ def build_data(
     ] = False,
 ) -> None:
     """Build dataset bundles and report their counts."""
+    from benchmark.data import meta
     from benchmark.data.bundle import build_bundle
     from benchmark.data.config import dataset_names
     from benchmark.data.official import fetch_official
@@ -50,6 +51,7 @@ def build_data(
     elif official or raw is not None:
         option = "--official" if official else "--raw"
         raise InputError(f"{option} is of known datasets; leave it out with --interactions")
+    raw = meta.checked_raw(raw, "--raw") if raw else None
     core = 5 if core is None else core
     if core < 0:
         raise InputError(f"--core {core}: give the k of the k-core, or 0 for none")
@@ -73,6 +75,12 @@ def build_data(
         else:
             wanted = names or ["ml-100k", "beauty"]
             for name in wanted:
+                own_folder = (data or meta.default_root()) / name
+                if name not in dataset_names() and (own_folder / "bundle.json").is_file():
+                    raise InputError(
+                        f"{name} is a dataset of your own; it can be used as it is, or built anew "
+                        "from its files: --interactions FILE ..."
+                    )
                 pick(name, dict.fromkeys(dataset_names()), "dataset")
             if official:
                 for name in wanted:
@@ -121,12 +129,24 @@ def features(
     data: DataOption = None,
 ) -> None:
     """Encode a dataset's texts or pictures; a killed run goes on where it was."""
+    from benchmark.data import meta
     from benchmark.data.encode import build_features
 
     known: dict[str, Modality] = {"text": "text", "image": "image"}
     kind = pick(modality, known, "modality")
+    raw = meta.checked_raw(raw, "--raw") if raw else None
     with progress_bar(console) as progress:
         bundle = build_features(
             name, kind, encoder, root=data, raw=raw, images=images, progress=progress
         )
-    console.print(f"{bundle.name}: {modality} features by {bundle.meta.encoders[kind]}")
+    made = bundle.text if kind == "text" else bundle.image
+    assert made is not None  # they have just been made
+    present = made.present[1:].tolist()  # after the row of padding
+    console.print(
+        f"{bundle.name}: {modality} features by {bundle.meta.encoders[kind]} of "
+        f"{sum(present):,} of {len(present):,} items"
+    )
+    if not all(present):
+        without = bundle.items["id"].iloc[present.index(False)]
+        what = "a text" if kind == "text" else "a picture (name and ending must be as they stand)"
+        console.print(f"  the others are without {what}, {without!r} for one", style="yellow")

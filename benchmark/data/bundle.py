@@ -160,6 +160,12 @@ def write_bundle(
     frame = frame.reset_index(drop=True)
     described = _describe(list(ids), items)
     kept = {modality: table.select(list(ids)) for modality, table in tables.items()}
+    for modality, table in kept.items():
+        if not table.present.any():
+            raise InputError(
+                f"{table.provenance.encoder}: no item that {filter_name(config)} keeps has a row "
+                f"among these {modality} features; leave out the file, or keep more (--core)"
+            )
     noticed = list(remarks)
     kept |= encoded_features(root / config.name, described, kept, noticed)
     kept = {modality: table.fitted() for modality, table in kept.items()}

@@ -57,7 +57,7 @@ def build_features(
     ids = list(bundle.items["id"])
     if modality == "text":
         inputs = list(bundle.items["text"])
-        present = np.array([bool(text) for text in inputs])
+        present = np.array([bool(text.strip()) for text in inputs])
     else:
         pattern = images or (config.images if config else None)
         if pattern is None:

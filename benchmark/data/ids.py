@@ -13,6 +13,7 @@ _ENDING = re.compile(
 )
 _BYTES = re.compile(r"b(['\"])(.*)\1")
 _FLOAT = re.compile(r"([0-9]+)\.0*")
+_SHORTENED = re.compile(r"[0-9]\.[0-9]+E\+[0-9]{2}")
 _SCIENTIFIC = re.compile(r"[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{1,2}")
 
 
@@ -87,6 +88,11 @@ def look_alikes(ids: Collection[str]) -> list[tuple[str, str]]:
         if seen.setdefault(key, item) != item:
             pairs.append((seen[key], item))
     return pairs
+
+
+def look_rounded(ids: Collection[str]) -> list[str]:
+    """Those that read as 9.78014E+12 does, which is how spreadsheets show long numbers."""
+    return [item for item in ids if _SHORTENED.fullmatch(item)]
 
 
 _MISSING = frozenset(

@@ -104,9 +104,17 @@ def default_root() -> Path:
 
 
 def default_raw() -> Path | None:
-    """The user's folder of raw files: environment variable FINDREC_RAW, or none."""
+    """The user's folder of raw files: environment variable FINDREC_RAW, or none. Raises InputError
+    where it names no folder."""
     folder = os.environ.get("FINDREC_RAW")
-    return Path(folder) if folder else None
+    return checked_raw(Path(folder), "FINDREC_RAW") if folder else None
+
+
+def checked_raw(folder: Path, named_by: str) -> Path:
+    """The folder. Raises InputError where it is none, in place of building from other sources."""
+    if not folder.is_dir():
+        raise InputError(f"{named_by} {folder}: no such folder of raw files; mend it, or unset it")
+    return folder
 
 
 def bundle_meta(name: str, *, root: Path | None = None) -> BundleMeta:

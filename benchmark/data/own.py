@@ -1,6 +1,6 @@
 """A user's own data as a dataset: a table of interactions, or RecBole's atomic files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.data.bundle import write_bundle
@@ -10,10 +10,16 @@ from benchmark.data.features import FeatureTable, own_features
 from benchmark.data.ids import match_ids
 from benchmark.data.meta import default_root
 from benchmark.data.names import check_name, check_target, plain_name
-from benchmark.data.readers import INTERACTION_COLUMNS, read_interactions, read_items
+from benchmark.data.readers import (
+    INTERACTION_COLUMNS,
+    READ_ATTRIBUTES,
+    read_interactions,
+    read_items,
+)
 from benchmark.errors import InputError
+from rankaudit.text_table import PACKED
 
-ITEM_NAMES = ("id", "title", "text")
+ITEM_NAMES = ("id", "title", "text", *READ_ATTRIBUTES)
 
 
 def import_dataset(
@@ -33,7 +39,7 @@ def import_dataset(
     or .item with id and, if there are any, title, text and categorical attributes ('|' between
     several values). features: modality -> .npy, .npz or .safetensors; without ids of their own,
     their rows belong to the rows of `items`. core: None keeps everything, but every user needs
-    three interactions. columns: our name (user, item, timestamp, and id, title, text of the items)
+    three interactions. columns: our name (user, item, timestamp, and of the items `ITEM_NAMES`)
     -> the file's own, of those that differ; or the file's names of the first three.
     Raises InputError for a name that is taken or reserved, a folder root/name that holds anything
     but a dataset, and bad input.
@@ -109,9 +115,23 @@ def import_dataset(
         tables,
         root=root,
         source=plain_name(interactions),
-        inputs={plain_name(path): path for path in given},
+        inputs=_inputs(given),
         remarks=remarks,
     )
+
+
+def _inputs(given: Sequence[Path]) -> dict[str, Path]:
+    """By name; of several that are called alike, by the folder as well, then by a number."""
+    found: dict[str, Path] = {}
+    for path in given:
+        name = plain_name(path)
+        if name in found:
+            name = f"{plain_name(path.parent)}/{name}"
+        number = 2
+        while name in found:
+            name, number = f"{plain_name(path)} ({number})", number + 1
+        found[name] = path
+    return found
 
 
 def _check_apart(columns: Mapping[str, str]) -> None:
@@ -138,4 +158,5 @@ def _beside(interactions: Path) -> Path | None:
 
 def _is(path: Path, suffix: str) -> bool:
     """Whether the file, compressed or not, has the suffix."""
-    return suffix in {s.lower() for s in path.suffixes[-2:]}
+    suffixes = [s.lower() for s in path.suffixes]
+    return suffixes[-1:] == [suffix] or (suffixes[-2:-1] == [suffix] and suffixes[-1] in PACKED)

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from benchmark.data import formats
 from benchmark.data.config import InteractionFormat, ItemFormat
 from benchmark.data.content import ITEM_COLUMNS
-from benchmark.data.ids import look_alikes, missing_alike
+from benchmark.data.ids import look_alikes, look_rounded, missing_alike
 from benchmark.data.tables import Table, read_table
 from benchmark.data.times import parse_times
 from benchmark.errors import InputError
 
 INTERACTION_COLUMNS = ("user", "item", "timestamp")
+READ_ATTRIBUTES = ("genre", "brand", "category")
+"""Attributes that some row reads (baselines/smlp4rec.py); others are kept with the items alone."""
 RESERVED = ("item", *ITEM_COLUMNS)
 """Columns of the items that mean something, which no attribute can be called."""
 
@@ -118,6 +120,8 @@ def _checked(table: Table) -> tuple[pd.DataFrame, list[str]]:
             "same timestamp; remove one of the two rows"
         )
     remarks = list(table.remarks)
+    for name in INTERACTION_COLUMNS:
+        remarks += _shortened(table, name)
     for name in ("user", "item"):
         remarks += _missing(table, name)
         alike = look_alikes(dict.fromkeys(table.columns[name]))
@@ -128,6 +132,17 @@ def _checked(table: Table) -> tuple[pd.DataFrame, list[str]]:
                 f"different, such as {one!r} and {other!r}"
             )
     return frame, remarks
+
+
+def _shortened(table: Table, name: str) -> list[str]:
+    found = look_rounded(dict.fromkeys(table.columns[name]))
+    if not found:
+        return []
+    return [
+        f"{table.path.name}: {len(found):,} different values of {name}, such as {found[0]!r}, look "
+        "like numbers that a spreadsheet has shortened, by which several become one; save the "
+        "column as text"
+    ]
 
 
 _SHORT = {"float": 2**24, "halffloat": 2**11}
@@ -187,7 +202,8 @@ def _items(path: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[s
                 f"{path}, line 1: column {theirs!r} has a name that the dataset needs for itself; "
                 "rename it, or drop it"
             )
-        frame[name] = table.ids(theirs) if name == "id" else values
+        tidy = str.strip if name in ITEM_COLUMNS else _apart
+        frame[name] = table.ids(theirs) if name == "id" else [tidy(v) for v in values]
     blank = [""] * len(table)
     remarks = list(table.remarks)
     for name in table.columns:
@@ -199,6 +215,12 @@ def _items(path: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[s
                 "value; write several values with | between them"
             )
     return pd.DataFrame({"title": blank, "text": blank} | frame), remarks
+
+
+def _apart(cell: str) -> str:
+    """A field without the blanks around it and around the bars between its values, which would
+    make one value into several."""
+    return "|".join(part.strip() for part in cell.split("|"))
 
 
 def _missing(table: Table, name: str) -> list[str]:
@@ -224,7 +246,9 @@ def _atomic_items(path: Path, renamed: Mapping[str, str]) -> tuple[pd.DataFrame,
     usual = (name for name in columns if name.endswith("title"))
     title = renamed.get("title") or next(usual, None)
     attributes = {
-        name: ["|".join(v.split()) for v in values] if types[name] == "token_seq" else values
+        ours.get(name, name): ["|".join(v.split()) for v in values]
+        if types[name] == "token_seq"
+        else values
         for name, values in columns.items()
         if name not in {key, title, text} and types[name] in {"token", "token_seq"}
     }
@@ -233,6 +257,11 @@ def _atomic_items(path: Path, renamed: Mapping[str, str]) -> tuple[pd.DataFrame,
             raise InputError(
                 f"{path}, line 1: column '{name}:{types[name]}' has a name that the dataset needs "
                 "for itself; rename it, or drop it"
+            )
+        if name in renamed and name in columns and renamed[name] != name:
+            raise InputError(
+                f"{path}, line 1: column {name!r} has the name that --columns gives to "
+                f"{renamed[name]!r}; rename it, or drop it"
             )
     titles = columns[title] if title else [""] * len(table)
     parts = [titles, *([v.replace("|", ", ") for v in a] for a in attributes.values())]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from benchmark.data.content import MODALITIES, Bundle, attribute_names
 from benchmark.data.meta import default_root
+from benchmark.data.readers import READ_ATTRIBUTES
 
 _UNITS = (
     (1e8, 1e10, 1.0, "seconds"),
@@ -38,7 +39,12 @@ def import_report(bundle: Bundle) -> list[str]:
     for name in attribute_names(items):
         values = {v for cell in items[name] for v in str(cell).split("|") if v}
         lines[-1] += f"; {name}: {len(values):,} values"
-        if len(values) > kept.items / 2:
+        if name not in READ_ATTRIBUTES:
+            lines.append(
+                f"no row reads {name}: those that are read are called {', '.join(READ_ATTRIBUTES)} "
+                f"(--columns {READ_ATTRIBUTES[0]}={name}, for one)"
+            )
+        elif len(values) > kept.items / 2:
             lines.append(f"{name} has a value for almost every item: is it a category?")
     for modality in MODALITIES:
         features = bundle.text if modality == "text" else bundle.image
@@ -52,6 +58,7 @@ def import_report(bundle: Bundle) -> list[str]:
             if different == 1 < count:
                 lines.append(f"{modality} features are the same for all items: they tell nothing")
     lines += _times(bundle.interactions)
+    lines += _repeats(bundle.interactions)
     shortest = int(bundle.interactions["user"].value_counts().min())
     if shortest < 3:
         lines.append(
@@ -79,6 +86,18 @@ def _times(interactions: pd.DataFrame) -> list[str]:
                 "stands for a missing time, drop those rows"
             )
     return lines
+
+
+def _repeats(interactions: pd.DataFrame) -> list[str]:
+    """Interactions with an item that the user had met before, and what they do to the ranking."""
+    again = int(interactions.duplicated(["user", "item"]).sum())
+    if not again:
+        return []
+    return [
+        f"{again:,} interactions are with an item that the user had met before: where the history "
+        "is left out, such a target stays while the rest of the history goes, so that a row which "
+        "ranks the history first finds it for nothing; read the scores with the history kept"
+    ]
 
 
 def span(times: "pd.Series[int] | pd.Series[float]") -> str:

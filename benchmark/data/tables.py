@@ -5,6 +5,7 @@ that a Parquet file and its CSV copy are the same data.
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,10 @@ _LIKE = {
     "id": ("id", "asin", "item"),
 }
 """What a column may be called that holds ours, for a guess in an error."""
+
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?")
+"""What no column is called, but for those of files that had no names."""
 
 
 @dataclass
@@ -174,6 +179,12 @@ def _check_names(
         found = f"; the line seems to have {found} between its fields" if found else ""
         option = columns_option({ours[n]: n for n in needed if n in ours}, names)
         named = f", or name the file's own columns: {option}" if ours else ""
+        if any(_NUMBER.fullmatch(field) for n in names for field in n.split()):
+            raise InputError(
+                f"{where}: no column {missing[0]!r}, and the line reads like data, not like names: "
+                f"{', '.join(names)}{found}; put a line of names before it, such as "
+                f"{header.separator.join(needed)}"
+            )
         raise InputError(
             f"{where}: no column {missing[0]!r} among {', '.join(names)}{found}; add it{named}"
         )

@@ -85,13 +85,13 @@ def test_the_report(folder: Path) -> None:
 
 def test_what_is_odd_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("user,item,timestamp\na,x,0\na,y,1\nb,x,5\nb,z,6\n")
-    (tmp_path / "items.csv").write_text('id,sku,text\nx,1,"two\nlines"\ny,2,b\nz,3,c\n')
+    (tmp_path / "items.csv").write_text('id,brand,text\nx,1,"two\nlines"\ny,2,b\nz,3,c\n')
     bundle = import_dataset(
         "own", tmp_path / "x.csv", items=tmp_path / "items.csv", core=None, root=tmp_path
     )
     lines = import_report(bundle)
     assert lines[0] == "4 interactions read, 4 kept"
-    assert "sku has a value for almost every item: is it a category?" in lines
+    assert "brand has a value for almost every item: is it a category?" in lines
     assert "times 0 to 6" in lines
     assert any(line.startswith("a user has 2 interactions, and training needs 3") for line in lines)
     assert any("1 records go over several lines, the first from line 2" in line for line in lines)

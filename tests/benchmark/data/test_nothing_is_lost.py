@@ -217,7 +217,7 @@ def test_encoded_features_outlive_a_build(csv: Path) -> None:
     np.save(csv.parent / "x.npy", np.ones((4, 2), np.float32))
     other = load(csv, items=changed, features={"image": csv.parent / "x.npy"})
     assert other.meta.encoders == {"text": None, "image": "x.npy"}
-    assert any("the texts have changed since it was made" in r for r in other.meta.remarks)
+    assert any("the texts or titles of its items have changed" in r for r in other.meta.remarks)
     # a user's own arrays are given anew or not at all
     assert load(csv).meta.encoders == {"text": None, "image": None}
 
