@@ -371,10 +371,12 @@ def plan_stored(
 
 
 def _as_stored(key: RunKey, spec: RunSpec | None, seeds: Sequence[int], runs: RunSet) -> Planned:
+    method = methods()[key.model]
+    change = method.variants.get(key.variant)
     own = seeds
     if spec is not None:
         own = _seeds(seeds, spec.protocol)
-    elif methods()[key.model].category == "control":
+    elif method.category == "control" or (change and change.protocol.get("snapshot")):
         own = seeds[:1]
     stored = {seed: runs.status(key, seed) for seed in own}
     for seed, run in stored.items():

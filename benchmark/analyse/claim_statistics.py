@@ -8,6 +8,7 @@ anything, too wide.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from benchmark.analyse.claim_data import LONG_TAIL, Finding, Here
 from benchmark.analyse.effects import Effect, effect_of, word_of
 from benchmark.analyse.rules import RULES, Rules
 from benchmark.evaluate.metrics import History
+
+T = TypeVar("T")
 
 
 def arms_of_rows(here: Here, rows: Sequence[tuple[str, str]]) -> tuple[list[str], Finding | None]:
@@ -120,9 +123,12 @@ def gap(
     found = [one.contrast(signs) for one in scores]
     if direction == "widens":
         found = found[::-1]
-    users = min(one.n_users for one in scores)
+    users = [one.n_users for one in _turned(scores, direction)]
     steps = [_less(a, b) for a, b in pairwise(found)]
-    effects = tuple(effect_of(step, users, here.rules) for step in steps)
+    effects = tuple(
+        effect_of(step, sum(pair), here.rules)
+        for step, pair in zip(steps, pairwise(users), strict=True)
+    )
     shared = here.rules.alpha / len(steps)
     upper = tuple(float("nan") if s.note else s.interval(shared)[1] for s in steps)
     below = [e.p for e in effects if e.value < 0]
@@ -153,5 +159,5 @@ def _less(a: Contrast, b: Contrast) -> Contrast:
     )
 
 
-def _turned(groups: Sequence[str], direction: str) -> Sequence[str]:
+def _turned(groups: Sequence[T], direction: str) -> Sequence[T]:
     return groups[::-1] if direction == "widens" else groups

@@ -10,6 +10,7 @@ How arms are found and compared is in `benchmark/analyse/claim_statistics.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -104,7 +105,12 @@ def _order(claim: OrderClaim, here: Here, protocol: History) -> Finding:
         for group in claim.groups
         for a, b in product(above, below)
     ]
-    return all_of(joined(parts), names, arms, here)
+    found = all_of(joined(parts), names, arms, here)
+    if not any(claim.groups):
+        return found
+    # the paper's table of groups has some of the rows, and the sentence reads as if it had all
+    asked = f"against {', '.join(below)}, the rows of {claim.display_item}"
+    return replace(found, said=f"{found.said}; {asked}")
 
 
 def _best_value(best: str, others: Sequence[str], here: Here, protocol: History) -> Finding:

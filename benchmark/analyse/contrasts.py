@@ -258,7 +258,7 @@ def _best(
     elif word == "refuted":
         by = [tuple(there)[at] for at in result.refuted_by(rules.smallest_effect)]
         note = f"a gain of 1 % is excluded over {', '.join(by)}"
-        if _of_convergence("gaining", [subject], arms):
+        if result.refuted_by(0.0) and _of_convergence("gaining", [subject], arms):
             note += f"; {subject}, which loses, was still gaining at its budget"
     elif word == "undecided":
         note = next((effect.note for effect in result.effects if effect.note), "")

@@ -12,9 +12,10 @@ from benchmark.analyse.effects import NOT_REACHED, Effect, Word
 from benchmark.analyse.rules import RULES
 from benchmark.evaluate.metrics import History
 
-GAINING = "Still gaining at the end of the budget"
+GAINING = "Still gaining at the end of the budget under at least one protocol"
 WITHOUT_BUDGET = "Budget chosen by no ladder"
-"""What qualifies a verdict."""
+"""What qualifies a verdict. results/tuning knows it of each protocol by itself; a variant has the
+budget of its row."""
 
 _NAMED = 3
 """So many rows are named one by one; of more stands how many they are, where that says enough."""
@@ -167,7 +168,8 @@ def pair_verdict(best: Sequence[JudgedBest]) -> str:
 def _said(one: JudgedBest) -> str:
     if one.word == "supported":
         return f"{one.subject} is above every other row"
-    refuted = f"(refuted; above {one.above} of {len(one.others)})"
+    own = ", each by its own interval" if one.above else ""  # below: by bounds for all at once
+    refuted = f"(refuted; above {one.above} of {len(one.others)}{own})"
     if below := one.lost_by(0.0):
         return f"{one.subject} is below {_some(below, len(one.others))} {refuted}"
     if lost := one.lost_by(RULES.smallest_effect):

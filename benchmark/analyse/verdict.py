@@ -105,6 +105,9 @@ _JOINS = {
 }
 
 
+NO_GAIN = "does not gain 1 % over"
+
+
 def verdict_verb(verdict: str, high: float) -> str:
     """What a verdict says of a method and another one. high: upper end of the interval of their
     relative difference, NaN where there is none."""
@@ -113,7 +116,7 @@ def verdict_verb(verdict: str, high: float) -> str:
     if verdict == "replicated":
         return "beats"
     if verdict == "contradicted":
-        return "is worse than" if high < 0 else "does not gain 1 % over"
+        return "is worse than" if high < 0 else NO_GAIN
     return "is not shown to beat"
 
 

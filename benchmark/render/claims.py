@@ -157,7 +157,7 @@ def ledger_markdown(lines: Sequence[LedgerLine]) -> str:
             continue
         parts += [
             "| dataset, history | verdict | difference | 95 % interval | detectable | corrected p "
-            "| seeds | evidence |",
+            "| seeds × users | evidence |",
             "|---|---|--:|--:|--:|--:|--:|---|",
             *(f"| {' | '.join(cells(line))} |" for line in own),
             "",

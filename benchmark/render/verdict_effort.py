@@ -67,9 +67,10 @@ def last_doublings(profile: Profile, folder: Path, dataset: str, title: str) -> 
         rows.append((str(model), f"{steps:,}", *said))
     note = (
         f"What the doubling to its budget gained each row on validation of {title}, with bounds of "
-        "90 % on either side; nothing longer was tried of these rows. Where the rows that a "
-        "verdict rests on gain alike, longer budgets are not known to change it; where the one "
-        "that loses gained more, they may, and a lead over a row that gained more may shrink."
+        "90 % on either side; nothing longer was tried in a ladder ([twice the "
+        "budget](tuning.md#twice-the-budget) of two rows beside it). Where the rows that a verdict "
+        "rests on gain alike, longer budgets are not known to change it; where the one that loses "
+        "gained more, they may, and a lead over a row that gained more may shrink."
     )
     return [*markdown_table(("row", "steps", *(HEADINGS[p] for p in PROTOCOLS)), rows), note, ""]
 

@@ -181,6 +181,8 @@ def test_what_cannot_act_on_a_dataset_is_not_run(tmp_path):
     runs.store.write(make_result(base, 0, ABOVE))
     swept = plan_stored(["table6"], QUICK, [0], RunSet(runs.store), datasets=["beauty"])
     shown = {p.key.variant: (p.idle != "", p.usable(reuse_stale=False)) for p in swept}
+    (snapshot,) = plan_stored(["fig2"], QUICK, [0, 1], runs, datasets=["ml-100k"])
+    assert list(snapshot.runs) == [0], "of a snapshot one seed is run, be it stored or not"
     assert shown["base"] == (False, (0,)), "the value that the base has is the base"
     assert shown["lambda=0.1"] == (True, ())
 

@@ -29,17 +29,7 @@ def draw_doses(
     recovers most of it with its interval; an arrow where it is larger than all that were counted,
     and a word where no gap is shown. found: as `benchmark.render.tables.retention.retained` gives
     it."""
-    shown = {
-        dataset: [(row.name, row.response) for row in rows if row.response is not None]
-        for dataset, (_, rows) in found.items()
-    }
-    shown = {dataset: rows for dataset, rows in shown.items() if rows}
-    if not shown:
-        drawn = figure(TWO_COLUMNS, 1.0)
-        panel = drawn.subplots()
-        panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=QUIET)
-        panel.set_axis_off()
-        return drawn
+    shown = _responses(found)
     heights = [max(len(rows), 6) for rows in shown.values()]
     drawn = figure(TWO_COLUMNS, 0.17 * sum(heights) + 0.7 * len(shown) + 0.2)
     axes = drawn.subplots(len(shown), 2, squeeze=False, height_ratios=heights)
@@ -64,6 +54,22 @@ def draw_doses(
             panel.grid(False, axis="y")
             panel.set_xlabel("taken from history items, sd of a query's scores")
     return drawn
+
+
+def are_there(found: Mapping[str, tuple[Sequence[str], Sequence[RetainedRow]]]) -> bool:
+    """Whether any row's runs have lowered scores, which references of rolling splits lack."""
+    return bool(_responses(found))
+
+
+def _responses(
+    found: Mapping[str, tuple[Sequence[str], Sequence[RetainedRow]]],
+) -> dict[str, list[tuple[str, Response]]]:
+    """Of the datasets that have any."""
+    responses = {
+        dataset: [(row.name, row.response) for row in rows if row.response is not None]
+        for dataset, (_, rows) in found.items()
+    }
+    return {dataset: rows for dataset, rows in responses.items() if rows}
 
 
 def _curve(panel: Axes, name: str, response: Response) -> None:

@@ -69,7 +69,12 @@ def draw(
                 )
             return save(alignment.draw_alignment(snapshot, note.title), folder, name)
         names = dict.fromkeys(p.key.dataset for p in planned)
-        notes = {dataset: dataset_note(dataset, profile, data) for dataset in names}
+        finished = {p.key.dataset for p in planned if p.usable(reuse_stale=selection.reuse_stale)}
+        notes = {  # a dataset without a run is named by what shows the picture, and not drawn
+            dataset: dataset_note(dataset, profile, data)
+            for dataset in names
+            if dataset in finished or not finished
+        }
         if name in CONTRAST_TABLES:
             reuse = selection.reuse_stale
             judged = judged_of(
@@ -96,6 +101,8 @@ def draw(
         if name == "retention":
             found = retained(planned, reuse_stale=selection.reuse_stale)
             paths = save(retention.draw_retention(found, notes), folder, name)
+            if not doses.are_there(found):
+                return paths
             return paths + save(doses.draw_doses(found, notes), folder, f"{name}-doses")
         if name == "fig3":
             assert cells is not None

@@ -94,7 +94,11 @@ def draw_pooled(judged: Judged, notes: Mapping[str, DatasetNote]) -> Figure:
                     assert one.effect is not None
                     by_domain.setdefault(_domain(one.dataset), []).append(one.effect)
             means = [_weighted(effects) for effects in by_domain.values()]
-            if not means:
+            if len(means) < 2:  # of one domain there is nothing to pool
+                panel.text(
+                    0.5, at, "one domain" if means else "no runs", fontsize=5.5, color=QUIET,
+                    transform=panel.get_yaxis_transform(), ha="center", va="center", bbox=_BLANK,
+                )  # fmt: skip
                 continue
             ends = np.expm1([min(means), max(means)])
             panel.plot(ends, [at, at], color=QUIET, lw=1)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from scipy import stats
 
 from benchmark.analyse.columns import user_scores
@@ -107,7 +107,9 @@ def draw_users(
         right.grid(True, axis="x")
         right.grid(False, axis="y")
     axes[-1][0].set_xlabel("share of users")
-    axes[-1][1].set_xlabel(f"mean difference of {RULES.metric}")
+    axes[-1][1].set_xlabel(f"mean difference of {RULES.metric} (95 %, users alone)")
+    for panel in axes[:, 1]:
+        panel.xaxis.set_major_locator(MaxNLocator(4))
     _outcome_legend(drawn)
     return drawn
 

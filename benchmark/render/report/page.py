@@ -67,7 +67,8 @@ CAPTIONS = {
     "curves-learning": "Validation NDCG@10 while training; bands span the seeds.",
     "curves-terms": "How experts are used and how the alignment goes while FindRec trains.",
     "curves-experts": "Mean gate of every expert in every head, after training (figure 2's model).",
-    "curves-users": "Users better, alike and worse off than with the best other row, by length.",
+    "curves-users": "Users better, alike and worse off than with the best other row, by length; "
+    "intervals over users alone, which are narrower than the verdicts' over users and seeds.",
     "curves-cost": "Quality against the time of training; bars span the seeds.",
     "curves-outcomes": "Shares of users whom FindRec serves better, alike (within 0.05) and worse.",
 }
@@ -256,13 +257,21 @@ def _pairs(table: BuiltTable, answers: list[Answer], profile: Profile) -> dict[s
     }
 
 
+_NUMBER = re.compile(r"(<?)\s*([-+]?\d[\d,]*(?:\.\d+)?)\s*(ms|s|min|h|days?)?\b")
+_SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600, "day": 86_400, "days": 86_400}
+
+
 def _sortable(text: str) -> str:
-    """What the script sorts a cell by: its number, else its text."""
-    plain = text.replace("−", "-").replace("\u2009", "").removesuffix("%").strip()
-    try:
-        return repr(float(plain))
-    except ValueError:
+    """What the script sorts a cell by: the number that it begins with (of an interval its lower
+    end, of a time its seconds, of "< 0.001" something below it), else its text."""
+    found = _NUMBER.match(
+        text.replace("−", "-").replace("\u2009", "").replace("\u00a0", " ").strip()
+    )
+    if found is None:
         return text
+    below, number, unit = found.groups()
+    value = float(number.replace(",", "")) * _SECONDS.get(unit or "", 1)
+    return repr(value / 2 if below else value)
 
 
 def _code(text: str) -> Markup:

@@ -18,7 +18,7 @@ from benchmark.analyse.cells import CellSpec, Table
 from benchmark.analyse.decomposition import decompose_scores
 from benchmark.analyse.outcomes import user_outcomes
 from benchmark.analyse.rules import RULES
-from benchmark.analyse.verdict import verdict_verb
+from benchmark.analyse.verdict import NO_GAIN, verdict_verb
 from benchmark.evaluate.metrics import PROTOCOLS, SHOWN_METRICS
 from benchmark.render.document import p_value
 from benchmark.render.notes import DatasetNote
@@ -126,7 +126,7 @@ def _said(line: dict[Any, Any], a: str) -> str:
     p = p if p.startswith("<") else f"= {p}"
     if verb in ("beats", "is worse than") and line["p_holm"] >= RULES.alpha:
         text += f" by its own 95 % interval, not once all of the table are counted (Holm p {p})"
-    else:
+    elif verb != NO_GAIN:  # p is that of no difference, which this does not speak of
         text += f" (Holm p {p})"
     return f"{text}; {line['note']}" if line["note"] else text
 

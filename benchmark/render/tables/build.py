@@ -162,7 +162,7 @@ def build_table(
         own_notes = NOTES if name in PLAN_TABLES else BASE_NOTES
         blocks, lines = [*answers, *blocks], [*own_notes, *lines]
     blocks.append(runs_block(planned, records, notes))
-    problems = _problems(table.problems, root)
+    problems = _problems([*table.problems, *_of_planned(planned)], root)
     document = Document(name, title, tuple(blocks), tuple(lines), problems)
     return BuiltTable(cells, document, table, tuple(cell_specs), shown, judged)
 
@@ -191,25 +191,30 @@ def _own_layout(
         runs = {key.variant: run for key, own in shown.items() for run in own}
         found = alignment.layout(planned, runs, notes)
     records = {key: [run.record for run in own] for key, own in shown.items()}
-    problems = [
-        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
-        for p in planned
-        for seed, stored in p.runs.items()
-        if stored.problem
-    ]
     document = Document(
         name,
         title,
         (*found.blocks, runs_block(planned, records, notes)),
         (*found.notes, *mixed([record for own in records.values() for record in own])),
-        _problems(problems, root),
+        _problems(_of_planned(planned), root),
     )
     return BuiltTable(found.cells, document, shown=shown, source=OWN_LAYOUTS[name])
+
+
+def _of_planned(planned: Sequence[Planned]) -> list[str]:
+    """What stands against each seed, be it shown in a table's grid or in its contrasts alone."""
+    return [
+        f"{p.key}, seed {seed}: {stored.status}: {stored.problem}"
+        for p in planned
+        for seed, stored in p.runs.items()
+        if stored.problem
+    ]
 
 
 def _problems(problems: Sequence[str], root: Path) -> tuple[str, ...]:
     """Missing runs as a number, since their cells say so; others one by one. Without the store's
     own path, which says nothing about the runs and differs from machine to machine."""
-    missing = [problem for problem in problems if ": missing: " in problem]
-    others = [p.replace(f"{root}/", "") for p in problems if p not in missing]
+    each = dict.fromkeys(problems)
+    missing = [problem for problem in each if ": missing: " in problem]
+    others = [p.replace(f"{root}/", "") for p in each if p not in missing]
     return (*([f"{len(missing)} runs are missing."] if missing else []), *others)

@@ -210,7 +210,7 @@ class Layout:
             text = percent(row["difference"]) if row is not None else "–"
             paper = self.improvements.get((note.name, metric), "") if protocol == "kept" else ""
             entries.append(Entry(text, paper=paper))
-        return TableRow(f"{OWN_MODEL} vs best other", tuple(entries))
+        return TableRow(f"{OWN_MODEL} vs best other on test", tuple(entries))
 
     def _swept(self, cell_spec: CellSpec, columns: Sequence[Column]) -> TableRow:
         validation = self._entries(cell_spec, columns, self._validation_id)

@@ -81,6 +81,7 @@ def layout(
     """
     cells: list[tuple[object, ...]] = []
     blocks: list[Block] = []
+    lacking: list[str] = []
     for dataset, (names, rows) in found.items():
         note, by_name = notes[dataset], {row.name: row for row in rows}
         columns = (
@@ -103,12 +104,21 @@ def layout(
         doses = tuple(
             TableRow(row.name, _doses(row, note, cells)) for row in rows if row.response is not None
         )
+        if not doses and rows:
+            lacking.append(note.title)
+            continue
         title = f"{note.title}: {RULES.metric}, history's scores lowered by a constant"
         constants = (*(f"{c:g} sd" for c in PENALTIES), RECOVERED, "its 95 % interval")
         blocks.append(Block(title, "row", constants, doses))
     seeds = max((row.n_seeds for _, rows in found.values() for row in rows), default=0)
     said = f"Profile `{profile.name}`: {profile.title}; up to {seeds} seeds a row are finished."
-    return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), (*NOTES, said))
+    lines_below = [*NOTES, said]
+    if lacking:
+        lines_below.append(
+            f"Lowered scores of {' and '.join(lacking)}: committed runs of rolling splits lack "
+            "them; runs of one's own have them."
+        )
+    return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), tuple(lines_below))
 
 
 def _scores(

@@ -17,7 +17,7 @@ from benchmark.analyse.effects import (
     effect_of,
     word_of,
 )
-from benchmark.analyse.judged import pair_verdict, qualified
+from benchmark.analyse.judged import GAINING, pair_verdict, qualified
 from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.runs.ranks import Ranks
@@ -190,14 +190,12 @@ def test_what_is_known_of_budgets_qualifies_a_verdict():
     m1, m2, p1 = (judged[name] for name in (("M1", "left out"), ("M2", "kept"), ("P1", "kept")))
     assert (m1.gaining, m2.gaining, p1.gaining) == (("Late fusion",), (), ("NOVA",))
     assert (m1.without_budget, p1.without_budget) == ((), ("SASRec",))
-    assert qualified("", m1) == "Still gaining at the end of the budget: Late fusion"
-    assert qualified("So?", p1) == (
-        "So? Still gaining at the end of the budget: NOVA. Budget chosen by no ladder: SASRec"
-    )
+    assert qualified("", m1) == f"{GAINING}: Late fusion"
+    assert qualified("So?", p1) == (f"So? {GAINING}: NOVA. Budget chosen by no ladder: SASRec")
     assert qualified("so", m2) == "so"
     others = ("SASRec", "NOVA", "BERT4Rec", "IISAN")
     every = replace(p1, others=others, gaining=("FindRec", *others), without_budget=())
-    assert qualified("", every) == "Still gaining at the end of the budget: all 5 that are compared"
+    assert qualified("", every) == f"{GAINING}: all 5 that are compared"
     but_one = replace(every, gaining=others)
     assert qualified("", but_one).endswith(": SASRec, NOVA, BERT4Rec, IISAN")
     few = judge_plan(PLAN, {"ml-1m": own | {"FindRec": arm("FindRec", 1.6, asked=7)}}, rules=QUICK)

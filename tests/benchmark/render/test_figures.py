@@ -14,7 +14,7 @@ from benchmark.core import builder, split, take_snapshot
 from benchmark.data.bundle import load_bundle
 from benchmark.data.own import import_dataset
 from benchmark.errors import InputError
-from benchmark.plan import contrasts_of, experiments, specs
+from benchmark.plan import contrasts_of, experiments, plan, specs
 from benchmark.render.document import percent
 from benchmark.render.experiment import render
 from benchmark.render.figures.alignment import (
@@ -25,6 +25,7 @@ from benchmark.render.figures.alignment import (
 )
 from benchmark.render.figures.architecture import draw_architecture, parts
 from benchmark.render.figures.curves import draw_learning
+from benchmark.render.figures.draw import draw
 from benchmark.render.figures.forest import draw_best, label_of
 from benchmark.render.figures.labels import spread
 from benchmark.render.figures.levels import draw_levels
@@ -409,3 +410,21 @@ def test_only_a_dataset_with_both_modalities_gets_a_snapshot(with_both):
     for datasets, found in ((["beauty"], []), (["beauty", "own", "ml-100k"], ["own"])):
         planned = specs(["fig2"], profile, datasets=datasets, data=data)
         assert [spec.dataset for spec in planned] == found
+
+
+def test_a_dataset_without_runs_has_no_panel(tmp_path, monkeypatch):
+    """What shows the picture names it; where no dataset has any, the picture says so."""
+    seen = []
+    monkeypatch.setattr("benchmark.render.figures.draw.save", lambda *_: [])
+    monkeypatch.setattr(
+        "benchmark.render.figures.draw.levels.draw_levels", lambda _, notes: seen.append([*notes])
+    )
+    profile, store = get_profile("smoke"), Store(tmp_path)
+    fill(store, ["table2"], profile, datasets=["beauty"], models=["SASRec"], seeds=1, users=40)
+    wanted = specs(["table2"], profile, datasets=["ml-100k", "beauty"], models=["SASRec"])
+    for root in (tmp_path, tmp_path / "none"):
+        runs = RunSet(Store(root))
+        planned = plan(wanted, [0], runs, as_stored=True)
+        selection = Selection(seeds=(0,))
+        draw("table2", planned, runs, profile, tmp_path, selection, pd.DataFrame())
+    assert seen == [["beauty"], ["ml-100k", "beauty"]]

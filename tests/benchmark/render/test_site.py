@@ -12,7 +12,7 @@ from benchmark.plan import experiments
 from benchmark.render.document import number, percent
 from benchmark.render.experiment import render
 from benchmark.render.report.chart import ticks
-from benchmark.render.report.page import write_report
+from benchmark.render.report.page import _sortable, write_report
 from benchmark.render.report.trial import SECTIONS
 from benchmark.render.selection import Selection
 from benchmark.render.tables.build import build_table, heading_of
@@ -274,3 +274,25 @@ def test_the_primary_claims_come_first(tmp_path):
     known = re.search(r'id="provenance-data">(.*?)</script>', text, re.S)
     assert cells
     assert cells <= set(json.loads(known[1].replace("<\\/", "</"))["cells"])
+
+
+@pytest.mark.parametrize(
+    ("rising"),
+    [
+        ["−6.8 %", "0.0 %", "+9.1 %", "+48.0 %"],
+        ["−6.8 % (−7.7 % to −5.9 %)", "+3.2 % [+1.0, +5.4]", "+11.6 %"],
+        ["< 0.001", "0.001", "0.024", "1.000"],
+        ["45 s", "8 min", "90 min", "1.6 h"],
+        ["0.0636 ± 0.0032†", "0.0652", "1,024"],
+    ],
+)
+def test_numbers_are_sorted_by_what_they_say(rising):
+    """Not as text, in which 48 stands before 9 and "< 0.001" after 1."""
+    values = [float(_sortable(text)) for text in rising]
+    assert values == sorted(set(values))
+    assert [_sortable(text) for text in ("SASRec", "", "–", "ml-1m")] == [
+        "SASRec",
+        "",
+        "–",
+        "ml-1m",
+    ]

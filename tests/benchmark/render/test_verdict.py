@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from benchmark.analyse.above_all import AllAbove
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.effects import MEANINGS, NOT_REACHED
-from benchmark.analyse.judged import JudgedBest, pair_verdict
+from benchmark.analyse.judged import GAINING, WITHOUT_BUDGET, JudgedBest, pair_verdict
 from benchmark.cli import app
 from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.errors import InputError
@@ -155,8 +155,8 @@ def test_the_readmes_part_is_the_pages_answer(ledger, tmp_path):
             said = f"**{one.word}**: {percent(effect.relative[0])} ({low} to {high})"
             assert row[1 + PROTOCOLS.index(one.protocol)].startswith(said), row
     for known, named in (
-        ("Still gaining at the end of the budget", "gaining"),
-        ("Budget chosen by no ladder", "without_budget"),
+        (GAINING, "gaining"),
+        (WITHOUT_BUDGET, "without_budget"),
     ):
         (line,) = [line for line in part.splitlines() if line.startswith(f"- {known} on ")]
         rows = {row for one in judged.best for row in getattr(one, named)}
@@ -379,8 +379,9 @@ def test_the_sentence_of_a_pair_says_which_rows_and_how():
     """A row that is below, and one over which 1 per cent is excluded and no more."""
     assert said("supported", "supported") == "P1, P2: F is above every other row."
     assert said("refuted", "refuted", kept=(1, -0.1, 1), left_out=(0.005, 1, 1)) == (
-        "P1, history kept: F is below B (refuted; above 2 of 3); P2, history left out: a gain of "
-        "1 % over A is excluded (refuted; above 2 of 3), though F is not shown to be below."
+        "P1, history kept: F is below B (refuted; above 2 of 3, each by its own interval); P2, "
+        "history left out: a gain of 1 % over A is excluded (refuted; above 2 of 3, each by its "
+        "own interval), though F is not shown to be below."
     )
     assert said("refuted", "supported", kept=(-0.1, -0.2, 0.005)).startswith(
         "P1, history kept: F is below A and B (refuted; above 0 of 3); P2, history left out: F is "

@@ -13,7 +13,8 @@ document.getElementById("theme").addEventListener("click", () => {
   stored.set(root.dataset.theme);
 });
 
-// Sorting: descending, ascending, then the table's own order with its groups.
+// Sorting: numbers from the largest and words from A, then the other way round, then the table's
+// own order with its groups; what is absent stays last.
 function value(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.sort ?? cell.textContent.trim();
@@ -24,8 +25,8 @@ function value(row, column) {
 function compare(a, b) {
   const numbers = [typeof a, typeof b].filter((kind) => kind === "number").length;
   if (numbers === 2) return a - b;
-  if (numbers === 1) return typeof a === "number" ? 1 : -1; // absent values stay last
-  return String(b).localeCompare(String(a));
+  if (numbers === 1) return typeof a === "number" ? 1 : -1;
+  return String(a).localeCompare(String(b));
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
@@ -34,15 +35,21 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
     heading.querySelector("button").addEventListener("click", () => {
-      const next = { undefined: "descending", descending: "ascending" }[heading.ariaSort ?? undefined];
+      const values = original.filter((row) => !row.classList.contains("group"))
+        .map((row) => value(row, column));
+      const numeric = values.some((own) => typeof own === "number");
+      const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+      const next = { undefined: first, [first]: second }[heading.ariaSort ?? undefined];
       headings.forEach((other) => { other.ariaSort = null; });
       if (!next) { body.replaceChildren(...original); return; }
       heading.ariaSort = next;
       const rows = original.filter((row) => !row.classList.contains("group"));
-      const absent = (row) => typeof value(row, column) !== "number";
-      const numeric = rows.some((row) => !absent(row));
+      const absent = (row) => {
+        const own = value(row, column);
+        return numeric ? typeof own !== "number" : own === "";
+      };
       rows.sort((a, b) => {
-        if (numeric && absent(a) !== absent(b)) return absent(a) ? 1 : -1;
+        if (absent(a) !== absent(b)) return absent(a) ? 1 : -1;
         const order = compare(value(a, column), value(b, column));
         return next === "ascending" ? order : -order;
       });
@@ -55,7 +62,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 const filter = document.getElementById("filter");
 filter?.addEventListener("input", () => {
   const wanted = filter.value.trim().toLowerCase();
-  for (const body of document.querySelectorAll("section[id] > .scroll tbody")) {
+  for (const body of document.querySelectorAll("section[id] .scroll tbody")) {
     let group = null;
     for (const row of body.rows) {
       if (row.classList.contains("group")) { group = row; row.hidden = wanted !== ""; continue; }
