@@ -68,7 +68,8 @@ def match_ids(
         one, other = alike[0]
         raise InputError(
             f"{given_from}: {len(alike):,} of {len(given):,} ids match only if {_how(one, other)}: "
-            f"{one!r} here, {other!r} in {known_from}; write ids alike in both files, as text"
+            f"{one!r} here, {other!r} in {known_from}; write ids alike in both files, as text; if "
+            "these are two different ones, rename one of them"
         )
     if not matched:
         raise InputError(
