@@ -10,14 +10,13 @@ from baselines.smlp4rec import SMLP4Rec
 from benchmark.cli import app
 from benchmark.data.bundle import attach_features, load_bundle
 from benchmark.data.content import Bundle
-from benchmark.data.features import FeatureTable
 from benchmark.data.meta import default_raw
 from benchmark.data.own import import_dataset
 from benchmark.data.readers import READ_ATTRIBUTES
 from benchmark.data.report import import_report
 from benchmark.errors import InputError
 from benchmark.plan import without_effect
-from tests.benchmark.data.test_nothing_is_lost import ENCODED
+from tests.benchmark.data.test_nothing_is_lost import made_up
 
 USERS, ITEMS = 6, 5
 TIMES = "".join(f"u{u},i{i},{100 * u + i}\n" for u in range(USERS) for i in range(ITEMS))
@@ -101,19 +100,12 @@ def test_a_file_without_names_is_said_to_have_none(tmp_path: Path, separator: st
         shop(tmp_path, "\n".join(lines) + "\n", name="x.tsv" if separator == "\t" else "x.csv")
 
 
-def features(bundle: Bundle) -> FeatureTable:
-    values = np.eye(bundle.n_items, dtype=np.float16)
-    return FeatureTable(
-        list(bundle.items["id"]), values, np.ones(bundle.n_items, bool), (), ENCODED
-    )
-
-
 def test_encoded_images_of_other_items_are_not_kept(tmp_path: Path) -> None:
     def items(what: str, column: str = "title") -> str:
         return f"id,{column}\n" + "".join(f"i{i},{what} {i}\n" for i in range(ITEMS))
 
     bundle = shop(tmp_path, items=items("lamp"))
-    attach_features(bundle, "image", features(bundle))
+    attach_features(bundle, "image", made_up(bundle))
     assert said(shop(tmp_path, items=items("lamp")), "image features by") != []
     again = shop(tmp_path, items=items("novel"))
     assert again.image is None
@@ -122,7 +114,7 @@ def test_encoded_images_of_other_items_are_not_kept(tmp_path: Path) -> None:
 
 def test_it_is_said_where_ids_alone_tell_whose_features_are_kept(tmp_path: Path) -> None:
     bundle = shop(tmp_path)
-    attach_features(bundle, "image", features(bundle))
+    attach_features(bundle, "image", made_up(bundle))
     again = shop(tmp_path)
     assert again.image is not None
     assert said(again, "is known by ids alone")
@@ -133,7 +125,7 @@ def test_items_that_came_later_are_to_be_encoded(tmp_path: Path) -> None:
         return "id,text\n" + "".join(f"i{i},about {i}\n" for i in range(count))
 
     bundle = shop(tmp_path, items=items(ITEMS))
-    attach_features(bundle, "text", features(bundle))
+    attach_features(bundle, "text", made_up(bundle))
     later = SHOP + "u0,new,900\n"
     again = shop(tmp_path, later, items=items(ITEMS) + "new,about that\n")
     assert said(again, "1 items with a text have no text features: encode them again")
@@ -164,7 +156,7 @@ def test_a_control_that_compares_features_is_not_planned_without_any(tmp_path: P
     root = bundle.path.parent
     assert without_effect("Content KNN", "base", "shop", root)
     assert not without_effect("SASRec (MM)", "base", "shop", root)
-    attach_features(bundle, "image", features(bundle))
+    attach_features(bundle, "image", made_up(bundle))
     assert not without_effect("Content KNN", "base", "shop", root)
 
 
