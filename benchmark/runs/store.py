@@ -6,6 +6,7 @@ Layout, under the store's root (`runs/` for fresh results, `results/reference/` 
                                                          validation), users' lengths
     <profile>/<dataset>/<model>/<variant>/seed-<k>.<name>.npz  an artefact, where the run has any
     <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
+    code.json                                            what records of references leave out
 
 A write puts each file in place by temp file, fsync and rename, the json last. The json holds the
 SHA-256 of each npz and its own: whatever moment a process is killed at and whatever byte changes
@@ -29,6 +30,7 @@ from pydantic import ValidationError
 from benchmark.errors import InputError
 from benchmark.files import locked, write_bytes, writing
 from benchmark.runs.arrays import UNREADABLE, from_npz, pack, to_npz, unpack
+from benchmark.runs.code_table import CodeTable
 from benchmark.runs.identity import why_stale
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
@@ -80,6 +82,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._lock = self.root / ".lock"
+        self._code = CodeTable(self.root)
 
     def path(self, key: RunKey, seed: int) -> Path:
         """Where the run's json lies; its npz has the same name."""
@@ -87,7 +90,7 @@ class Store:
 
     def write(self, result: RunResult, *, dense: bool = False) -> Path:
         """Put one finished or failed run in place, over whatever stood there; only a failed run
-        does not replace a finished one, be it stale. dense: compress its ranks as far as it goes.
+        does not replace a finished one, be it stale. dense: as small as it goes, for references.
 
         Raises FinishedRunKept for a failed run where a finished one stands, and InputError if the
         folder cannot be written or is full, or if the run of another spec whose name gives the same
@@ -102,6 +105,8 @@ class Store:
                 self._keep_finished(path)
             for leftover in path.parent.glob(".seed-*"):
                 leftover.unlink()
+            if dense:
+                self._code.add(record.hashes)
             for name, data in files.items():
                 write_bytes(path.with_name(name), data)
             for older in path.parent.glob(f"{path.stem}.*npz"):
@@ -173,12 +178,14 @@ class Store:
         """A run, verified; once more when no writer is at work if one may have come between its two
         files. A folder that cannot be locked because it cannot be written has no writer."""
         try:
-            return _read(path)
+            result = _read(path)
         except DamagedRun:
             with contextlib.ExitStack() as held:
                 with contextlib.suppress(InputError):
                     held.enter_context(locked(self._lock))
-                return _read(path)
+                result = _read(path)
+        filled = {"hashes": self._code.filled(result.record.hashes)}
+        return replace(result, record=result.record.model_copy(update=filled))
 
     def _refuse_clash(self, path: Path, key: RunKey) -> None:
         """Two names with one file name must not overwrite each other's runs."""
@@ -304,11 +311,13 @@ def packed(result: RunResult, *, dense: bool = False) -> dict[str, bytes]:
     arrays = {f"{name}.npz": pack(result, dense=dense)} if record.status == "ok" else {}
     artefacts = {held: to_npz(values) for held, values in result.artefacts.items()}
     digests = {held: hashlib.sha256(data).hexdigest() for held, data in artefacts.items()}
-    own = {
+    own: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "arrays_sha256": next((hashlib.sha256(a).hexdigest() for a in arrays.values()), None),
         "artefacts_sha256": digests,
     }
+    if dense:  # the store of references has the files of its codes beside them
+        own["hashes"] = record.hashes.model_copy(update={"files": {}})
     return {
         **arrays,
         **{f"{name}.{held}.npz": data for held, data in artefacts.items()},

@@ -1,0 +1,72 @@
+"""Records of references share the list of files of their code; nothing but that leaves them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmark.runs.code_table import NAME
+from benchmark.runs.schema import Hashes
+from benchmark.runs.store import Store, promote
+from tests.benchmark.results import draw_above, make_result, make_spec
+
+ABOVE = draw_above(np.random.default_rng(0), 50)
+OLD = Hashes(config="config", code="old", data="data", files={"a.py": "1", "b.py": "2"})
+NEW = Hashes(config="config", code="new", data="data", files={"a.py": "1", "b.py": "3"})
+
+
+@pytest.fixture
+def reference(tmp_path):
+    """Two seeds of one code and one of another, promoted."""
+    runs, reference = Store(tmp_path / "runs"), Store(tmp_path / "reference")
+    for seed, hashes in enumerate((OLD, OLD, NEW)):
+        runs.write(make_result(make_spec(), seed, ABOVE, hashes=hashes))
+    assert set(promote(runs, reference).values()) == {"added"}
+    return runs, reference
+
+
+def test_a_code_has_its_files_in_one_place_and_every_record_is_read_with_them(reference):
+    runs, store = reference
+    table = json.loads((store.root / NAME).read_text())
+    assert table == {"old": OLD.files, "new": NEW.files}
+    for seed, hashes in enumerate((OLD, OLD, NEW)):
+        path = store.path(make_spec().key, seed)
+        assert json.loads(path.read_text())["hashes"]["files"] == {}
+        assert store.read(make_spec().key, seed).record.hashes == hashes
+        assert Store(store.root).at(path).record.hashes == hashes
+        own = runs.path(make_spec().key, seed)
+        assert json.loads(own.read_text())["hashes"]["files"] == hashes.files  # runs have their own
+    assert set(promote(runs, store).values()) == {"unchanged"}
+
+
+def test_a_stale_reference_names_the_file_that_changed(reference):
+    _, store = reference
+    stale = store.status(make_spec().key, 0, NEW)
+    assert stale.status == "stale"
+    assert stale.problem == "made with other code (b.py)"
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"[]", b'{"old": 3}', b'{"old": ["a.py"]}', b"\xff"])
+def test_without_the_table_runs_stand_and_it_comes_back(reference, damage):
+    runs, store = reference
+    table = store.root / NAME
+    wanted = table.read_bytes()
+    if damage is None:
+        table.unlink()
+    else:
+        table.write_bytes(damage)
+    assert store.status(make_spec().key, 0, OLD).status == "complete"
+    assert store.status(make_spec().key, 0, NEW).problem == "made with other code"
+    done = promote(runs, store)  # the first run of each code brings its files back for the others
+    assert list(done.values()) == ["replaced", "unchanged", "replaced"]
+    assert table.read_bytes() == wanted
+    assert store.read(make_spec().key, 0).record.hashes == OLD
+
+
+def test_a_table_of_another_writer_is_seen(reference):
+    runs, store = reference
+    later = Hashes(config="config", code="later", data="data", files={"c.py": "4"})
+    store.read(make_spec().key, 0)
+    runs.write(make_result(make_spec(), 3, ABOVE, hashes=later))
+    promote(runs, Store(store.root))
+    assert store.read(make_spec().key, 3).record.hashes == later
