@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from benchmark.cli.claims import further_of
 from benchmark.cli.closing import verdict_lines
 from benchmark.cli.options import ROOT, DataOption, Request, console, resolve_request, shown_path
 from benchmark.errors import InputError
@@ -144,4 +145,4 @@ def _verdict(runs: _Committed, pictures: Path | None) -> str:
         drawn = verdict_pictures(judged, plan)
         for path in draw_verdict(judged, runs.notes, drawn, pictures):
             console.print(f"wrote {shown_path(path)}")
-    return verdict_part(judged, plan, runs.notes)
+    return verdict_part(judged, plan, runs.notes, further_of(runs.request))

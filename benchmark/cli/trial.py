@@ -52,6 +52,9 @@ def trial(
     ],
     profile: ProfileOption = None,
     datasets: DatasetsOption = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many of the trial seeds; all of them if none.")
+    ] = None,
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
     data: DataOption = None,
@@ -66,7 +69,9 @@ def trial(
         data=data,
     )
     tuning, asked = read_tuning(), names(variants, "--variants") or []
-    request = replace(request, seeds=list(tuning.seeds))
+    if seeds is not None and seeds > len(tuning.seeds):
+        raise InputError(f"--seeds {seeds}: there are {len(tuning.seeds)} trial seeds")
+    request = replace(request, seeds=list(tuning.seeds[:seeds]))
     rows = request.models or []
     specs = {
         (dataset, model, variant): variant_trial(model, dataset, request.profile, variant, tuning)

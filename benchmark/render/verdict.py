@@ -3,6 +3,7 @@ says so, and what people have written below "The authors' reply" stays."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from benchmark.render.verdict_texts import (
     BEST_NOTE,
     CHANGE,
     FALSE_DISCOVERIES,
+    FURTHER,
     INVITATION,
     M1,
     READING,
@@ -45,6 +47,9 @@ from benchmark.settings.registry import Profile
 _REPLY = ("<!-- reply: what stands between these lines is kept -->", "<!-- end of the reply -->")
 _NO_REPLY = "No reply so far."
 
+Further = Sequence[tuple[Profile, Judged]]
+"""Profiles that carry out the plan with other settings, and what it comes to there."""
+
 
 def verdict_page(
     judged: Judged,
@@ -54,10 +59,12 @@ def verdict_page(
     profile: Profile,
     *,
     tuning: Path,
+    further: Further = (),
     earlier: str = "",
 ) -> str:
     """The page as Markdown. arms: dataset -> name of an arm -> its runs. tuning: the folder of the
-    tuning logs. earlier: the page as it stands, whose reply is kept."""
+    tuning logs. further: the plan under the profiles that extend this one. earlier: the page as it
+    stands, whose reply is kept."""
     plan = analysis_plan()
     main = primary_dataset(plan)
     parts = [
@@ -86,6 +93,9 @@ def verdict_page(
         "## The same of other readings of FindRec",
         "",
         *_other_readings(judged, plan, notes),
+        "## The same with longer budgets",
+        "",
+        *_further(further, plan, notes),
         "## Does the machinery help? (M1 to M4)",
         "",
         *_contrasts(judged, plan, notes),
@@ -230,6 +240,23 @@ def _other_readings(
         "that was not run counting as 1, so that a positive one is not the luck of four tries."
     )
     return [*_best(judged.readings, plan, notes), note, ""]
+
+
+def _further(further: Further, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:
+    """What is reached under the profiles that extend this one."""
+    parts: list[str] = []
+    for profile, judged in further:
+        best = [one for one in judged.best if one.margin is not None]
+        contrasts = tuple(one for one in judged.contrasts if one.effect is not None)
+        if not best and not contrasts:
+            continue
+        parts += [f"Profile `{profile.name}`: {profile.title}.", ""]
+        if best:
+            parts += [f"**{pair_verdict(best)}**", "", *_best(best, plan, notes)]
+            parts += _every_row(best, notes)
+        if contrasts:
+            parts += _contrasts(replace(judged, contrasts=contrasts), plan, notes)
+    return [FURTHER, "", *parts] if parts else ["Not reached: no longer budget has its runs.", ""]
 
 
 def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:

@@ -15,14 +15,16 @@ from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import percent, with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
-from benchmark.render.verdict import answer, primary_dataset
+from benchmark.render.verdict import Further, answer, primary_dataset
 from benchmark.render.verdict_texts import family_note, reserves
 
 
-def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> str:
+def verdict_part(
+    judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote], further: Further = ()
+) -> str:
     """The answer on the primary dataset; then what is reached of P1, P2, M1 and of the subject
-    against its own variants, there and on the datasets that repeat it; then the pictures of the
-    primary one."""
+    against its own variants, there, there under further profiles, and on the datasets that repeat
+    it; then the pictures of the primary one."""
     main = primary_dataset(plan)
     verdict = f"**{answer(judged, main, plan)}**"
     shown = [main, *(name for name, role in plan.datasets.items() if role == "replication")]
@@ -31,7 +33,11 @@ def verdict_part(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, Dataset
         return verdict
     lines = ["| | " + " | ".join(HEADINGS[p] for p in PROTOCOLS) + " |", "| :-- | :-- | :-- |"]
     for dataset, rows in tables.items():
-        lines += [f"| *{title_of(dataset, notes)}* | | |", *rows]
+        title = title_of(dataset, notes)
+        lines += [f"| *{title}* | | |", *rows]
+        for profile, other in further:
+            if rows := _of_dataset(other, plan, dataset):
+                lines += [f"| *{title}, {profile.title}* | | |", *rows]
     return "\n".join(
         [
             *(verdict, "", *lines, ""),
@@ -96,7 +102,10 @@ def _best_cell(one: JudgedBest) -> str:
     over += f"; above {one.above} of {len(one.others)} rows, below {below}"
     if one.word != "not reached":
         return f"**{one.word}**: {over}"
-    return "" if min(margin.n_seeds) < RULES.minimum_seeds else f"**not reached**; so far {over}"
+    if min(margin.n_seeds) < RULES.minimum_seeds:
+        return ""
+    settled = " (to be refuted, whatever they bring)" if one.settled_by else ""
+    return f"**other rows not reached**{settled}; so far {over}"
 
 
 def _contrast_cell(one: JudgedContrast) -> str:

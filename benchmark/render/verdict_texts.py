@@ -67,6 +67,13 @@ BEST_NOTE = (
     "nowhere but for the rows."
 )
 
+FURTHER = (
+    "Whether the answer above turns on how long the rows were trained: everything is as above but "
+    "the number of steps, the same for all rows as a share of their own. It was asked when that "
+    "answer was known, so it stands beside it and decides nothing "
+    "([tuning](tuning.md#twice-the-budget))."
+)
+
 FALSE_DISCOVERIES = (
     "by Benjamini and Hochberg, which lets one discovery in ten be false on average "
     f"({100 * DISCOVERY_RATE:.0f} % in place of 5 %)"

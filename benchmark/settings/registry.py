@@ -151,6 +151,13 @@ class Profile(DatasetLayers):
             return (self,)
         return (*get_profile(self.extends).lineage, self)
 
+    @property
+    def further(self) -> tuple["Profile", ...]:
+        """The profiles that carry out the same analysis plan with other settings: those that extend
+        one that does."""
+        own = profiles().values() if self.analysis_plan else ()
+        return tuple(profile for profile in own if profile.extends == self.name)
+
     def first_seeds(self, number: int | None = None) -> list[int]:
         """The first `number` of its seeds; all that it reports if None."""
         number = self.seeds if number is None else number

@@ -39,6 +39,7 @@ SECTIONS = (
     "How to read this page",
     "Is FindRec above every other row? (P1, P2)",
     "The same of other readings of FindRec",
+    "The same with longer budgets",
     "Does the machinery help? (M1 to M4)",
     RETENTION,
     "Do protocols and metrics order the rows alike?",
@@ -104,7 +105,7 @@ def test_a_fresh_page_says_not_reached_at_every_place(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     found = sections(out.read_text(encoding="utf-8"))
     assert tuple(found) == SECTIONS
-    for name in SECTIONS[1:8]:
+    for name in SECTIONS[1:9]:
         assert "not reached" in found[name].lower(), name
     assert "**supported**" not in "".join(found.values())
     assert "not reached." in out.read_text(encoding="utf-8").split("**")[1].lower()
@@ -218,7 +219,7 @@ def test_the_readmes_part_says_what_the_rows_so_far_come_to(ledger):
     (row,) = [row for row in table_rows(part) if "(P1, P2)" in row[0]]
     for cell, one in zip(row[1:], best, strict=True):
         said = percent(one.margin.relative[0])
-        assert cell.startswith(f"**not reached**; so far {said} (")
+        assert cell.startswith(f"**other rows not reached**; so far {said} (")
         above, below = (sum(sign * ends(e) > 0 for e in one.result.effects) for sign, ends in SIDES)
         assert cell.endswith(f" over {one.strongest}; above {above} of 11 rows, below {below}")
     few = [replace(e, n_seeds=(6, 5)) for e in best[0].result.effects]
@@ -277,6 +278,49 @@ def test_the_readmes_part_has_the_replication_too(ledger, tmp_path):
     assert pictures["primary-beauty"] == "beauty"
     *_, drawn = draw_verdict(more, notes, pictures, tmp_path)
     assert "Amazon Beauty, history left out. P2" in drawn.read_text(encoding="utf-8")
+
+
+def test_a_profile_that_extends_the_plans_stands_beside_the_answer(ledger):
+    """What it reaches, on both pages, and nothing of what it does not; the answer stays."""
+    judged = ledger[2]
+    (longer,) = get_profile("rolling").further
+    assert longer.name == "rolling-2x"
+    assert longer.further == ()
+    assert get_profile("quick").further == (), "it carries out no plan"
+    settled = "GRU4Rec"
+    best = tuple(replace(one, word="not reached", settled_by=(settled,)) for one in judged.best)
+    contrasts = tuple(c if c.claim == "M1" else replace(c, effect=None) for c in judged.contrasts)
+    some = [(longer, replace(judged, best=best, contrasts=contrasts))]
+    notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
+    page, part = page_of(ledger, further=some), verdict_part(judged, analysis_plan(), notes, some)
+    for text, without in (
+        (page, page_of(ledger)),
+        (part, verdict_part(judged, analysis_plan(), notes)),
+    ):
+        assert text.split("**")[1] == without.split("**")[1]
+    own = sections(page)["The same with longer budgets"]
+    assert f"Profile `{longer.name}`: {longer.title}." in own
+    assert (
+        f"P1 and P2 will be refuted, whatever the missing rows bring: a gain of 1 % over {settled}"
+        in own
+    )
+    assert f"| {best[0].strongest} |" in own
+    assert "M1, history left out" in own
+    assert "M2" not in own
+    start = part.index(f"| *MovieLens-1M, {longer.title}* | | |")
+    added = table_rows(part[start:])
+    assert [row[0][-8:] for row in added] == ["P1, P2)?", "on (M1)?"]
+    assert added[0][1].startswith("**other rows not reached** (to be refuted, whatever they bring)")
+    m1 = next(row for row in table_rows(part[:start]) if row[0].endswith("(M1)?"))
+    assert added[1][2] == m1[2], "history left out, which is the primary one"
+    assert added[1][1] == "", "M1 kept has no runs here"
+    none = replace(
+        judged,
+        best=tuple(replace(one, result=None, strongest=None) for one in best),
+        contrasts=tuple(replace(c, effect=None) for c in judged.contrasts),
+    )
+    assert page_of(ledger, further=[(longer, none)]) == page_of(ledger)
+    assert "Not reached" in sections(page_of(ledger))["The same with longer budgets"]
 
 
 def test_other_readings_have_their_section(ledger):

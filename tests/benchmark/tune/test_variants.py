@@ -101,3 +101,16 @@ def test_several_rows_are_held_against_the_first_variant_by_variant(tmp_path, mo
     compared = done.output[done.output.index("base on beauty") :]
     assert "against Popularity" in compared
     assert compared.count("EASE") == compared.count("%") == len(PROTOCOLS)
+
+
+def test_so_many_of_the_trial_seeds_are_run_as_are_asked_for(tmp_path, monkeypatch):
+    """Those that are there already take part; more than there are is refused."""
+    monkeypatch.setattr("benchmark.cli.options.RUNS", tmp_path)
+    asked = ["trial", "--models", "Popularity", "--variants", "base", "--datasets", "beauty"]
+    asked += ["--profile", "smoke", "--seeds"]
+    done = CliRunner().invoke(app, [*asked, "1"])
+    assert done.exit_code == 0, done.output
+    stored = [run.record.seed for run in Store(tmp_path).scan()]
+    assert stored == list(RULES.seeds[:1])
+    with pytest.raises(InputError, match="--seeds 4: there are 3 trial seeds"):
+        CliRunner().invoke(app, [*asked, "4"], catch_exceptions=False)
