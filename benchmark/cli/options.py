@@ -35,8 +35,8 @@ def shown_path(path: Path) -> Path:
 ProfileOption = Annotated[
     str | None,
     typer.Option(
-        help="smoke, quick, paper, reading-b, rolling or ci; where no default stands here, paper "
-        "with a GPU and quick without."
+        help="smoke, quick, paper, reading-b, rolling, rolling-2x or ci; where no default stands "
+        "here, paper with a GPU and quick without."
     ),
 ]
 DatasetsOption = Annotated[str | None, typer.Option(help="Comma-separated; the profile's if none.")]

@@ -115,7 +115,7 @@ def verdict_page(
         *last_doublings(profile, tuning, main, title_of(main, notes)),
         "## What could be shown",
         "",
-        *what_could_be_shown(stored_power(), plan),
+        *what_could_be_shown(stored_power(), plan, profile),
         "## Deviations from the plan",
         "",
         plan.sections.get("Deviations", "None."),

@@ -8,6 +8,7 @@ import pandas as pd
 from benchmark.analyse.analysis_plan import AnalysisPlan
 from benchmark.analyse.power import Power, smallest_detectable
 from benchmark.analyse.rules import RULES
+from benchmark.data.config import dataset_lineage
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS
 from benchmark.render.document import duration, percent, with_range
@@ -67,8 +68,8 @@ def last_doublings(profile: Profile, folder: Path, dataset: str, title: str) -> 
         rows.append((str(model), f"{steps:,}", *said))
     note = (
         f"What the doubling to its budget gained each row on validation of {title}, with bounds of "
-        "90 % on either side; nothing longer was tried in a ladder ([twice the "
-        "budget](tuning.md#twice-the-budget) of two rows beside it). Where the rows that a verdict "
+        "90 % on either side; no ladder has anything longer (with twice the steps: "
+        "[above](#the-same-with-longer-budgets)). Where the rows that a verdict "
         "rests on gain alike, longer budgets are not known to change it; where the one that loses "
         "gained more, they may, and a lead over a row that gained more may shrink."
     )
@@ -82,9 +83,9 @@ def _read(path: Path, columns: Sequence[str] = ("dataset", "model", "seconds")) 
         raise InputError(f"{path}: not a log of trials ({error}); run `tune` again") from error
 
 
-def what_could_be_shown(power: Power, plan: AnalysisPlan) -> list[str]:
-    """The smallest differences that six seeds show, before anything was run."""
-    targets = {"beauty": 2}
+def what_could_be_shown(power: Power, plan: AnalysisPlan, profile: Profile) -> list[str]:
+    """The smallest differences that six seeds show, before anything was run, with one target a user
+    and with as many as the profile has."""
     rows = [
         (
             dataset + (" (provisional pilot)" if pilot.provisional else ""),
@@ -95,7 +96,7 @@ def what_could_be_shown(power: Power, plan: AnalysisPlan) -> list[str]:
                         spread, users=pilot.users, seeds=RULES.minimum_seeds, targets=k
                     )
                 ).lstrip("+")
-                for k in (1, targets.get(dataset, 10))
+                for k in (1, _test_targets(dataset, profile))
             ),
         )
         for dataset, pilot in power.pilots.items()
@@ -114,3 +115,13 @@ def what_could_be_shown(power: Power, plan: AnalysisPlan) -> list[str]:
     if lacking:
         note += f" Not reached: a pilot of {', '.join(lacking)}."
     return [*markdown_table(columns, rows), note, ""]
+
+
+def _test_targets(dataset: str, profile: Profile) -> int:
+    """Of a user, as the profile has it for all of its rows."""
+    layers = [
+        layer.protocol
+        for own in profile.lineage
+        for layer in (own, *(own.datasets.get(name, own) for name in dataset_lineage(dataset)))
+    ]
+    return next((found["test_targets"] for found in reversed(layers) if "test_targets" in found), 1)

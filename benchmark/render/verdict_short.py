@@ -17,6 +17,7 @@ from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.verdict import Further, answer, primary_dataset
 from benchmark.render.verdict_texts import family_note, reserves
+from benchmark.settings.registry import Profile
 
 
 def verdict_part(
@@ -38,9 +39,10 @@ def verdict_part(
         for profile, other in further:
             if rows := _of_dataset(other, plan, dataset):
                 lines += [f"| *{title}, {profile.title}* | | |", *rows]
+    beside = [line for profile, other in further for line in _beside(profile, other, main)]
     return "\n".join(
         [
-            *(verdict, "", *lines, ""),
+            *(verdict, "", *beside, *lines, ""),
             *(f"- {line}" for line in _qualifications(judged, plan, notes, tables)),
             *("", *_pictures(judged, plan, notes)),
         ]
@@ -61,6 +63,22 @@ def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
         if role == "replication" and any(one.word not in WITHOUT_VERDICT for one in own):
             found[f"primary-{dataset}"] = dataset
     return found
+
+
+def _beside(profile: Profile, judged: Judged, dataset: str) -> list[str]:
+    """A sentence: how far the subject is from the best other row under a further profile, once six
+    seeds say it."""
+    said, rows = [], 0
+    for one in judged.best:
+        if one.dataset == dataset and one.margin is not None and _best_cell(one):
+            margin = with_range(*one.margin.relative)
+            said.append(f"{margin} over {one.strongest} with the history {one.protocol}")
+            rows = len(one.others)
+            subject = one.subject
+    if not said:
+        return []
+    of = f"{rows} other row{'s' if rows > 1 else ''} run so"
+    return [f"**With {profile.title}, {subject} is {' and '.join(said)}** ({of}).", ""]
 
 
 # ---------------------------------------------------------------- rows of the table

@@ -14,6 +14,7 @@ from benchmark.analyse.above_all import AllAbove
 from benchmark.analyse.analysis_plan import analysis_plan
 from benchmark.analyse.effects import MEANINGS, NOT_REACHED
 from benchmark.analyse.judged import GAINING, WITHOUT_BUDGET, JudgedBest, pair_verdict
+from benchmark.analyse.power import smallest_detectable, stored_power
 from benchmark.cli import app
 from benchmark.cli.claims import noisy_rows, variants_of_claims
 from benchmark.errors import InputError
@@ -31,6 +32,7 @@ from benchmark.render.verdict_texts import M1, family_note
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
+from benchmark.settings.resolve import resolve
 from tests.benchmark.render.synthetic import synthetic_run
 
 ROOT = Path(__file__).parents[3]
@@ -307,6 +309,12 @@ def test_a_profile_that_extends_the_plans_stands_beside_the_answer(ledger):
     assert f"| {best[0].strongest} |" in own
     assert "M1, history left out" in own
     assert "M2" not in own
+    said = [
+        f"{with_range(*one.margin.relative)} over {one.strongest} with the history {one.protocol}"
+        for one in best
+    ]
+    sentence = f"**With {longer.title}, FindRec is {' and '.join(said)}** (11 other rows run so)."
+    assert part.splitlines()[2] == sentence
     start = part.index(f"| *MovieLens-1M, {longer.title}* | | |")
     added = table_rows(part[start:])
     assert [row[0][-8:] for row in added] == ["P1, P2)?", "on (M1)?"]
@@ -467,3 +475,18 @@ def test_the_command_judges_what_there_is(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "not reached" in done.output
     assert (tmp_path / "rolling" / "claims.json").is_file()
+
+
+def test_what_could_be_shown_has_the_profiles_own_number_of_targets(ledger):
+    found = sections(page_of(ledger))["What could be shown"]
+    pilots = stored_power().pilots
+    assert set(pilots) >= {"beauty", "ml-100k"}
+    for dataset, pilot in pilots.items():
+        targets = resolve("SASRec", dataset, get_profile("rolling")).protocol.test_targets
+        assert targets > 1
+        for protocol, spread in pilot.histories.items():
+            least = smallest_detectable(spread, users=pilot.users, seeds=6, targets=targets)
+            (row,) = re.findall(
+                rf"^\| {dataset}[^|]*\| history {protocol} \|.*$", found, re.MULTILINE
+            )
+            assert row.endswith(f"| {percent(least).lstrip('+')} |")
