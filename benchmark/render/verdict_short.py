@@ -68,17 +68,22 @@ def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
 def _beside(profile: Profile, judged: Judged, dataset: str) -> list[str]:
     """A sentence: how far the subject is from the best other row under a further profile, once six
     seeds say it."""
-    said, rows = [], 0
-    for one in judged.best:
-        if one.dataset == dataset and one.margin is not None and _best_cell(one):
-            margin = with_range(*one.margin.relative)
-            said.append(f"{margin} over {one.strongest} with the history {one.protocol}")
-            rows = len(one.others)
-            subject = one.subject
+    shown = [one for one in judged.best if one.dataset == dataset and _best_cell(one)]
+    said = [
+        f"{one.claim}, {HEADINGS[one.protocol]}: {with_range(*one.margin.relative)} "
+        f"over {one.strongest}"
+        for one in shown
+        if one.margin is not None
+    ]
     if not said:
         return []
-    of = f"{rows} other row{'s' if rows > 1 else ''} run so"
-    return [f"**With {profile.title}, {subject} is {' and '.join(said)}** ({of}).", ""]
+    subject, rows = shown[0].subject, len(shown[0].others)
+    are = f"{rows} is" if rows == 1 else f"{rows} are"
+    return [
+        f"**With {profile.title}: {'; '.join(said)}** (differences of {subject}; of the other rows "
+        f"{are} run so).",
+        "",
+    ]
 
 
 # ---------------------------------------------------------------- rows of the table

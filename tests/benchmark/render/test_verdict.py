@@ -310,11 +310,14 @@ def test_a_profile_that_extends_the_plans_stands_beside_the_answer(ledger):
     assert "M1, history left out" in own
     assert "M2" not in own
     said = [
-        f"{with_range(*one.margin.relative)} over {one.strongest} with the history {one.protocol}"
+        f"{one.claim}, history {one.protocol}: {with_range(*one.margin.relative)} "
+        f"over {one.strongest}"
         for one in best
     ]
-    sentence = f"**With {longer.title}, FindRec is {' and '.join(said)}** (11 other rows run so)."
-    assert part.splitlines()[2] == sentence
+    assert part.splitlines()[2] == (
+        f"**With {longer.title}: {'; '.join(said)}** (differences of FindRec; of the other rows 11 "
+        "are run so)."
+    )
     start = part.index(f"| *MovieLens-1M, {longer.title}* | | |")
     added = table_rows(part[start:])
     assert [row[0][-8:] for row in added] == ["P1, P2)?", "on (M1)?"]
