@@ -32,7 +32,7 @@ from benchmark.errors import InputError
 from benchmark.files import atomic_file, read_text
 from benchmark.paper import load_claims
 from benchmark.render.selection import Selection
-from benchmark.settings.registry import Profile, methods
+from benchmark.settings.registry import methods
 
 PAGE = ROOT / "docs" / "verdict.md"
 
@@ -78,7 +78,7 @@ def verdict(
 ) -> None:
     """Fill docs/verdict.md from what has been run; the authors' reply in it stays."""
     from benchmark.render.notes import dataset_note
-    from benchmark.render.tables.contrasts import arms_of
+    from benchmark.render.tables.contrasts import arms_of, further_judged
     from benchmark.render.verdict import verdict_page
 
     request = resolve_request(
@@ -100,30 +100,19 @@ def verdict(
         {name: dataset_note(name, request.profile, data) for name in names},
         request.profile,
         tuning=RESULTS / "tuning",
-        further=further_of(request),
+        further=further_judged(
+            request.profile,
+            request.runs,
+            as_stored=request.render_only,
+            reuse_stale=reuse_stale,
+            data=data,
+        ),
         earlier=read_text(out) if out.is_file() else "",
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     console.print(next(line.strip("*") for line in page.splitlines() if line.startswith("**")))
     console.print(f"wrote {shown_path(out)}")
-
-
-def further_of(request: Request) -> list[tuple[Profile, Judged]]:
-    """The analysis plan under the profiles that carry it out with other settings, on the runs that
-    the request takes."""
-    from benchmark.render.notes import dataset_note
-    from benchmark.render.tables.contrasts import PLAN_TABLES, judged_of
-
-    found = []
-    for profile in request.profile.further:
-        chosen = Selection(seeds=tuple(profile.first_seeds()), data=request.data)
-        planned = chosen.planned(PLAN_TABLES, profile, request.runs, as_stored=request.render_only)
-        names = dict.fromkeys(p.key.dataset for p in planned)
-        notes = {name: dataset_note(name, profile, request.data) for name in names}
-        judged = judged_of(planned, notes, best_row=True, reuse_stale=request.reuse_stale)
-        found.append((profile, judged))
-    return found
 
 
 def ledger_of(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import typer
 
-from benchmark.cli.claims import further_of
 from benchmark.cli.closing import verdict_lines
 from benchmark.cli.options import ROOT, DataOption, Request, console, resolve_request, shown_path
 from benchmark.errors import InputError
@@ -136,7 +135,7 @@ def _table2(runs: _Committed, pictures: Path | None) -> dict[str, str]:
 def _verdict(runs: _Committed, pictures: Path | None) -> str:
     from benchmark.analyse.analysis_plan import analysis_plan
     from benchmark.render.figures.draw import draw_verdict
-    from benchmark.render.tables.contrasts import judged_of
+    from benchmark.render.tables.contrasts import further_judged, judged_of
     from benchmark.render.verdict_short import verdict_part, verdict_pictures
 
     plan = analysis_plan()
@@ -145,4 +144,8 @@ def _verdict(runs: _Committed, pictures: Path | None) -> str:
         drawn = verdict_pictures(judged, plan)
         for path in draw_verdict(judged, runs.notes, drawn, pictures):
             console.print(f"wrote {shown_path(path)}")
-    return verdict_part(judged, plan, runs.notes, further_of(runs.request))
+    request = runs.request
+    further = further_judged(
+        request.profile, request.runs, as_stored=True, reuse_stale=False, data=request.data
+    )
+    return verdict_part(judged, plan, runs.notes, further)

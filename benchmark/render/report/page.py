@@ -36,7 +36,7 @@ from benchmark.render.report.provenance import Provenance, cell_id
 from benchmark.render.report.trial import primary_claims, sections
 from benchmark.render.selection import Selection, read_selection
 from benchmark.render.tables.build import TABLES, BuiltTable, build_table, heading_of
-from benchmark.render.tables.contrasts import BASE_TABLES
+from benchmark.render.tables.contrasts import BASE_TABLES, further_judged
 from benchmark.render.verdict_texts import reserves
 from benchmark.runs.runset import RunSet
 from benchmark.settings.registry import Profile
@@ -128,6 +128,7 @@ def write_report(
     seen = [one for one in answers if one.has_runs] or answers
     power = power_block(stored_power(), printed_improvements(load_cells(), RULES.metric))
     titles = {name: dataset_note(name, profile, data).title for name in dataset_names()}
+    further = further_judged(profile, runs, as_stored=as_stored, reuse_stale=reuse_stale, data=data)
     context: dict[str, Any] = {
         "profile": profile,
         "tables": tables,
@@ -145,7 +146,7 @@ def write_report(
         "ledger": ledger,
         "answers": seen,
         "not_run": [a.note.title for a in answers if a not in seen],
-        "primary": primary_claims(tables, titles),
+        "primary": primary_claims(tables, titles, further),
         "sections": sections(tables, figures, power, profile, ledger=ledger is not None),
         "table_names": [table.document.name for table in tables],
         "charts": {a.note.name: chart(performance, a.note.name) for a in answers if a.has_runs},

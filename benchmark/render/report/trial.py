@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.analyse.effects import Effect
-from benchmark.analyse.judged import pair_verdict, qualified
+from benchmark.analyse.judged import Judged, pair_verdict, qualified
 from benchmark.plan import experiments
 from benchmark.render.document import Block, with_range
 from benchmark.render.tables.build import BuiltTable
@@ -45,6 +45,7 @@ class PrimaryClaims:
     """Those of one dataset, and what P1 and P2 say together."""
 
     dataset: str
+    """Its title and, of a further profile, what that changes."""
     sentence: str
     lines: tuple[ClaimLine, ...]
 
@@ -64,8 +65,11 @@ class Section:
     """Number of its tables that no run fills."""
 
 
-def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list[PrimaryClaims]:
-    """P1, P2 and M1 from the table `primary`, of the datasets on which it has runs.
+def primary_claims(
+    tables: Sequence[BuiltTable], titles: dict[str, str], further: Sequence[tuple[Profile, Judged]]
+) -> list[PrimaryClaims]:
+    """P1, P2 and M1 from the table `primary`, of the datasets on which it has runs, each followed
+    by what further profiles have of them.
 
     titles: of datasets, by name.
     """
@@ -75,32 +79,36 @@ def primary_claims(tables: Sequence[BuiltTable], titles: dict[str, str]) -> list
     found = []
     ran = {key.dataset for key, runs in table.shown.items() if runs}
     for dataset in dict.fromkeys(one.dataset for one in table.judged.best if one.dataset in ran):
-        best = {one.protocol: one for one in table.judged.best if one.dataset == dataset}
-        lines = [
-            ClaimLine(
-                f"Above every other row, history {one.protocol}? ({one.claim})",
-                one.word,
-                _size(one.margin, one.strongest or ""),
-                qualified(one.note, one),
-            )
-            for one in best.values()
-        ]
-        lines += [
-            ClaimLine(
-                f"{one.contrast.asks} (history {one.protocol}, {one.claim})",
-                one.word,
-                _size(one.effect, " and ".join(str(arm) for arm in one.contrast.minus)),
-                qualified(one.note, one),
-            )
-            for one in table.judged.contrasts
-            if one.dataset == dataset and one.contrast.claim == "primary"
-        ]
-        found.append(
-            PrimaryClaims(
-                titles.get(dataset, dataset), pair_verdict(tuple(best.values())), tuple(lines)
-            )
-        )
+        title = titles.get(dataset, dataset)
+        found.append(_of_dataset(table.judged, dataset, title))
+        for profile, judged in further:
+            if any(one.dataset == dataset and one.margin is not None for one in judged.best):
+                found.append(_of_dataset(judged, dataset, f"{title}, {profile.title}"))
     return found
+
+
+def _of_dataset(judged: Judged, dataset: str, title: str) -> PrimaryClaims:
+    best = {one.protocol: one for one in judged.best if one.dataset == dataset}
+    lines = [
+        ClaimLine(
+            f"Above every other row, history {one.protocol}? ({one.claim})",
+            one.word,
+            _size(one.margin, one.strongest or ""),
+            qualified(one.note, one),
+        )
+        for one in best.values()
+    ]
+    lines += [
+        ClaimLine(
+            f"{one.contrast.asks} (history {one.protocol}, {one.claim})",
+            one.word,
+            _size(one.effect, " and ".join(str(arm) for arm in one.contrast.minus)),
+            qualified(one.note, one),
+        )
+        for one in judged.contrasts
+        if one.dataset == dataset and one.contrast.claim == "primary"
+    ]
+    return PrimaryClaims(title, pair_verdict(tuple(best.values())), tuple(lines))
 
 
 def _size(effect: Effect | None, over: str) -> str:

@@ -3,6 +3,7 @@ base (`readings`, `specifications`, `four-ways`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,12 @@ from benchmark.render.document import (
     percent,
     percent_range,
 )
-from benchmark.render.notes import DatasetNote
+from benchmark.render.notes import DatasetNote, dataset_note
+from benchmark.render.selection import Selection
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.verdict_texts import reserves
-from benchmark.settings.registry import methods
+from benchmark.runs.runset import RunSet
+from benchmark.settings.registry import Profile, methods
 
 PLAN_TABLES = ("primary", "machinery")
 """Tables that carry out the analysis plan."""
@@ -106,6 +109,22 @@ def judged_of(
         untestable=untestable,
         absent=absent,
     )
+
+
+def further_judged(
+    profile: Profile, runs: RunSet, *, as_stored: bool, reuse_stale: bool, data: Path | None
+) -> list[tuple[Profile, Judged]]:
+    """The plan under each profile that carries it out with other settings, on what `runs` has of
+    it. as_stored, data: as of a table."""
+    found = []
+    for further in profile.further:
+        whole = Selection(seeds=tuple(further.first_seeds()), data=data)
+        planned = whole.planned(PLAN_TABLES, further, runs, as_stored=as_stored)
+        names = dict.fromkeys(p.key.dataset for p in planned)
+        notes = {name: dataset_note(name, further, data) for name in names}
+        judged = judged_of(planned, notes, best_row=True, reuse_stale=reuse_stale)
+        found.append((further, judged))
+    return found
 
 
 def frame_of(judged: Judged) -> pd.DataFrame:

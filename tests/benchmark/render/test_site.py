@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.evaluate.metrics import per_user
-from benchmark.plan import experiments
+from benchmark.plan import experiments, specs
 from benchmark.render.document import number, percent
 from benchmark.render.experiment import render
 from benchmark.render.report.chart import ticks
@@ -19,7 +19,7 @@ from benchmark.render.tables.build import build_table, heading_of
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
-from tests.benchmark.render.synthetic import fill
+from tests.benchmark.render.synthetic import fill, synthetic_run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -274,6 +274,23 @@ def test_the_primary_claims_come_first(tmp_path):
     known = re.search(r'id="provenance-data">(.*?)</script>', text, re.S)
     assert cells
     assert cells <= set(json.loads(known[1].replace("<\\/", "</"))["cells"])
+
+
+def test_longer_budgets_stand_below_the_primary_claims(tmp_path):
+    """Of the rows that have them; a profile that carries out no plan has none."""
+    store, profile = Store(tmp_path / "runs"), get_profile("rolling")
+    (longer,) = profile.further
+    for one, other in ((profile, "SASRec"), (longer, "GRU4Rec")):
+        for spec in specs(["primary"], one, datasets=["ml-1m"], models=["FindRec", other]):
+            for seed in one.first_seeds():
+                store.write(synthetic_run(spec, seed, 60))
+    index = write_report(profile, tmp_path, RunSet(store), as_stored=True)
+    groups = re.findall(r'scope="rowgroup">(MovieLens-1M[^:]*): (.*?)</th>', index.read_text())
+    assert [name for name, _ in groups] == ["MovieLens-1M", f"MovieLens-1M, {longer.title}"]
+    own, further = re.split(rf"MovieLens-1M, {longer.title}:", index.read_text())
+    assert "over SASRec" in own
+    assert "over GRU4Rec" not in own
+    assert "over GRU4Rec" in further
 
 
 @pytest.mark.parametrize(
