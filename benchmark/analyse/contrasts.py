@@ -316,6 +316,7 @@ def _after_correction(
     return Judged(
         tuple(_corrected_best(one, adjusted, rules, "the primary claims") for one in best),
         tuple(_corrected_contrast(one, adjusted, rules) for one in contrasts),
+        plan.datasets,
     )
 
 

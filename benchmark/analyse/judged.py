@@ -1,7 +1,7 @@
 """What the analysis plan comes to: each of its contrasts and claims with its numbers, its word, and
 what qualifies it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +114,8 @@ class Judged:
 
     best: tuple[JudgedBest, ...]
     contrasts: tuple[JudgedContrast, ...]
+    roles: Mapping[str, str]
+    """Dataset -> its role in the plan, or what stands in its place."""
     readings: tuple[JudgedBest, ...] = ()
     """The claims of `best`, of other readings of the subject; they are corrected among themselves
     and decide nothing."""

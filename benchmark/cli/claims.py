@@ -101,11 +101,7 @@ def verdict(
         request.profile,
         tuning=RESULTS / "tuning",
         further=further_judged(
-            request.profile,
-            request.runs,
-            as_stored=request.render_only,
-            reuse_stale=reuse_stale,
-            data=data,
+            request.profile, chosen_of(request), request.runs, as_stored=request.render_only
         ),
         earlier=read_text(out) if out.is_file() else "",
     )
@@ -131,16 +127,21 @@ def ledger_of(
     )
 
 
-def planned_of(request: Request) -> list[planning.Planned]:
-    """What the claims are tested on, as it stands in the store."""
-    from benchmark.render.claims import EXPERIMENTS
-
-    selection = Selection(
+def chosen_of(request: Request) -> Selection:
+    """Its datasets and seeds."""
+    return Selection(
         datasets=tuple(request.datasets) if request.datasets else None,
         seeds=tuple(request.seeds),
         reuse_stale=request.reuse_stale,
         data=request.data,
     )
+
+
+def planned_of(request: Request) -> list[planning.Planned]:
+    """What the claims are tested on, as it stands in the store."""
+    from benchmark.render.claims import EXPERIMENTS
+
+    selection = chosen_of(request)
     own, stored = request.profile, request.render_only
     planned = selection.planned(EXPERIMENTS, own, request.runs, as_stored=stored)
     further = [

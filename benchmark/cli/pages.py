@@ -145,7 +145,6 @@ def _verdict(runs: _Committed, pictures: Path | None) -> str:
         for path in draw_verdict(judged, runs.notes, drawn, pictures):
             console.print(f"wrote {shown_path(path)}")
     request = runs.request
-    further = further_judged(
-        request.profile, request.runs, as_stored=True, reuse_stale=False, data=request.data
-    )
+    chosen = Selection(seeds=tuple(request.seeds), data=request.data)
+    further = further_judged(request.profile, chosen, request.runs, as_stored=True)
     return verdict_part(judged, plan, runs.notes, further)

@@ -13,6 +13,7 @@ from benchmark.analyse.analysis_plan import AnalysisPlan, analysis_plan
 from benchmark.analyse.contrasts import Arm
 from benchmark.analyse.effects import NOT_REACHED, Effect
 from benchmark.analyse.judged import (
+    WITHOUT_VERDICT,
     Judged,
     JudgedBest,
     JudgedContrast,
@@ -22,6 +23,7 @@ from benchmark.analyse.judged import (
 )
 from benchmark.analyse.ledger import QUALIFIED, LedgerLine, counts
 from benchmark.analyse.power import stored_power
+from benchmark.analyse.rules import RULES
 from benchmark.errors import InputError
 from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import number, p_value, percent, percent_range, with_range
@@ -35,7 +37,6 @@ from benchmark.render.verdict_texts import (
     BEST_NOTE,
     CHANGE,
     FALSE_DISCOVERIES,
-    FURTHER,
     INVITATION,
     M1,
     READING,
@@ -48,7 +49,7 @@ _REPLY = ("<!-- reply: what stands between these lines is kept -->", "<!-- end o
 _NO_REPLY = "No reply so far."
 
 Further = Sequence[tuple[Profile, Judged]]
-"""Profiles that carry out the plan with other settings, and what it comes to there."""
+"""Profiles that ask something beside the plan, and what it comes to there."""
 
 
 def verdict_page(
@@ -63,8 +64,8 @@ def verdict_page(
     earlier: str = "",
 ) -> str:
     """The page as Markdown. arms: dataset -> name of an arm -> its runs. tuning: the folder of the
-    tuning logs. further: the plan under the profiles that extend this one. earlier: the page as it
-    stands, whose reply is kept."""
+    tuning logs. further: the plan under the profiles that ask something beside it. earlier: the
+    page as it stands, whose reply is kept."""
     plan = analysis_plan()
     main = primary_dataset(plan)
     parts = [
@@ -78,6 +79,7 @@ def verdict_page(
         "",
         f"**{answer(judged, main, plan)}**",
         "",
+        *(line for one in further if (said := beside(*one, main)) for line in (said, "")),
         _qualification(notes),
         "",
         "## How to read this page",
@@ -159,6 +161,32 @@ def answer(judged: Judged, dataset: str, plan: AnalysisPlan) -> str:
         f"Whether {plan.best_row.subject}'s machinery beats plain late fusion (M1) is not reached."
     )
     return f"{pair_verdict(best)} {M1.get(m1.word, not_reached) if m1 is not None else not_reached}"
+
+
+def beside(profile: Profile, judged: Judged, dataset: str) -> str:
+    """What a profile that asks something beside the plan has of the claims about the best row, in a
+    sentence; "" before the six seeds of two rows are there."""
+    shown = [
+        (one, one.margin)
+        for one in judged.best
+        if one.dataset == dataset
+        and one.margin is not None
+        and min(one.margin.n_seeds) >= RULES.minimum_seeds
+    ]
+    if not shown:
+        return ""
+    first = shown[0][0]
+    if any(one.word in WITHOUT_VERDICT for one, _ in shown):
+        rows = ", ".join((first.subject, *first.others))
+        margins = "; ".join(
+            f"{one.claim}, {HEADINGS[one.protocol]}: {with_range(*margin.relative)} over "
+            f"{one.strongest}"
+            for one, margin in shown
+        )
+        said = f"run so far for {rows} alone, the differences of {first.subject} are {margins}."
+    else:
+        said = pair_verdict([one for one, _ in shown])
+    return f"With {profile.title}, {said} Exploratory: this was asked when the answer was known."
 
 
 def _qualification(notes: Mapping[str, DatasetNote]) -> str:
@@ -243,20 +271,22 @@ def _other_readings(
 
 
 def _further(further: Further, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:
-    """What is reached under the profiles that extend this one."""
+    """What is reached under the profiles that ask something beside the plan."""
     parts: list[str] = []
     for profile, judged in further:
         best = [one for one in judged.best if one.margin is not None]
         contrasts = tuple(one for one in judged.contrasts if one.effect is not None)
         if not best and not contrasts:
             continue
-        parts += [f"Profile `{profile.name}`: {profile.title}.", ""]
+        asked = replace(plan, datasets=judged.roles)
+        parts += [f"Profile `{profile.name}`. {profile.beside}", ""]
         if best:
-            parts += [f"**{pair_verdict(best)}**", "", *_best(best, plan, notes)]
-            parts += _every_row(best, notes)
+            said = beside(profile, judged, primary_dataset(plan)), pair_verdict(best)
+            parts += [line for one in said if one for line in (one, "")]
+            parts += [*_best(best, asked, notes), *_every_row(best, notes)]
         if contrasts:
-            parts += _contrasts(replace(judged, contrasts=contrasts), plan, notes)
-    return [FURTHER, "", *parts] if parts else ["Not reached: no longer budget has its runs.", ""]
+            parts += _contrasts(replace(judged, contrasts=contrasts), asked, notes)
+    return parts or ["Not reached: no longer budget has its runs.", ""]
 
 
 def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:

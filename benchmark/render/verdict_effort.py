@@ -49,16 +49,14 @@ def tuning_spent(profile: Profile, folder: Path, plan: AnalysisPlan) -> list[str
 
 
 def last_doublings(profile: Profile, folder: Path, dataset: str, title: str) -> list[str]:
-    """What the doubling to each row's budget gained on validation, where nothing longer was tried:
-    whether a verdict could turn with the budgets is read off the rows that it rests on."""
-    logs = [folder / f"{own.name}-budgets.csv" for own in reversed(profile.lineage)]
-    columns = ("dataset", "model", "steps", "protocol", "rung", "gain", "low", "high")
-    frames = (_read(path, columns) for path in logs if path.is_file())
-    ladders = next((own for frame in frames if len(own := frame[frame.dataset == dataset])), None)
-    if ladders is None:
+    """What the doubling to each row's budget gained on validation, where nothing longer was tried.
+    Nothing of a profile whose budgets no ladder of its own has chosen."""
+    path = folder / f"{profile.name}-budgets.csv"
+    if not path.is_file():
         return []
+    log = _read(path, ("dataset", "model", "steps", "protocol", "rung", "gain", "low", "high"))
     rows = []
-    for model, own in ladders.groupby("model", sort=False):
+    for model, own in log[log.dataset == dataset].groupby("model", sort=False):
         steps = int(own["steps"].iloc[0])
         if steps < own["rung"].max():
             continue
@@ -66,12 +64,13 @@ def last_doublings(profile: Profile, folder: Path, dataset: str, title: str) -> 
         gains = before.reindex(list(PROTOCOLS))[["gain", "low", "high"]].to_numpy(float)
         said = [with_range(gain, low, high) for gain, low, high in gains.tolist()]
         rows.append((str(model), f"{steps:,}", *said))
+    if not rows:
+        return []
     note = (
         f"What the doubling to its budget gained each row on validation of {title}, with bounds of "
-        "90 % on either side; no ladder has anything longer (with twice the steps: "
-        "[above](#the-same-with-longer-budgets)). Where the rows that a verdict "
-        "rests on gain alike, longer budgets are not known to change it; where the one that loses "
-        "gained more, they may, and a lead over a row that gained more may shrink."
+        "90 % on either side; no ladder has anything longer. Rows that are still gaining may "
+        "change places with longer budgets, and rows that gained alike in the last doubling need "
+        "not gain alike in the next ([twice the budget](tuning.md#twice-the-budget))."
     )
     return [*markdown_table(("row", "steps", *(HEADINGS[p] for p in PROTOCOLS)), rows), note, ""]
 
@@ -119,9 +118,9 @@ def what_could_be_shown(power: Power, plan: AnalysisPlan, profile: Profile) -> l
 
 def _test_targets(dataset: str, profile: Profile) -> int:
     """Of a user, as the profile has it for all of its rows."""
-    layers = [
-        layer.protocol
-        for own in profile.lineage
-        for layer in (own, *(own.datasets.get(name, own) for name in dataset_lineage(dataset)))
-    ]
-    return next((found["test_targets"] for found in reversed(layers) if "test_targets" in found), 1)
+    found = 1
+    for own in profile.lineage:
+        layers = [own, *(own.datasets[d] for d in dataset_lineage(dataset) if d in own.datasets)]
+        for layer in layers:
+            found = layer.protocol.get("test_targets", found)
+    return found

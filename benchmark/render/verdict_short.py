@@ -15,17 +15,16 @@ from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import percent, with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
-from benchmark.render.verdict import Further, answer, primary_dataset
+from benchmark.render.verdict import Further, answer, beside, primary_dataset
 from benchmark.render.verdict_texts import family_note, reserves
-from benchmark.settings.registry import Profile
 
 
 def verdict_part(
     judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote], further: Further = ()
 ) -> str:
-    """The answer on the primary dataset; then what is reached of P1, P2, M1 and of the subject
-    against its own variants, there, there under further profiles, and on the datasets that repeat
-    it; then the pictures of the primary one."""
+    """The answer on the primary dataset, and what profiles say that ask something beside the plan;
+    then what is reached of P1, P2, M1 and of the subject against its own variants, there and on the
+    datasets that repeat it; then the pictures of the primary one."""
     main = primary_dataset(plan)
     verdict = f"**{answer(judged, main, plan)}**"
     shown = [main, *(name for name, role in plan.datasets.items() if role == "replication")]
@@ -39,11 +38,11 @@ def verdict_part(
         for profile, other in further:
             if rows := _of_dataset(other, plan, dataset):
                 lines += [f"| *{title}, {profile.title}* | | |", *rows]
-    beside = [line for profile, other in further for line in _beside(profile, other, main)]
+    asked = [line for one in further if (said := beside(*one, main)) for line in (said, "")]
     return "\n".join(
         [
-            *(verdict, "", *beside, *lines, ""),
-            *(f"- {line}" for line in _qualifications(judged, plan, notes, tables)),
+            *(verdict, "", *asked, *lines, ""),
+            *(f"- {line}" for line in _qualifications(judged, plan, notes, tables, further)),
             *("", *_pictures(judged, plan, notes)),
         ]
     )
@@ -63,27 +62,6 @@ def verdict_pictures(judged: Judged, plan: AnalysisPlan) -> dict[str, str]:
         if role == "replication" and any(one.word not in WITHOUT_VERDICT for one in own):
             found[f"primary-{dataset}"] = dataset
     return found
-
-
-def _beside(profile: Profile, judged: Judged, dataset: str) -> list[str]:
-    """A sentence: how far the subject is from the best other row under a further profile, once six
-    seeds say it."""
-    shown = [one for one in judged.best if one.dataset == dataset and _best_cell(one)]
-    said = [
-        f"{one.claim}, {HEADINGS[one.protocol]}: {with_range(*one.margin.relative)} "
-        f"over {one.strongest}"
-        for one in shown
-        if one.margin is not None
-    ]
-    if not said:
-        return []
-    subject, rows = shown[0].subject, len(shown[0].others)
-    are = f"{rows} is" if rows == 1 else f"{rows} are"
-    return [
-        f"**With {profile.title}: {'; '.join(said)}** (differences of {subject}; of the other rows "
-        f"{are} run so).",
-        "",
-    ]
 
 
 # ---------------------------------------------------------------- rows of the table
@@ -127,8 +105,8 @@ def _best_cell(one: JudgedBest) -> str:
         return f"**{one.word}**: {over}"
     if min(margin.n_seeds) < RULES.minimum_seeds:
         return ""
-    settled = " (to be refuted, whatever they bring)" if one.settled_by else ""
-    return f"**other rows not reached**{settled}; so far {over}"
+    settled = " (to be refuted, whatever the missing rows bring)" if one.settled_by else ""
+    return f"**not reached**{settled}; so far {over}"
 
 
 def _contrast_cell(one: JudgedContrast) -> str:
@@ -145,6 +123,7 @@ def _qualifications(
     plan: AnalysisPlan,
     notes: Mapping[str, DatasetNote],
     datasets: Iterable[str],
+    further: Further,
 ) -> list[str]:
     subject = plan.best_row.subject
     claims = ", ".join(plan.best_row.claims)
@@ -164,6 +143,11 @@ def _qualifications(
         lines += reserves([notes[dataset]] if dataset in notes else [])
         for meaning, rows in known_of_budgets(_shown(judged, dataset, subject)).items():
             lines.append(f"{meaning} on {title}: {rows}.")
+    for profile, other in further:
+        if shown := _shown(other, primary_dataset(plan), subject):
+            lines.append(f"With {profile.title}: {profile.beside}")
+            for meaning, rows in known_of_budgets(shown).items():
+                lines.append(f"{meaning} with {profile.title}: {rows}.")
     if note := family_note(judged):
         lines.append(note)
     drawn = verdict_pictures(judged, plan).items()
@@ -185,7 +169,7 @@ def _shown(judged: Judged, dataset: str, subject: str) -> list[JudgedBest | Judg
     """What the table has of a dataset."""
     pairs = [one for one in judged.contrasts if one.contrast.plus == (subject,)]
     return [
-        *(one for one in judged.best if one.dataset == dataset),
+        *(one for one in judged.best if one.dataset == dataset and one.others),
         *(one for one in pairs if one.dataset == dataset and _contrast_cell(one)),
     ]
 

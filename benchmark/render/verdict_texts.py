@@ -12,8 +12,8 @@ from benchmark.render.tables.inference import HEADINGS
 
 READING = """\
 This page says what the suite's own runs show of the paper's claims, by rules that were fixed
-before them ([plan](plan.md)). It does not say how the printed numbers came about, and a claim
-that is not supported here is not thereby false:
+before them ([plan](plan.md)); what was asked later is called exploratory. It does not say how the
+printed numbers came about, and a claim that is not supported here is not thereby false:
 
 - The features are not those of the paper's encoders, the widths are small, and not every dataset
   is the paper's: each dataset has a grade (A: the paper's own data, modalities and encoders; B: its
@@ -37,6 +37,8 @@ And, whoever brings it:
   it is run.
 - **Better settings of a row**, found on validation targets within the number of trials that every
   row had: printed beside this answer.
+- **Longer budgets of all rows**: what is known of them stands beside this answer
+  ([tuning](tuning.md#twice-the-budget)).
 - **More seeds**, up to ten, for all rows of a comparison at once: both answers are printed.
 
 Seeds, rows, metrics or a protocol that are chosen after the results are known change nothing."""
@@ -65,13 +67,6 @@ BEST_NOTE = (
     "which says nothing of the others. p is that of being above every other row, corrected by Holm "
     "over P1, P2 and M1 on the primary dataset; elsewhere it is not corrected, and a refutation "
     "nowhere but for the rows."
-)
-
-FURTHER = (
-    "Whether the answer above turns on how long the rows were trained: everything is as above but "
-    "the number of steps, the same for all rows as a share of their own. It was asked when that "
-    "answer was known, so it stands beside it and decides nothing "
-    "([tuning](tuning.md#twice-the-budget))."
 )
 
 FALSE_DISCOVERIES = (

@@ -7,45 +7,68 @@ the file is gone or damaged a stale reference says that the code differs and not
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.errors import InputError
 from benchmark.files import write_bytes
 from benchmark.runs.schema import Hashes
 
 NAME = "code.json"
 Files = Mapping[str, str]
 
+_TABLE = TypeAdapter(dict[str, dict[str, str]])
+
 
 class CodeTable:
-    """`code.json` of one store. It is read again when it has changed."""
+    """`code.json` of one store. It is read again when it has changed; its writers hold the lock of
+    the store."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._read_at: tuple[int, int] | None = None
-        self._known: dict[str, Files] = {}
+        self._known: dict[str, dict[str, str]] = {}
 
     def add(self, hashes: Hashes) -> None:
-        """Keep the files of a code. The caller holds the lock of the store."""
-        known = self._current()
+        """Keep the files of a code. Raises InputError where the table that is there is damaged."""
+        known = self._whole()
         if hashes.files and known.get(hashes.code) != hashes.files:
-            table = dict(sorted((known | {hashes.code: hashes.files}).items()))
-            write_bytes(self.path, json.dumps(table, indent=1, sort_keys=True).encode())
+            self._write(known | {hashes.code: hashes.files})
+
+    def keep(self, codes: Collection[str]) -> None:
+        """Forget what no run is of any more. Raises InputError as `add`."""
+        known = self._whole()
+        if known.keys() - codes:
+            self._write({code: files for code, files in known.items() if code in codes})
 
     def filled(self, hashes: Hashes) -> Hashes:
         """With the files of its code, where the table has them and the hashes lack them."""
         if hashes.files:
             return hashes
-        files = self._current().get(hashes.code, {})
-        return hashes.model_copy(update={"files": dict(files)})
+        try:
+            known = self._whole()
+        except InputError:
+            return hashes
+        return hashes.model_copy(update={"files": dict(known.get(hashes.code, {}))})
 
-    def _current(self) -> dict[str, Files]:
+    def _write(self, table: Mapping[str, Files]) -> None:
+        write_bytes(self.path, json.dumps(table, indent=1, sort_keys=True).encode())
+
+    def _whole(self) -> dict[str, dict[str, str]]:
+        """The table that is there; empty where there is none. Raises InputError if damaged."""
         try:
             stat = self.path.stat()
             if self._read_at != (stat.st_mtime_ns, stat.st_ino):
-                table = json.loads(self.path.read_bytes())
-                self._known = {code: dict(files) for code, files in table.items()}
+                self._known = _TABLE.validate_json(self.path.read_bytes(), strict=True)
                 self._read_at = stat.st_mtime_ns, stat.st_ino
-        except (OSError, ValueError, TypeError, AttributeError):
+        except FileNotFoundError:
             self._known, self._read_at = {}, None
+        except (OSError, ValidationError) as error:
+            self._read_at = None
+            raise InputError(
+                f"{self.path}: no table of source files ({type(error).__name__}); restore it, or "
+                "delete it: then stale references no longer say which file has changed"
+            ) from error
         return self._known

@@ -28,7 +28,14 @@ from benchmark.runs.code import digest
 from benchmark.runs.identity import identity
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import RunRecord, RunResult
-from benchmark.runs.store import Store, Stored, packed, packed_names, without_top
+from benchmark.runs.store import (
+    Store,
+    Stored,
+    packed,
+    packed_names,
+    record_text,
+    without_top,
+)
 
 STATES = ".checkpoints"
 """Folder of unfinished runs' states in a store."""
@@ -108,9 +115,11 @@ def _members(store: Store, run: Stored, keep_top: bool) -> list[Member]:
     assert run.result is not None
     place = f"runs/{run.path.parent.relative_to(store.root).as_posix()}"
     if keep_top or run.result.test is None:
-        own = [run.path, run.path.with_suffix(".npz")]
+        own = [run.path.with_suffix(".npz")]
         own += sorted(run.path.parent.glob(f"{run.path.stem}.*.npz"))
-        return [Member.of(f"{place}/{file.name}", of_file(file)) for file in own]
+        # written anew: the record of a reference leaves to its store what it needs elsewhere
+        record = Member.of(f"{place}/{run.path.name}", of_bytes(record_text(run.result.record)))
+        return [record, *(Member.of(f"{place}/{file.name}", of_file(file)) for file in own)]
     files = packed(without_top(run.result))
     return [Member.of(f"{place}/{name}", of_bytes(data)) for name, data in files.items()]
 

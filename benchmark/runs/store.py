@@ -154,6 +154,12 @@ class Store:
             found += [Path(folder, name) for name in fnmatch.filter(files, "seed-*.json")]
         return sorted(found)
 
+    def forget_unused_codes(self) -> None:
+        """Drop from `code.json` what no run here is of; nothing while a record is damaged."""
+        with locked(self._lock), contextlib.suppress(DamagedRun):
+            records = (_record(path, path.read_bytes()) for path in self.paths())
+            self._code.keep({record.hashes.code for record in records})
+
     def may_be_of(self, path: Path, profile: str | None) -> bool:
         """Whether a run, which may be damaged, lies in the folder of the profile; None is any."""
         return profile is None or path.relative_to(self.root).parts[0] == slug(profile)
@@ -249,6 +255,8 @@ def promote(
         done[target.write(result, dense=True)] = (
             "added" if there.status == "missing" else "replaced"
         )
+    if "replaced" in done.values():
+        target.forget_unused_codes()
     return done
 
 
@@ -321,7 +329,7 @@ def packed(result: RunResult, *, dense: bool = False) -> dict[str, bytes]:
     return {
         **arrays,
         **{f"{name}.{held}.npz": data for held, data in artefacts.items()},
-        f"{name}.json": _text(record.model_copy(update=own)),
+        f"{name}.json": record_text(record.model_copy(update=own)),
     }
 
 
@@ -376,7 +384,7 @@ def _verified(file: Path, digest: str | None, record: Path) -> bytes:
     return data
 
 
-def _text(record: RunRecord) -> bytes:
+def record_text(record: RunRecord) -> bytes:
     """The record's JSON with its own hash in it."""
     fields = record.model_dump(mode="json", exclude={"sha256"})
     return json.dumps(fields | {"sha256": _own_hash(fields)}, indent=1).encode()

@@ -139,6 +139,9 @@ class Profile(DatasetLayers):
     analysis_plan: bool = False
     """Whether it carries out the analysis plan (benchmark/paper/analysis_plan.md): its seeds are
     the plan's, and its runs hold the plan's hash."""
+    beside: str = ""
+    """What it asks beside the plan that it extends: the verdict's pages say it, and what it has.
+    "" keeps it off them."""
     run_on: tuple[str, ...]
     """The datasets that it runs on unless told otherwise."""
     max_users: int | None = None
@@ -153,10 +156,15 @@ class Profile(DatasetLayers):
 
     @property
     def further(self) -> tuple["Profile", ...]:
-        """The profiles that carry out the same analysis plan with other settings: those that extend
-        one that does."""
-        own = profiles().values() if self.analysis_plan else ()
-        return tuple(profile for profile in own if profile.extends == self.name)
+        """The profiles that extend this one and ask something beside the plan that both carry out,
+        in the order of their names."""
+        if not self.analysis_plan:
+            return ()
+        return tuple(
+            profile
+            for profile in profiles().values()
+            if profile.beside and profile.analysis_plan and self in profile.lineage[:-1]
+        )
 
     def first_seeds(self, number: int | None = None) -> list[int]:
         """The first `number` of its seeds; all that it reports if None."""
@@ -213,6 +221,11 @@ def profiles() -> dict[str, Profile]:
     """All profiles by name."""
     found = [read_model(path, Profile) for path in sorted((CONFIGS / "profiles").glob("*.yaml"))]
     return {profile.name: profile for profile in found}
+
+
+def asked_beside() -> frozenset[str]:
+    """Names of the profiles that ask something beside the analysis plan."""
+    return frozenset(name for name, profile in profiles().items() if profile.beside)
 
 
 def get_method(name: str) -> Method:

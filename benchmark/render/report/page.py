@@ -128,7 +128,7 @@ def write_report(
     seen = [one for one in answers if one.has_runs] or answers
     power = power_block(stored_power(), printed_improvements(load_cells(), RULES.metric))
     titles = {name: dataset_note(name, profile, data).title for name in dataset_names()}
-    further = further_judged(profile, runs, as_stored=as_stored, reuse_stale=reuse_stale, data=data)
+    further = further_judged(profile, whole, runs, as_stored=as_stored)
     context: dict[str, Any] = {
         "profile": profile,
         "tables": tables,

@@ -3,7 +3,6 @@ base (`readings`, `specifications`, `four-ways`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,7 @@ from benchmark.render.selection import Selection
 from benchmark.render.tables.inference import HEADINGS
 from benchmark.render.verdict_texts import reserves
 from benchmark.runs.runset import RunSet
-from benchmark.settings.registry import Profile, methods
+from benchmark.settings.registry import Profile, asked_beside, methods
 
 PLAN_TABLES = ("primary", "machinery")
 """Tables that carry out the analysis plan."""
@@ -101,7 +100,7 @@ def judged_of(
         if p.idle:
             said = f"{notes[p.key.dataset].modalities}: {p.idle}"
             untestable.setdefault(p.key.dataset, {})[f"{p.key.model} {p.key.variant}"] = said
-    return judge_plan(
+    judged = judge_plan(
         plan,
         arms,
         rows=compared_rows(planned) if best_row else (),
@@ -109,17 +108,24 @@ def judged_of(
         untestable=untestable,
         absent=absent,
     )
+    if any(p.key.profile in asked_beside() for p in planned):
+        return replace(judged, roles=dict.fromkeys(plan.datasets, "exploratory"))
+    return judged
 
 
 def further_judged(
-    profile: Profile, runs: RunSet, *, as_stored: bool, reuse_stale: bool, data: Path | None
+    profile: Profile, chosen: Selection, runs: RunSet, *, as_stored: bool
 ) -> list[tuple[Profile, Judged]]:
-    """The plan under each profile that carries it out with other settings, on what `runs` has of
-    it. as_stored, data: as of a table."""
+    """The plan under each profile that asks something beside it, on what `runs` has of the datasets
+    and seeds that are chosen. as_stored: as of a table."""
     found = []
+    data, reuse_stale = chosen.data, chosen.reuse_stale
     for further in profile.further:
-        whole = Selection(seeds=tuple(further.first_seeds()), data=data)
-        planned = whole.planned(PLAN_TABLES, further, runs, as_stored=as_stored)
+        datasets = [name for name in further.run_on if name in (chosen.datasets or further.run_on)]
+        if not datasets:
+            continue
+        own = Selection(datasets=tuple(datasets), seeds=chosen.seeds, data=data)
+        planned = own.planned(PLAN_TABLES, further, runs, as_stored=as_stored)
         names = dict.fromkeys(p.key.dataset for p in planned)
         notes = {name: dataset_note(name, further, data) for name in names}
         judged = judged_of(planned, notes, best_row=True, reuse_stale=reuse_stale)
@@ -130,10 +136,9 @@ def further_judged(
 def frame_of(judged: Judged) -> pd.DataFrame:
     """Every difference with its verdict, columns `COLUMNS`; relative differences and ratios less 1
     as shares."""
-    plan = analysis_plan()
     lines: list[tuple[object, ...]] = []
     for best in judged.best:
-        names = (best.claim, best.dataset, plan.datasets.get(best.dataset, ""), best.protocol)
+        names = (best.claim, best.dataset, judged.roles.get(best.dataset, ""), best.protocol)
         if best.result is None:
             nothing = _numbers(None, best.adjusted, float("nan"), None)
             lines.append((*names, best.subject, "", *nothing, best.word, best.note))
@@ -146,7 +151,7 @@ def frame_of(judged: Judged) -> pd.DataFrame:
             lines.append((*names, best.subject, other, *numbers, *said))
     for one in judged.contrasts:
         contrast = one.contrast
-        role = plan.datasets.get(one.dataset, "")
+        role = judged.roles.get(one.dataset, "")
         arms = (" + ".join(contrast.plus), " + ".join(contrast.minus))
         numbers = _numbers(one.effect, one.adjusted, float("nan"), one.log_rank)
         names = (contrast.id, one.dataset, role, one.protocol)
@@ -175,7 +180,7 @@ def _numbers(
 def plan_blocks(judged: Judged, note: DatasetNote) -> list[Block]:
     """What the plan asks of one dataset: the answers first, then everything behind them."""
     plan = analysis_plan()
-    role = plan.datasets.get(note.name, "not in the plan")
+    role = judged.roles.get(note.name, "not in the plan")
     best = [one for one in judged.best if one.dataset == note.name]
     contrasts = [one for one in judged.contrasts if one.dataset == note.name]
     if best:  # beside the claims about the best row stand the other primary ones alone

@@ -26,12 +26,12 @@ from benchmark.render.figures.draw import draw_verdict
 from benchmark.render.notes import dataset_note
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
-from benchmark.render.verdict import verdict_page
+from benchmark.render.verdict import beside, verdict_page
 from benchmark.render.verdict_short import verdict_part, verdict_pictures
 from benchmark.render.verdict_texts import M1, family_note
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import Store
-from benchmark.settings.registry import get_profile
+from benchmark.settings.registry import get_profile, profiles
 from benchmark.settings.resolve import resolve
 from tests.benchmark.render.synthetic import synthetic_run
 
@@ -221,7 +221,7 @@ def test_the_readmes_part_says_what_the_rows_so_far_come_to(ledger):
     (row,) = [row for row in table_rows(part) if "(P1, P2)" in row[0]]
     for cell, one in zip(row[1:], best, strict=True):
         said = percent(one.margin.relative[0])
-        assert cell.startswith(f"**other rows not reached**; so far {said} (")
+        assert cell.startswith(f"**not reached**; so far {said} (")
         above, below = (sum(sign * ends(e) > 0 for e in one.result.effects) for sign, ends in SIDES)
         assert cell.endswith(f" over {one.strongest}; above {above} of 11 rows, below {below}")
     few = [replace(e, n_seeds=(6, 5)) for e in best[0].result.effects]
@@ -282,17 +282,15 @@ def test_the_readmes_part_has_the_replication_too(ledger, tmp_path):
     assert "Amazon Beauty, history left out. P2" in drawn.read_text(encoding="utf-8")
 
 
-def test_a_profile_that_extends_the_plans_stands_beside_the_answer(ledger):
-    """What it reaches, on both pages, and nothing of what it does not; the answer stays."""
+def test_what_is_asked_beside_the_plan_stands_beside_the_answer(ledger):
+    """What it reaches, on both pages, called exploratory; nothing of what it does not. The answer
+    stays."""
     judged = ledger[2]
     (longer,) = get_profile("rolling").further
-    assert longer.name == "rolling-2x"
-    assert longer.further == ()
-    assert get_profile("quick").further == (), "it carries out no plan"
-    settled = "GRU4Rec"
+    settled, roles = "GRU4Rec", dict.fromkeys(judged.roles, "exploratory")
     best = tuple(replace(one, word="not reached", settled_by=(settled,)) for one in judged.best)
     contrasts = tuple(c if c.claim == "M1" else replace(c, effect=None) for c in judged.contrasts)
-    some = [(longer, replace(judged, best=best, contrasts=contrasts))]
+    some = [(longer, replace(judged, best=best, contrasts=contrasts, roles=roles))]
     notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
     page, part = page_of(ledger, further=some), verdict_part(judged, analysis_plan(), notes, some)
     for text, without in (
@@ -300,38 +298,88 @@ def test_a_profile_that_extends_the_plans_stands_beside_the_answer(ledger):
         (part, verdict_part(judged, analysis_plan(), notes)),
     ):
         assert text.split("**")[1] == without.split("**")[1]
+        said = beside(longer, some[0][1], "ml-1m")
+        assert text.split("**")[2].strip().startswith(said), "right below it"
+        assert said not in without
+    assert said.startswith("With twice the steps, run so far for FindRec, SASRec, ")
+    for one in best:
+        margin = with_range(*one.margin.relative)
+        assert f"{one.claim}, history {one.protocol}: {margin} over {one.strongest}" in said
     own = sections(page)["The same with longer budgets"]
-    assert f"Profile `{longer.name}`: {longer.title}." in own
-    assert (
-        f"P1 and P2 will be refuted, whatever the missing rows bring: a gain of 1 % over {settled}"
-        in own
-    )
+    assert f"Profile `{longer.name}`. {longer.beside}" in own
+    assert "P1 and P2 will be refuted, whatever the missing rows bring: a gain of 1 % over" in own
     assert f"| {best[0].strongest} |" in own
     assert "M1, history left out" in own
     assert "M2" not in own
-    said = [
-        f"{one.claim}, history {one.protocol}: {with_range(*one.margin.relative)} "
-        f"over {one.strongest}"
-        for one in best
-    ]
-    assert part.splitlines()[2] == (
-        f"**With {longer.title}: {'; '.join(said)}** (differences of FindRec; of the other rows 11 "
-        "are run so)."
-    )
+    assert "MovieLens-1M, exploratory" in own
+    assert "MovieLens-1M, primary" not in own
     start = part.index(f"| *MovieLens-1M, {longer.title}* | | |")
     added = table_rows(part[start:])
     assert [row[0][-8:] for row in added] == ["P1, P2)?", "on (M1)?"]
-    assert added[0][1].startswith("**other rows not reached** (to be refuted, whatever they bring)")
+    forecast = "**not reached** (to be refuted, whatever the missing rows bring); so far "
+    assert added[0][1].startswith(forecast)
     m1 = next(row for row in table_rows(part[:start]) if row[0].endswith("(M1)?"))
     assert added[1][2] == m1[2], "history left out, which is the primary one"
     assert added[1][1] == "", "M1 kept has no runs here"
+    assert f"- With {longer.title}: {longer.beside}" in part.splitlines()
+
+
+def test_beside_the_plan_stands_a_verdict_once_all_rows_are_run(ledger):
+    judged = ledger[2]
+    (longer,) = get_profile("rolling").further
+    said = beside(longer, judged, "ml-1m")
+    assert said.startswith(f"With {longer.title}, {pair_verdict(judged.best)} Exploratory")
+    few = tuple(
+        replace(
+            one,
+            result=replace(
+                one.result,
+                effects=tuple(replace(e, n_seeds=(6, 5)) for e in one.result.effects),
+            ),
+        )
+        for one in judged.best
+    )
+    assert beside(longer, replace(judged, best=few), "ml-1m") == ""
+    assert beside(longer, judged, "beauty") == ""
+
+
+def test_nothing_stands_beside_the_plan_where_nothing_is_run(ledger):
+    judged = ledger[2]
+    (longer,) = get_profile("rolling").further
     none = replace(
         judged,
-        best=tuple(replace(one, result=None, strongest=None) for one in best),
-        contrasts=tuple(replace(c, effect=None) for c in judged.contrasts),
+        best=tuple(
+            replace(one, result=None, strongest=None, others=(), word="not reached")
+            for one in judged.best
+        ),
+        contrasts=tuple(replace(c, effect=None, word="not reached") for c in judged.contrasts),
     )
+    notes = {"ml-1m": dataset_note("ml-1m", get_profile("rolling"), None)}
     assert page_of(ledger, further=[(longer, none)]) == page_of(ledger)
+    assert verdict_part(judged, analysis_plan(), notes, [(longer, none)]) == verdict_part(
+        judged, analysis_plan(), notes
+    )
     assert "Not reached" in sections(page_of(ledger))["The same with longer budgets"]
+
+
+def test_only_what_says_what_it_asks_stands_beside_the_plan(monkeypatch):
+    """Not a user's own profile that extends the plan's, nor one that carries out no plan."""
+    rolling, longer = get_profile("rolling"), get_profile("rolling-2x")
+    assert rolling.further == (longer,)
+    assert longer.further == get_profile("quick").further == ()
+    silent = longer.model_copy(update={"name": "silent", "beside": ""})
+    planless = longer.model_copy(update={"name": "planless", "analysis_plan": False})
+    longest = longer.model_copy(update={"name": "longest", "extends": "rolling-2x"})
+    every = {p.name: p for p in (*profiles().values(), silent, planless, longest)}
+    monkeypatch.setattr("benchmark.settings.registry.profiles", lambda: every)
+    assert [profile.name for profile in rolling.further] == ["rolling-2x", "longest"]
+    assert [profile.name for profile in longer.further] == ["longest"]
+
+
+def test_the_committed_page_has_the_plans_deviations():
+    page = (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8")
+    plan = analysis_plan().sections["Deviations"]
+    assert sections(page)["Deviations from the plan"].strip() == plan.strip()
 
 
 def test_other_readings_have_their_section(ledger):

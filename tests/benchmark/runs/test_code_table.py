@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from benchmark.errors import InputError
 from benchmark.runs.code_table import NAME
+from benchmark.runs.exchange import export_runs, import_runs
+from benchmark.runs.identity import identity
 from benchmark.runs.schema import Hashes
 from benchmark.runs.store import Store, promote
 from tests.benchmark.results import draw_above, make_result, make_spec
@@ -15,12 +18,17 @@ OLD = Hashes(config="config", code="old", data="data", files={"a.py": "1", "b.py
 NEW = Hashes(config="config", code="new", data="data", files={"a.py": "1", "b.py": "3"})
 
 
+def made(seed, hashes):
+    name = identity(hashes, seed)
+    return make_result(make_spec(), seed, ABOVE, hashes=hashes, identity=name)
+
+
 @pytest.fixture
 def reference(tmp_path):
     """Two seeds of one code and one of another, promoted."""
     runs, reference = Store(tmp_path / "runs"), Store(tmp_path / "reference")
     for seed, hashes in enumerate((OLD, OLD, NEW)):
-        runs.write(make_result(make_spec(), seed, ABOVE, hashes=hashes))
+        runs.write(made(seed, hashes))
     assert set(promote(runs, reference).values()) == {"added"}
     return runs, reference
 
@@ -46,15 +54,11 @@ def test_a_stale_reference_names_the_file_that_changed(reference):
     assert stale.problem == "made with other code (b.py)"
 
 
-@pytest.mark.parametrize("damage", [None, b"", b"[]", b'{"old": 3}', b'{"old": ["a.py"]}', b"\xff"])
-def test_without_the_table_runs_stand_and_it_comes_back(reference, damage):
+def test_without_the_table_runs_stand_and_promoting_brings_it_back(reference):
     runs, store = reference
     table = store.root / NAME
     wanted = table.read_bytes()
-    if damage is None:
-        table.unlink()
-    else:
-        table.write_bytes(damage)
+    table.unlink()
     assert store.status(make_spec().key, 0, OLD).status == "complete"
     assert store.status(make_spec().key, 0, NEW).problem == "made with other code"
     done = promote(runs, store)  # the first run of each code brings its files back for the others
@@ -63,10 +67,45 @@ def test_without_the_table_runs_stand_and_it_comes_back(reference, damage):
     assert store.read(make_spec().key, 0).record.hashes == OLD
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"[]", b'{"old": 3}', b'{"old": {"a.py": 3}}', b"<<<<<<< HEAD\n{", b"\xff", b"[" * 10**5],
+)
+def test_a_damaged_table_is_named_and_not_written_over(reference, damage):
+    """A mark of a merge in it must not cost what it holds; reading runs does without it."""
+    runs, store = reference
+    table = store.root / NAME
+    table.write_bytes(damage)
+    assert store.status(make_spec().key, 0, OLD).status == "complete"
+    assert store.status(make_spec().key, 0, NEW).problem == "made with other code"
+    with pytest.raises(InputError, match=rf"{NAME}: no table of source files .*restore it"):
+        promote(runs, store)
+    assert table.read_bytes() == damage
+
+
+def test_codes_that_no_run_has_any_more_leave_the_table(reference):
+    runs, store = reference
+    for seed in (0, 1):
+        runs.write(made(seed, NEW))
+    assert list(promote(runs, store).values()) == ["replaced", "replaced", "unchanged"]
+    assert json.loads((store.root / NAME).read_text()) == {"new": NEW.files}
+
+
+@pytest.mark.parametrize("keep_top", [True, False])
+def test_an_exported_reference_has_its_files_with_it(reference, tmp_path, keep_top):
+    """It leaves its store, and the table with it."""
+    _, store = reference
+    export_runs(store, tmp_path / "references.zip", keep_top=keep_top)
+    there = Store(tmp_path / "there")
+    import_runs([tmp_path / "references.zip"], there, lambda record: "")
+    for seed, hashes in enumerate((OLD, OLD, NEW)):
+        assert there.read(make_spec().key, seed).record.hashes == hashes
+
+
 def test_a_table_of_another_writer_is_seen(reference):
     runs, store = reference
     later = Hashes(config="config", code="later", data="data", files={"c.py": "4"})
     store.read(make_spec().key, 0)
-    runs.write(make_result(make_spec(), 3, ABOVE, hashes=later))
+    runs.write(made(3, later))
     promote(runs, Store(store.root))
     assert store.read(make_spec().key, 3).record.hashes == later

@@ -162,3 +162,22 @@ def test_every_place_of_a_source_is_a_line_that_names_the_field():
         assert location.line is not None, (location, name)
         line = texts[location.file][location.line - 1]
         assert name.lower() in line.lower(), (str(location), name, line)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, m in methods().items() if m.category not in ("control", "reading")]
+)
+def test_twice_the_steps_are_twice_the_steps_and_nothing_else(name):
+    """Of every row that the analysis plan compares, and of its variants; readings of other people's
+    code have budgets of their own."""
+    method = methods()[name]
+    plain = ("base", "permuted-features", "without-moe", "permuted-images", "constant-features")
+    for variant in (v for v in plain if v == "base" or v in method.variants):
+        once, twice = (
+            resolve(name, "ml-1m", get_profile(p), variant).spec for p in ("rolling", "rolling-2x")
+        )
+        assert twice.training.steps == 2 * once.training.steps
+        assert twice.training.eval_every == 2 * once.training.eval_every
+        same = {"steps": once.training.steps, "eval_every": once.training.eval_every}
+        named = {"profile": "rolling", "convergence": once.convergence}
+        assert twice.with_training(**same).model_copy(update=named) == once
