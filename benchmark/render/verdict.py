@@ -175,15 +175,15 @@ def beside(profile: Profile, judged: Judged, dataset: str) -> str:
     ]
     if not shown:
         return ""
-    first = shown[0][0]
+    subject, others = shown[0][0].subject, shown[0][0].others
     if any(one.word in WITHOUT_VERDICT for one, _ in shown):
-        rows = ", ".join((first.subject, *first.others))
-        margins = "; ".join(
-            f"{one.claim}, {HEADINGS[one.protocol]}: {with_range(*margin.relative)} over "
-            f"{one.strongest}"
+        margins = " and ".join(
+            f"{with_range(*margin.relative)} over {one.strongest} ({one.claim}, "
+            f"{HEADINGS[one.protocol]})"
             for one, margin in shown
         )
-        said = f"run so far for {rows} alone, the differences of {first.subject} are {margins}."
+        rows = others[0] if len(others) == 1 else f"{len(others)} other rows"
+        said = f"run so far for {subject} and {rows}, {subject} has {margins}."
     else:
         said = pair_verdict([one for one, _ in shown])
     return f"With {profile.title}, {said} Exploratory: this was asked when the answer was known."

@@ -145,7 +145,7 @@ def _qualifications(
             lines.append(f"{meaning} on {title}: {rows}.")
     for profile, other in further:
         if shown := _shown(other, primary_dataset(plan), subject):
-            lines.append(f"With {profile.title}: {profile.beside}")
+            lines.append(f"*{profile.title.capitalize()}*: {profile.beside}")
             for meaning, rows in known_of_budgets(shown).items():
                 lines.append(f"{meaning} with {profile.title}: {rows}.")
     if note := family_note(judged):

@@ -301,10 +301,10 @@ def test_what_is_asked_beside_the_plan_stands_beside_the_answer(ledger):
         said = beside(longer, some[0][1], "ml-1m")
         assert text.split("**")[2].strip().startswith(said), "right below it"
         assert said not in without
-    assert said.startswith("With twice the steps, run so far for FindRec, SASRec, ")
+    assert said.startswith("With twice the steps, run so far for FindRec and 11 other rows, ")
     for one in best:
         margin = with_range(*one.margin.relative)
-        assert f"{one.claim}, history {one.protocol}: {margin} over {one.strongest}" in said
+        assert f"{margin} over {one.strongest} ({one.claim}, history {one.protocol})" in said
     own = sections(page)["The same with longer budgets"]
     assert f"Profile `{longer.name}`. {longer.beside}" in own
     assert "P1 and P2 will be refuted, whatever the missing rows bring: a gain of 1 % over" in own
@@ -321,7 +321,7 @@ def test_what_is_asked_beside_the_plan_stands_beside_the_answer(ledger):
     m1 = next(row for row in table_rows(part[:start]) if row[0].endswith("(M1)?"))
     assert added[1][2] == m1[2], "history left out, which is the primary one"
     assert added[1][1] == "", "M1 kept has no runs here"
-    assert f"- With {longer.title}: {longer.beside}" in part.splitlines()
+    assert f"- *Twice the steps*: {longer.beside}" in part.splitlines()
 
 
 def test_beside_the_plan_stands_a_verdict_once_all_rows_are_run(ledger):
