@@ -83,7 +83,8 @@ def primary_claims(
         found.append(_of_dataset(table.judged, dataset, title))
         for profile, judged in further:
             if any(one.dataset == dataset and one.margin is not None for one in judged.best):
-                found.append(_of_dataset(judged, dataset, f"{title}, {profile.title}"))
+                named = f"{title}, {profile.title} ({judged.roles[dataset]})"
+                found.append(_of_dataset(judged, dataset, named))
     return found
 
 
