@@ -157,7 +157,14 @@ def promote(
             f"nothing was promoted: {len(stale)} stale run(s), to train anew or delete first: "
             + "; ".join(stale[:5])
         )
-    done = promote_runs(store, Store(REFERENCE), keep_top=keep_top, profile=chosen.name)
+    done = promote_runs(
+        store,
+        Store(REFERENCE),
+        keep_top=keep_top,
+        profile=chosen.name,
+        # a slice of the users serves the regression check alone
+        described=chosen.run_on if chosen.max_users is None else (),
+    )
     for path, what in done.items():
         console.print(f"{what} {path.relative_to(ROOT)}")
 

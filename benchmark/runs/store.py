@@ -19,7 +19,7 @@ import fnmatch
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -211,7 +211,12 @@ class Store:
 
 
 def promote(
-    source: Store, target: Store, *, keep_top: bool = False, profile: str | None = None
+    source: Store,
+    target: Store,
+    *,
+    keep_top: bool = False,
+    profile: str | None = None,
+    described: Collection[str] | None = None,
 ) -> dict[Path, Literal["added", "replaced", "unchanged"]]:
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
@@ -219,9 +224,10 @@ def promote(
     are two counts that are most of the rest and that no table of scores needs: the sums of
     popularity, for the diagnosis of leave-one-out splits, of which the first seed of a row keeps
     them; and, where a user has several test targets, the history items above a target at every
-    constant taken from their scores. Failed runs and trials are no references and are passed over.
-    Raises InputError, before anything is written, if a run is damaged or if there is nothing to
-    promote.
+    constant taken from their scores. Runs on datasets other than the `described` ones, of whose
+    rows no table says more than their scores, keep neither; None: all are described. Failed runs
+    and trials are no references and are passed over. Raises InputError, before anything is written,
+    if a run is damaged or if there is nothing to promote.
     """
     damaged: list[str] = []
     finished: list[RunRecord] = []
@@ -247,7 +253,8 @@ def promote(
         key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
         result = result if keep_top else without_top(result)
-        result = _without_side_counts(result, first=seed == first[key])
+        in_full = described is None or record.spec.dataset in described
+        result = _without_side_counts(result, first=seed == first[key], in_full=in_full)
         there = target.status(key, seed)
         if there.result is not None and _same(there.result, result):
             done[there.path] = "unchanged"
@@ -287,12 +294,13 @@ def without_top(result: RunResult) -> RunResult:
     )
 
 
-def _without_side_counts(result: RunResult, *, first: bool) -> RunResult:
-    """The same run without the counts that `promote` drops. first: of the row's seeds."""
+def _without_side_counts(result: RunResult, *, first: bool, in_full: bool) -> RunResult:
+    """The same run without the counts that `promote` drops. first: of the row's seeds. in_full:
+    whether its dataset is a described one."""
     validation, test = result.validation, result.test
     assert validation is not None  # a finished run
     assert test is not None  # and no trial
-    if test.user is not None:
+    if test.user is not None or not in_full:
         validation, test = (
             replace(ranks, popularity=None, lowered=None) for ranks in (validation, test)
         )
@@ -329,7 +337,7 @@ def packed(result: RunResult, *, dense: bool = False) -> dict[str, bytes]:
     return {
         **arrays,
         **{f"{name}.{held}.npz": data for held, data in artefacts.items()},
-        f"{name}.json": record_text(record.model_copy(update=own)),
+        f"{name}.json": record_text(record.model_copy(update=own), dense=dense),
     }
 
 
@@ -384,10 +392,13 @@ def _verified(file: Path, digest: str | None, record: Path) -> bytes:
     return data
 
 
-def record_text(record: RunRecord) -> bytes:
-    """The record's JSON with its own hash in it."""
+def record_text(record: RunRecord, *, dense: bool = False) -> bytes:
+    """The record's JSON with its own hash in it. dense: without blanks."""
     fields = record.model_dump(mode="json", exclude={"sha256"})
-    return json.dumps(fields | {"sha256": _own_hash(fields)}, indent=1).encode()
+    whole = fields | {"sha256": _own_hash(fields)}
+    if dense:
+        return json.dumps(whole, separators=(",", ":")).encode()
+    return json.dumps(whole, indent=1).encode()
 
 
 def _own_hash(fields: dict[str, Any]) -> str:

@@ -262,6 +262,37 @@ def test_promote_drops_side_counts(store, tmp_path, several):
     assert set(promote(store, reference).values()) == {"unchanged"}
 
 
+def test_side_counts_are_kept_of_the_described_datasets_alone(store, tmp_path):
+    """`ci` serves the regression check, and Beauty 5-core a comparison of scores."""
+    for dataset in ("toy", "other"):
+        run = with_ranks(several_a_user=False)
+        spec = make_spec(dataset=dataset)
+        record = run.record.model_copy(update={"spec": spec})
+        store.write(replace(run, record=record))
+    reference = Store(tmp_path / "reference")
+    promote(store, reference, described=["toy"])
+    for dataset, kept in (("toy", True), ("other", False)):
+        test = reference.read(make_spec(dataset=dataset).key, 0).test
+        assert (test.popularity is not None) == (test.lowered is not None) == kept
+        assert np.array_equal(test.above, run.test.above)
+    assert set(promote(store, reference, described=["toy"]).values()) == {"unchanged"}
+
+
+def test_records_of_references_have_no_blanks(store, tmp_path):
+    """They say the same, under the same hash."""
+    path = store.write(make_result(make_spec(), 0, ABOVE))
+    reference = Store(tmp_path / "reference")
+    promote(store, reference)
+    there = reference.path(make_spec().key, 0).read_bytes()
+    assert b"\n" not in there
+    assert b": " not in there
+    own, other = (json.loads(text) for text in (path.read_bytes(), there))
+    different = {"arrays_sha256", "sha256"}  # the ranks are packed more densely
+    assert {k: v for k, v in own.items() if k not in different} == {
+        k: v for k, v in other.items() if k not in different
+    }
+
+
 def test_promote_refuses_damage_before_it_writes(store, tmp_path):
     store.write(make_result(make_spec(), 0, ABOVE))
     path = store.write(make_result(make_spec(), 1, ABOVE))
