@@ -63,7 +63,7 @@ def retained_rows(arms: Mapping[str, Arm], subject: str, rules: Rules = RULES) -
     for name, arm in arms.items():
         suppressed = suppress(arm.runs, rules.metric)
         penalties[name] = suppressed.penalty
-        if all(are_lowered(run.test) for run in arm.runs):  # references of rolling splits lack them
+        if all(are_lowered(run.test) for run in arm.runs):  # some references lack them
             lowered = lowered_scores(arm.runs, rules.metric)
             responses[name] = respond(arm.name, lowered, rules.metric, rules)
         values[_score(arm, "with constant", rules)] = suppressed.values

@@ -90,6 +90,11 @@ def verdict(
         data=data,
         reuse_stale=reuse_stale,
     )
+    if request.profile.beside and out == PAGE:
+        raise InputError(
+            f"{shown_path(out)} is the analysis plan's own page, and {request.profile.name} asks "
+            "something beside it, which stands there too; name another page with --out"
+        )
     planned = planned_of(request)
     lines, judged = ledger_of(planned, request)
     names = dict.fromkeys(p.key.dataset for p in planned)

@@ -163,7 +163,7 @@ def promote(
         keep_top=keep_top,
         profile=chosen.name,
         # a slice of the users serves the regression check alone
-        described=chosen.run_on if chosen.max_users is None else (),
+        side_counts_of=chosen.run_on if chosen.max_users is None else (),
     )
     for path, what in done.items():
         console.print(f"{what} {path.relative_to(ROOT)}")

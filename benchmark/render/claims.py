@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,10 @@ def build_ledger(
         ]
         here = Here(name, arms[name], rows, barred, frequency, snapshots, costs or {})
         places.append(Place(here, note.grade))
-    lines = judge_claims(load_claims(), load_cells(), places, analysis_plan(), judged)
+    plan = analysis_plan()
+    if profile.beside:  # nothing in it is the plan's own
+        plan = replace(plan, hash="", datasets=judged.roles)
+    lines = judge_claims(load_claims(), load_cells(), places, plan, judged)
     return lines, judged
 
 

@@ -67,7 +67,7 @@ def verdict_page(
     tuning logs. further: the plan under the profiles that ask something beside it. earlier: the
     page as it stands, whose reply is kept."""
     plan = analysis_plan()
-    main = primary_dataset(plan)
+    main, roles = primary_dataset(plan), replace(plan, datasets=judged.roles)
     parts = [
         "# Verdict",
         "",
@@ -79,6 +79,7 @@ def verdict_page(
         "",
         f"**{answer(judged, main, plan)}**",
         "",
+        *([profile.beside, ""] if profile.beside else []),
         *(line for one in further if (said := beside(*one, main)) for line in (said, "")),
         _qualification(notes),
         "",
@@ -88,19 +89,19 @@ def verdict_page(
         "",
         "## Is FindRec above every other row? (P1, P2)",
         "",
-        *_best(judged.best, plan, notes),
+        *_best(judged.best, roles, notes),
         BEST_NOTE,
         "",
         *_every_row(judged.best, notes),
         "## The same of other readings of FindRec",
         "",
-        *_other_readings(judged, plan, notes),
-        "## The same with longer budgets",
+        *_other_readings(judged, roles, notes),
+        "## Asked beside the plan",
         "",
-        *_further(further, plan, notes),
+        *([profile.beside, ""] if profile.beside else _further(further, plan, notes)),
         "## Does the machinery help? (M1 to M4)",
         "",
-        *_contrasts(judged, plan, notes),
+        *_contrasts(judged, roles, notes),
         *([note, ""] if (note := family_note(judged)) else []),
         "## Why rows part: what they keep when the history competes",
         "",
@@ -176,17 +177,19 @@ def beside(profile: Profile, judged: Judged, dataset: str) -> str:
     if not shown:
         return ""
     subject, others = shown[0][0].subject, shown[0][0].others
-    if any(one.word in WITHOUT_VERDICT for one, _ in shown):
-        margins = " and ".join(
-            f"{with_range(*margin.relative)} over {one.strongest} ({one.claim}, "
-            f"{HEADINGS[one.protocol]})"
-            for one, margin in shown
-        )
-        rows = others[0] if len(others) == 1 else f"{len(others)} other rows"
-        said = f"run so far for {subject} and {rows}, {subject} has {margins}."
-    else:
-        said = pair_verdict([one for one, _ in shown])
-    return f"With {profile.title}, {said} Exploratory: this was asked when the answer was known."
+    later = "Exploratory: asked after the answer was known."
+    if all(one.word not in WITHOUT_VERDICT for one, _ in shown):
+        return f"With {profile.title}: {pair_verdict([one for one, _ in shown])} {later}"
+    margins = " and ".join(
+        f"{with_range(*margin.relative)} against {one.strongest} ({one.claim}, "
+        f"{HEADINGS[one.protocol]})"
+        for one, margin in shown
+    )
+    rows = others[0] if len(others) == 1 else f"{len(others)} other rows"
+    return (
+        f"With {profile.title}, which {subject} and {rows} have been run with so far: {subject} "
+        f"{margins}. {later}"
+    )
 
 
 def _qualification(notes: Mapping[str, DatasetNote]) -> str:
@@ -278,15 +281,17 @@ def _further(further: Further, plan: AnalysisPlan, notes: Mapping[str, DatasetNo
         contrasts = tuple(one for one in judged.contrasts if one.effect is not None)
         if not best and not contrasts:
             continue
-        asked = replace(plan, datasets=judged.roles)
-        parts += [f"Profile `{profile.name}`. {profile.beside}", ""]
+        roles = replace(plan, datasets=judged.roles)
+        title = f"{profile.title[0].upper()}{profile.title[1:]}"
+        parts += [f"**{title}** (profile `{profile.name}`). {profile.beside}", ""]
+        for dataset in dict.fromkeys(one.dataset for one in best):
+            own = [one for one in best if one.dataset == dataset]
+            parts += [f"{title_of(dataset, notes)}. {pair_verdict(own)}", ""]
         if best:
-            said = beside(profile, judged, primary_dataset(plan)), pair_verdict(best)
-            parts += [line for one in said if one for line in (one, "")]
-            parts += [*_best(best, asked, notes), *_every_row(best, notes)]
+            parts += [*_best(best, roles, notes), *_every_row(best, notes)]
         if contrasts:
-            parts += _contrasts(replace(judged, contrasts=contrasts), asked, notes)
-    return parts or ["Not reached: no longer budget has its runs.", ""]
+            parts += _contrasts(replace(judged, contrasts=contrasts), roles, notes)
+    return parts or ["Not reached: nothing has its runs.", ""]
 
 
 def _contrasts(judged: Judged, plan: AnalysisPlan, notes: Mapping[str, DatasetNote]) -> list[str]:

@@ -3,7 +3,8 @@
 A record names some fifty files with their hashes, so that a stale run can say what has changed.
 That is a third of the record, and dozens of references share it: their store keeps it beside them,
 in `code.json` (hash of the code -> path -> hash of the file), and their records leave it out. Where
-the file is gone or damaged a stale reference says that the code differs and not where.
+the file is gone or damaged a stale reference says that the code differs and not where; `promote`
+does not write over a damaged one.
 """
 
 import json
@@ -30,6 +31,10 @@ class CodeTable:
         self.path = folder / NAME
         self._read_at: tuple[int, int] | None = None
         self._known: dict[str, dict[str, str]] = {}
+
+    def check(self) -> None:
+        """Raises InputError for a damaged table."""
+        self._whole()
 
     def add(self, hashes: Hashes) -> None:
         """Keep the files of a code. Raises InputError where the table that is there is damaged."""

@@ -154,9 +154,14 @@ class Store:
             found += [Path(folder, name) for name in fnmatch.filter(files, "seed-*.json")]
         return sorted(found)
 
+    def check_codes(self) -> None:
+        """Raises InputError where `code.json` is damaged."""
+        self._code.check()
+
     def forget_unused_codes(self) -> None:
-        """Drop from `code.json` what no run here is of; nothing while a record is damaged."""
-        with locked(self._lock), contextlib.suppress(DamagedRun):
+        """Drop from `code.json` what no run here is of; nothing while a record cannot be read."""
+        unread = contextlib.suppress(InputError, FileNotFoundError)
+        with writing(self.root), locked(self._lock), unread:
             records = (_record(path, path.read_bytes()) for path in self.paths())
             self._code.keep({record.hashes.code for record in records})
 
@@ -216,7 +221,7 @@ def promote(
     *,
     keep_top: bool = False,
     profile: str | None = None,
-    described: Collection[str] | None = None,
+    side_counts_of: Collection[str] | None = None,
 ) -> dict[Path, Literal["added", "replaced", "unchanged"]]:
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
@@ -224,10 +229,11 @@ def promote(
     are two counts that are most of the rest and that no table of scores needs: the sums of
     popularity, for the diagnosis of leave-one-out splits, of which the first seed of a row keeps
     them; and, where a user has several test targets, the history items above a target at every
-    constant taken from their scores. Runs on datasets other than the `described` ones, of whose
-    rows no table says more than their scores, keep neither; None: all are described. Failed runs
-    and trials are no references and are passed over. Raises InputError, before anything is written,
-    if a run is damaged or if there is nothing to promote.
+    constant taken from their scores. Of runs on other datasets than `side_counts_of`, of which
+    tables say no more than scores, both are dropped; None: all datasets. Failed runs and trials are
+    no references and are passed over. What replaced references alone were made with leaves
+    `code.json`. Raises InputError, before anything is written, if a run or `code.json` is damaged
+    or if there is nothing to promote.
     """
     damaged: list[str] = []
     finished: list[RunRecord] = []
@@ -244,6 +250,7 @@ def promote(
         raise InputError("nothing was promoted: " + "; ".join(damaged))
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
+    target.check_codes()
     first: dict[RunKey, int] = {}
     for record in finished:
         key = record.spec.key
@@ -253,7 +260,7 @@ def promote(
         key, seed = record.spec.key, record.seed
         result = source.read(key, seed)
         result = result if keep_top else without_top(result)
-        in_full = described is None or record.spec.dataset in described
+        in_full = side_counts_of is None or record.spec.dataset in side_counts_of
         result = _without_side_counts(result, first=seed == first[key], in_full=in_full)
         there = target.status(key, seed)
         if there.result is not None and _same(there.result, result):
@@ -296,7 +303,7 @@ def without_top(result: RunResult) -> RunResult:
 
 def _without_side_counts(result: RunResult, *, first: bool, in_full: bool) -> RunResult:
     """The same run without the counts that `promote` drops. first: of the row's seeds. in_full:
-    whether its dataset is a described one."""
+    whether tables describe its dataset by more than scores."""
     validation, test = result.validation, result.test
     assert validation is not None  # a finished run
     assert test is not None  # and no trial

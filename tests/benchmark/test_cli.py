@@ -343,7 +343,10 @@ def test_promote_refuses_stale_runs_of_its_profile_alone(work):
     for part in ("made with other settings", "other code", "other data (bundle beauty)"):
         assert part in str(done.exception)
     assert invoke("promote", "--profile", "smoke").exit_code == 0
-    assert [run.record.spec.profile for run in reference.scan()] == ["smoke"]
+    (promoted,) = reference.scan()
+    assert promoted.record.spec.profile == "smoke"
+    assert store.read(promoted.record.spec.key, 0).test.popularity is not None
+    assert promoted.result.test.popularity is None, "a slice is not described"
 
 
 def test_all_shows_no_stale_number_as_current(work, monkeypatch):

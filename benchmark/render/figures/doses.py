@@ -57,7 +57,7 @@ def draw_doses(
 
 
 def are_there(found: Mapping[str, tuple[Sequence[str], Sequence[RetainedRow]]]) -> bool:
-    """Whether any row's runs have lowered scores, which references of rolling splits lack."""
+    """Whether any row's runs have lowered scores, which some references lack."""
     return bool(_responses(found))
 
 

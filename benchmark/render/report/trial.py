@@ -80,7 +80,9 @@ def primary_claims(
     ran = {key.dataset for key, runs in table.shown.items() if runs}
     for dataset in dict.fromkeys(one.dataset for one in table.judged.best if one.dataset in ran):
         title = titles.get(dataset, dataset)
-        found.append(_of_dataset(table.judged, dataset, title))
+        role = table.judged.roles.get(dataset)
+        named = f"{title} ({role})" if role == "exploratory" else title
+        found.append(_of_dataset(table.judged, dataset, named))
         for profile, judged in further:
             if any(one.dataset == dataset and one.margin is not None for one in judged.best):
                 named = f"{title}, {profile.title} ({judged.roles[dataset]})"

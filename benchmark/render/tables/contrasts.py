@@ -109,7 +109,7 @@ def judged_of(
         absent=absent,
     )
     if any(p.key.profile in asked_beside() for p in planned):
-        return replace(judged, roles=dict.fromkeys(plan.datasets, "exploratory"))
+        return replace(judged, roles=dict.fromkeys([*plan.datasets, *arms], "exploratory"))
     return judged
 
 

@@ -115,8 +115,9 @@ def layout(
     lines_below = [*NOTES, said]
     if lacking:
         lines_below.append(
-            f"Lowered scores of {' and '.join(lacking)}: committed runs of rolling splits lack "
-            "them; runs of one's own have them."
+            f"Lowered scores of {' and '.join(lacking)} are not stored: references of rolling "
+            "splits, of slices and of datasets that their profile does not run on leave them out; "
+            "runs of one's own (`--anew`) have them."
         )
     return CountTable(pd.DataFrame(cells, columns=list(COLUMNS)), tuple(blocks), tuple(lines_below))
 

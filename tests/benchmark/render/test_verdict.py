@@ -41,7 +41,7 @@ SECTIONS = (
     "How to read this page",
     "Is FindRec above every other row? (P1, P2)",
     "The same of other readings of FindRec",
-    "The same with longer budgets",
+    "Asked beside the plan",
     "Does the machinery help? (M1 to M4)",
     RETENTION,
     "Do protocols and metrics order the rows alike?",
@@ -301,12 +301,15 @@ def test_what_is_asked_beside_the_plan_stands_beside_the_answer(ledger):
         said = beside(longer, some[0][1], "ml-1m")
         assert text.split("**")[2].strip().startswith(said), "right below it"
         assert said not in without
-    assert said.startswith("With twice the steps, run so far for FindRec and 11 other rows, ")
+    assert said.startswith(
+        "With twice the steps, which FindRec and 11 other rows have been run with"
+    )
     for one in best:
         margin = with_range(*one.margin.relative)
-        assert f"{margin} over {one.strongest} ({one.claim}, history {one.protocol})" in said
-    own = sections(page)["The same with longer budgets"]
-    assert f"Profile `{longer.name}`. {longer.beside}" in own
+        assert f"{margin} against {one.strongest} ({one.claim}, history {one.protocol})" in said
+    own = sections(page)["Asked beside the plan"]
+    assert f"**Twice the steps** (profile `{longer.name}`). {longer.beside}" in own
+    assert said not in own, "it stands at the top"
     assert "P1 and P2 will be refuted, whatever the missing rows bring: a gain of 1 % over" in own
     assert f"| {best[0].strongest} |" in own
     assert "M1, history left out" in own
@@ -328,7 +331,11 @@ def test_beside_the_plan_stands_a_verdict_once_all_rows_are_run(ledger):
     judged = ledger[2]
     (longer,) = get_profile("rolling").further
     said = beside(longer, judged, "ml-1m")
-    assert said.startswith(f"With {longer.title}, {pair_verdict(judged.best)} Exploratory")
+    assert said.startswith(f"With {longer.title}: {pair_verdict(judged.best)} Exploratory")
+    page = page_of(ledger, further=[(longer, judged)])
+    sentence = pair_verdict(judged.best)
+    assert sections(page)["Asked beside the plan"].count(sentence) == 1
+    assert page[: page.index("## ")].count(sentence) == 2, "of the plan, and beside it"
     few = tuple(
         replace(
             one,
@@ -341,6 +348,23 @@ def test_beside_the_plan_stands_a_verdict_once_all_rows_are_run(ledger):
     )
     assert beside(longer, replace(judged, best=few), "ml-1m") == ""
     assert beside(longer, judged, "beauty") == ""
+
+
+def test_a_page_of_what_is_asked_beside_the_plan_says_so(ledger, tmp_path, monkeypatch):
+    """Throughout, and never in the place of the plan's own page."""
+    planned, lines, judged = ledger
+    (longer,) = get_profile("rolling").further
+    roles = dict.fromkeys(judged.roles, "exploratory")
+    notes = {"ml-1m": dataset_note("ml-1m", longer, None)}
+    arms = arms_of(planned, reuse_stale=False)
+    page = verdict_page(replace(judged, roles=roles), lines, arms, notes, longer, tuning=ROOT)
+    assert page.count(longer.beside) == 2
+    assert "MovieLens-1M, exploratory | P1" in page
+    assert "MovieLens-1M, primary" not in page
+    monkeypatch.setattr("benchmark.cli.claims.PAGE", tmp_path / "verdict.md")
+    asked = ["verdict", "--profile", longer.name, "--from", "reference", "--out"]
+    with pytest.raises(InputError, match=r"name another page with --out"):
+        CliRunner().invoke(app, [*asked, str(tmp_path / "verdict.md")], catch_exceptions=False)
 
 
 def test_nothing_stands_beside_the_plan_where_nothing_is_run(ledger):
@@ -359,7 +383,7 @@ def test_nothing_stands_beside_the_plan_where_nothing_is_run(ledger):
     assert verdict_part(judged, analysis_plan(), notes, [(longer, none)]) == verdict_part(
         judged, analysis_plan(), notes
     )
-    assert "Not reached" in sections(page_of(ledger))["The same with longer budgets"]
+    assert "Not reached" in sections(page_of(ledger))["Asked beside the plan"]
 
 
 def test_only_what_says_what_it_asks_stands_beside_the_plan(monkeypatch):

@@ -91,6 +91,18 @@ def test_codes_that_no_run_has_any_more_leave_the_table(reference):
     assert json.loads((store.root / NAME).read_text()) == {"new": NEW.files}
 
 
+def test_codes_stay_while_a_record_cannot_be_read(reference):
+    """And promoting still says what it has done."""
+    runs, store = reference
+    for name, text in (("seed-7", "{"), ("seed-8", '{"schema_version": 99, "sha256": ""}')):
+        other = store.root / "quick" / "toy" / "other" / "base" / f"{name}.json"
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text(text)
+        runs.write(made(0, NEW if name == "seed-7" else OLD))
+        assert list(promote(runs, store).values()) == ["replaced", "unchanged", "unchanged"]
+        assert json.loads((store.root / NAME).read_text()).keys() == {"old", "new"}
+
+
 @pytest.mark.parametrize("keep_top", [True, False])
 def test_an_exported_reference_has_its_files_with_it(reference, tmp_path, keep_top):
     """It leaves its store, and the table with it."""

@@ -262,7 +262,7 @@ def test_promote_drops_side_counts(store, tmp_path, several):
     assert set(promote(store, reference).values()) == {"unchanged"}
 
 
-def test_side_counts_are_kept_of_the_described_datasets_alone(store, tmp_path):
+def test_side_counts_are_kept_of_the_named_datasets_alone(store, tmp_path):
     """`ci` serves the regression check, and Beauty 5-core a comparison of scores."""
     for dataset in ("toy", "other"):
         run = with_ranks(several_a_user=False)
@@ -270,12 +270,12 @@ def test_side_counts_are_kept_of_the_described_datasets_alone(store, tmp_path):
         record = run.record.model_copy(update={"spec": spec})
         store.write(replace(run, record=record))
     reference = Store(tmp_path / "reference")
-    promote(store, reference, described=["toy"])
+    promote(store, reference, side_counts_of=["toy"])
     for dataset, kept in (("toy", True), ("other", False)):
         test = reference.read(make_spec(dataset=dataset).key, 0).test
         assert (test.popularity is not None) == (test.lowered is not None) == kept
         assert np.array_equal(test.above, run.test.above)
-    assert set(promote(store, reference, described=["toy"]).values()) == {"unchanged"}
+    assert set(promote(store, reference, side_counts_of=["toy"]).values()) == {"unchanged"}
 
 
 def test_records_of_references_have_no_blanks(store, tmp_path):
