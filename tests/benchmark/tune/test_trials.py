@@ -176,7 +176,7 @@ def test_an_ordinary_run_whose_test_ranks_are_gone_is_damaged(tmp_path):
     record = written.record.model_copy(update={"spec": ordinary})
     digest = store.read(trial.key, SEED).record.arrays_sha256
     path.write_bytes(
-        benchmark.runs.store._text(record.model_copy(update={"arrays_sha256": digest}))
+        benchmark.runs.store.record_text(record.model_copy(update={"arrays_sha256": digest}))
     )
     with pytest.raises(DamagedRun, match="not a file of ranks"):
         store.read(trial.key, SEED)
