@@ -282,8 +282,10 @@ def _further(further: Further, plan: AnalysisPlan, notes: Mapping[str, DatasetNo
         if not best and not contrasts:
             continue
         roles = replace(plan, datasets=judged.roles)
-        title = f"{profile.title[0].upper()}{profile.title[1:]}"
-        parts += [f"**{title}** (profile `{profile.name}`). {profile.beside}", ""]
+        parts += [
+            f"**{profile.title.capitalize()}** (profile `{profile.name}`). {profile.beside}",
+            "",
+        ]
         for dataset in dict.fromkeys(one.dataset for one in best):
             own = [one for one in best if one.dataset == dataset]
             parts += [f"{title_of(dataset, notes)}. {pair_verdict(own)}", ""]

@@ -119,8 +119,6 @@ def what_could_be_shown(power: Power, plan: AnalysisPlan, profile: Profile) -> l
 def _test_targets(dataset: str, profile: Profile) -> int:
     """Of a user, as the profile has it for all of its rows."""
     found = 1
-    for own in profile.lineage:
-        layers = [own, *(own.datasets[d] for d in dataset_lineage(dataset) if d in own.datasets)]
-        for layer in layers:
-            found = layer.protocol.get("test_targets", found)
+    for _, _, layer in profile.layers(dataset_lineage(dataset)):
+        found = layer.protocol.get("test_targets", found)
     return found

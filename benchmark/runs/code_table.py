@@ -32,19 +32,15 @@ class CodeTable:
         self._read_at: tuple[int, int] | None = None
         self._known: dict[str, dict[str, str]] = {}
 
-    def check(self) -> None:
-        """Raises InputError for a damaged table."""
-        self._whole()
-
     def add(self, hashes: Hashes) -> None:
         """Keep the files of a code. Raises InputError where the table that is there is damaged."""
-        known = self._whole()
+        known = self.whole()
         if hashes.files and known.get(hashes.code) != hashes.files:
             self._write(known | {hashes.code: hashes.files})
 
     def keep(self, codes: Collection[str]) -> None:
         """Forget what no run is of any more. Raises InputError as `add`."""
-        known = self._whole()
+        known = self.whole()
         if known.keys() - codes:
             self._write({code: files for code, files in known.items() if code in codes})
 
@@ -53,7 +49,7 @@ class CodeTable:
         if hashes.files:
             return hashes
         try:
-            known = self._whole()
+            known = self.whole()
         except InputError:
             return hashes
         return hashes.model_copy(update={"files": dict(known.get(hashes.code, {}))})
@@ -61,7 +57,7 @@ class CodeTable:
     def _write(self, table: Mapping[str, Files]) -> None:
         write_bytes(self.path, json.dumps(table, indent=1, sort_keys=True).encode())
 
-    def _whole(self) -> dict[str, dict[str, str]]:
+    def whole(self) -> dict[str, dict[str, str]]:
         """The table that is there; empty where there is none. Raises InputError if damaged."""
         try:
             stat = self.path.stat()

@@ -156,7 +156,7 @@ class Store:
 
     def check_codes(self) -> None:
         """Raises InputError where `code.json` is damaged."""
-        self._code.check()
+        self._code.whole()
 
     def forget_unused_codes(self) -> None:
         """Drop from `code.json` what no run here is of; nothing while a record cannot be read."""

@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -153,6 +153,17 @@ class Profile(DatasetLayers):
         if self.extends is None:
             return (self,)
         return (*get_profile(self.extends).lineage, self)
+
+    def layers(
+        self, datasets: Sequence[str]
+    ) -> Iterator[tuple["Profile", tuple[str, ...], Settings]]:
+        """What it says of a dataset with that lineage, from the general to the particular: the
+        profile whose file a layer stands in, its keys there, and the layer."""
+        for own in self.lineage:
+            yield own, (), own
+            for name in datasets:
+                if name in own.datasets:
+                    yield own, ("datasets", name), own.datasets[name]
 
     @property
     def further(self) -> tuple["Profile", ...]:

@@ -227,12 +227,9 @@ def _layers(method: Method, dataset: str, profile: Profile, variant: str) -> Ite
     name, datasets = method.name, dataset_lineage(dataset)
     profiles = [own.name for own in profile.lineage]
     yield _Layer(name, method, method, ())
-    for own in profile.lineage:
-        place = f"profile {own.name}"
-        yield _Layer(place, own, own, ())
-        for d in datasets:
-            if d in own.datasets:
-                yield _Layer(f"{place} on {d}", own.datasets[d], own, ("datasets", d))
+    for own, keys, settings in profile.layers(datasets):
+        place = f" on {keys[-1]}" if keys else ""
+        yield _Layer(f"profile {own.name}{place}", settings, own, keys)
     yield from _particular(name, method, method, (), datasets, profiles)
     if variant != "base":
         yield from _of_variant(method, variant, datasets, profiles)

@@ -27,10 +27,6 @@ def test_variant_is_a_config(name: str) -> None:
             share = {"features": "permuted", "permuted_share": float(value)}
             assert changes == {"protocol": share}
             return
-        if field == "steps":  # a budget, of training and not of the model
-            training = {"training": {"steps": int(value)}}
-            assert changes == {"datasets": {"ml-1m": training}}
-            return
         if field == "spec":  # a combination of switches, checked in tests/benchmark/paper
             assert list(changes) == ["model"]
             return
