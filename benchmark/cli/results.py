@@ -148,7 +148,7 @@ def promote(
     data: DataOption = None,
 ) -> None:
     """Copy a profile's finished runs of runs/ into the committed references, results/reference/."""
-    from benchmark.runs.store import promote as promote_runs
+    from benchmark.runs.promote import promote as promote_runs
 
     chosen, store = get_profile(profile), Store(RUNS)
     stale = _stale(store, chosen, data)

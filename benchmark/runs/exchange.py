@@ -34,7 +34,6 @@ from benchmark.runs.store import (
     packed,
     packed_names,
     record_text,
-    without_top,
 )
 
 STATES = ".checkpoints"
@@ -114,13 +113,14 @@ def _members(store: Store, run: Stored, keep_top: bool) -> list[Member]:
     """The files of a run."""
     assert run.result is not None
     place = f"runs/{run.path.parent.relative_to(store.root).as_posix()}"
-    if keep_top or run.result.test is None:
+    record = run.result.record
+    if (keep_top or run.result.test is None) and record.split_sha256 is None:
         own = [run.path.with_suffix(".npz")]
         own += sorted(run.path.parent.glob(f"{run.path.stem}.*.npz"))
-        # written anew: the record of a reference leaves to its store what it needs elsewhere
-        record = Member.of(f"{place}/{run.path.name}", of_bytes(record_text(run.result.record)))
-        return [record, *(Member.of(f"{place}/{file.name}", of_file(file)) for file in own)]
-    files = packed(without_top(run.result))
+        text = Member.of(f"{place}/{run.path.name}", of_bytes(record_text(record)))
+        return [text, *(Member.of(f"{place}/{file.name}", of_file(file)) for file in own)]
+    # written anew: a reference leaves to its store what it needs elsewhere
+    files = packed(run.result if keep_top else run.result.without_top())
     return [Member.of(f"{place}/{name}", of_bytes(data)) for name, data in files.items()]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.runs.schema import Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, RunSpec
-from benchmark.runs.store import DamagedRun, Store, Stored, without_top
+from benchmark.runs.store import DamagedRun, Store, Stored
 
 
 class RunSet:
@@ -96,4 +96,4 @@ class RunSet:
 def _without_top(stored: Stored) -> Stored:
     if stored.result is None:
         return stored
-    return replace(stored, result=without_top(stored.result))
+    return replace(stored, result=stored.result.without_top())

@@ -6,7 +6,7 @@ Plain data without torch, so that tables render from stored runs alone. Written 
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import metadata
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from pydantic import Field
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.spec import Frozen, RunSpec
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised by any change after which an older reader would misunderstand a record."""
 
 Artefacts = Mapping[str, Mapping[str, npt.NDArray[Any]]]
@@ -145,6 +145,9 @@ class RunRecord(Frozen):
     """Hash of the statistical rules in force when the run was made."""
     arrays_sha256: str | None = None
     """SHA-256 of the npz beside the record; set by the store, None for a failed run."""
+    split_sha256: str | None = None
+    """SHA-256 of the table of the split that the npz leans on (`benchmark/runs/split_table.py`);
+    set by the store, None where the npz stands alone."""
     artefacts_sha256: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every artefact's npz, by the artefact's name; set by the store."""
     sha256: str = ""
@@ -179,3 +182,11 @@ class RunResult:
             raise ValueError("the protocol asks for a snapshot, and the finished run has none")
         if self.record.status == "failed" and not self.record.message:
             raise ValueError("a failed run needs a message that says why")
+
+    def without_top(self) -> "RunResult":
+        """The same run without its top lists."""
+        validation, test = (
+            None if ranks is None else replace(ranks, top=None, top_masked=None)
+            for ranks in (self.validation, self.test)
+        )
+        return replace(self, validation=validation, test=test)

@@ -6,7 +6,7 @@ Layout, under the store's root (`runs/` for fresh results, `results/reference/` 
                                                          validation), users' lengths
     <profile>/<dataset>/<model>/<variant>/seed-<k>.<name>.npz  an artefact, where the run has any
     <profile>/<dataset>/<model>/<variant>/seed-<k>.json  the record; the commit point
-    code.json                                            what records of references leave out
+    code.json, splits/                                   what references leave out
 
 A write puts each file in place by temp file, fsync and rename, the json last. The json holds the
 SHA-256 of each npz and its own: whatever moment a process is killed at and whatever byte changes
@@ -19,22 +19,22 @@ import fnmatch
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import InputError
 from benchmark.files import locked, write_bytes, writing
-from benchmark.runs.arrays import UNREADABLE, from_npz, pack, to_npz, unpack
+from benchmark.runs.arrays import pack, unpack
 from benchmark.runs.code_table import CodeTable
 from benchmark.runs.identity import why_stale
-from benchmark.runs.ranks import IntArray, Ranks
+from benchmark.runs.npz import UNREADABLE, from_npz, to_npz
 from benchmark.runs.schema import SCHEMA_VERSION, Hashes, RunRecord, RunResult
 from benchmark.runs.spec import RunKey, slug
+from benchmark.runs.split_table import SplitTable, SplitTables
 
 Status = Literal["complete", "failed", "stale", "damaged", "missing"]
 
@@ -83,14 +83,16 @@ class Store:
         self.root = Path(root)
         self._lock = self.root / ".lock"
         self._code = CodeTable(self.root)
+        self.split_tables = SplitTables(self.root)
 
     def path(self, key: RunKey, seed: int) -> Path:
         """Where the run's json lies; its npz has the same name."""
         return self.root.joinpath(*map(slug, key)) / f"seed-{seed}.json"
 
-    def write(self, result: RunResult, *, dense: bool = False) -> Path:
+    def write(self, result: RunResult, table: SplitTable | None = None) -> Path:
         """Put one finished or failed run in place, over whatever stood there; only a failed run
-        does not replace a finished one, be it stale. dense: as small as it goes, for references.
+        does not replace a finished one, be it stale. table: that of the run's split, for
+        references, which leave to it and to `code.json` what they share with others.
 
         Raises FinishedRunKept for a failed run where a finished one stands, and InputError if the
         folder cannot be written or is full, or if the run of another spec whose name gives the same
@@ -98,15 +100,16 @@ class Store:
         """
         record = result.record
         path = self.path(record.spec.key, record.seed)
-        files = packed(result, dense=dense)
+        files = packed(result, table)
         with writing(path.parent), locked(self._lock):
             self._refuse_clash(path, record.spec.key)
             if record.status == "failed":
                 self._keep_finished(path)
             for leftover in path.parent.glob(".seed-*"):
                 leftover.unlink()
-            if dense:
+            if table is not None:
                 self._code.add(record.hashes)
+                self.split_tables.add(table)
             for name, data in files.items():
                 write_bytes(path.with_name(name), data)
             for older in path.parent.glob(f"{path.stem}.*npz"):
@@ -158,12 +161,20 @@ class Store:
         """Raises InputError where `code.json` is damaged."""
         self._code.whole()
 
-    def forget_unused_codes(self) -> None:
-        """Drop from `code.json` what no run here is of; nothing while a record cannot be read."""
+    def forget_unused(self) -> None:
+        """Drop from `code.json` and `splits/` what no run here is of; nothing while a record cannot
+        be read."""
         unread = contextlib.suppress(InputError, FileNotFoundError)
         with writing(self.root), locked(self._lock), unread:
-            records = (_record(path, path.read_bytes()) for path in self.paths())
+            records = [_record(path, path.read_bytes()) for path in self.paths()]
             self._code.keep({record.hashes.code for record in records})
+            self.split_tables.keep(
+                {
+                    self.split_tables.path(record.spec.dataset, record.split_sha256)
+                    for record in records
+                    if record.split_sha256 is not None
+                }
+            )
 
     def may_be_of(self, path: Path, profile: str | None) -> bool:
         """Whether a run, which may be damaged, lies in the folder of the profile; None is any."""
@@ -189,14 +200,42 @@ class Store:
         """A run, verified; once more when no writer is at work if one may have come between its two
         files. A folder that cannot be locked because it cannot be written has no writer."""
         try:
-            result = _read(path)
+            result = self._read_once(path)
         except DamagedRun:
             with contextlib.ExitStack() as held:
                 with contextlib.suppress(InputError):
                     held.enter_context(locked(self._lock))
-                result = _read(path)
+                result = self._read_once(path)
         filled = {"hashes": self._code.filled(result.record.hashes)}
         return replace(result, record=result.record.model_copy(update=filled))
+
+    def _read_once(self, path: Path) -> RunResult:
+        """A run and its arrays, the hashes checked."""
+        npz = path.with_suffix(".npz")
+        try:
+            record = _record(path, path.read_bytes())
+            if record.status == "failed":
+                return RunResult(record)
+            data = {
+                file: _verified(file, digest, path)
+                for file, digest in [
+                    (npz, record.arrays_sha256),
+                    *((_artefact(path, name), d) for name, d in record.artefacts_sha256.items()),
+                ]
+            }
+        except OSError as error:
+            raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
+        table = None
+        if record.split_sha256 is not None:
+            try:
+                table = self.split_tables.get(record.spec.dataset, record.split_sha256)
+            except InputError as error:
+                raise DamagedRun(f"{path}: {error}") from error
+        try:
+            artefacts = {n: from_npz(data[_artefact(path, n)]) for n in record.artefacts_sha256}
+            return unpack(data[npz], record, artefacts, table)
+        except UNREADABLE as error:
+            raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
 
     def _refuse_clash(self, path: Path, key: RunKey) -> None:
         """Two names with one file name must not overwrite each other's runs."""
@@ -211,113 +250,8 @@ class Store:
     def _keep_finished(self, path: Path) -> None:
         """Raises FinishedRunKept if a whole, finished run lies at `path`."""
         with contextlib.suppress(DamagedRun):
-            if _read(path).record.status == "ok":
+            if self._read_once(path).record.status == "ok":
                 raise FinishedRunKept(f"{path}: the finished run is kept, the failed not stored")
-
-
-def promote(
-    source: Store,
-    target: Store,
-    *,
-    keep_top: bool = False,
-    profile: str | None = None,
-    side_counts_of: Collection[str] | None = None,
-) -> dict[Path, Literal["added", "replaced", "unchanged"]]:
-    """Put finished runs of `source` among the references in `target`; path -> what was done.
-
-    The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for; so
-    are two counts that are most of the rest and that no table of scores needs: the sums of
-    popularity, for the diagnosis of leave-one-out splits, of which the first seed of a row keeps
-    them; and, where a user has several test targets, the history items above a target at every
-    constant taken from their scores. Of runs on other datasets than `side_counts_of`, of which
-    tables say no more than scores, both are dropped; None: all datasets. Failed runs and trials are
-    no references and are passed over. What replaced references alone were made with leaves
-    `code.json`. Raises InputError, before anything is written, if a run or `code.json` is damaged
-    or if there is nothing to promote.
-    """
-    damaged: list[str] = []
-    finished: list[RunRecord] = []
-    for run in source.scan():
-        record = run.record
-        if record is None:
-            if source.may_be_of(run.path, profile):
-                damaged.append(run.problem)
-        elif profile in (None, record.spec.profile) and (
-            record.status == "ok" and not record.spec.protocol.trial
-        ):
-            finished.append(record)
-    if damaged:
-        raise InputError("nothing was promoted: " + "; ".join(damaged))
-    if not finished:
-        raise InputError(f"no finished run in {source.root} to promote")
-    target.check_codes()
-    first: dict[RunKey, int] = {}
-    for record in finished:
-        key = record.spec.key
-        first[key] = min(record.seed, first.get(key, record.seed))
-    done: dict[Path, Literal["added", "replaced", "unchanged"]] = {}
-    for record in finished:
-        key, seed = record.spec.key, record.seed
-        result = source.read(key, seed)
-        result = result if keep_top else without_top(result)
-        in_full = side_counts_of is None or record.spec.dataset in side_counts_of
-        result = _without_side_counts(result, first=seed == first[key], in_full=in_full)
-        there = target.status(key, seed)
-        if there.result is not None and _same(there.result, result):
-            done[there.path] = "unchanged"
-            continue
-        done[target.write(result, dense=True)] = (
-            "added" if there.status == "missing" else "replaced"
-        )
-    if "replaced" in done.values():
-        target.forget_unused_codes()
-    return done
-
-
-def _same(a: RunResult, b: RunResult) -> bool:
-    """Whether two finished runs have the same record, but for what the store sets, and the same
-    arrays. To read them takes a tenth of the time of packing them densely."""
-    stored = {"arrays_sha256", "sha256", "schema_version"}
-    if a.record.model_dump(exclude=stored) != b.record.model_dump(exclude=stored):
-        return False
-    return all(
-        np.array_equal(mine, others) if mine is not None and others is not None else mine is others
-        for mine, others in zip(_arrays(a), _arrays(b), strict=True)
-    )
-
-
-def _arrays(result: RunResult) -> list[IntArray | int | None]:
-    """All of a finished run's; None for one that was not kept."""
-    ranks = [getattr(r, f.name) for r in (result.validation, result.test) for f in fields(Ranks)]
-    return [result.length, *ranks]
-
-
-def without_top(result: RunResult) -> RunResult:
-    """The same run without its top lists."""
-    return replace(
-        result,
-        validation=_ranks_without_top(result.validation),
-        test=_ranks_without_top(result.test),
-    )
-
-
-def _without_side_counts(result: RunResult, *, first: bool, in_full: bool) -> RunResult:
-    """The same run without the counts that `promote` drops. first: of the row's seeds. in_full:
-    whether tables describe its dataset by more than scores."""
-    validation, test = result.validation, result.test
-    assert validation is not None  # a finished run
-    assert test is not None  # and no trial
-    if test.user is not None or not in_full:
-        validation, test = (
-            replace(ranks, popularity=None, lowered=None) for ranks in (validation, test)
-        )
-    elif not first:
-        test = replace(test, popularity=None)
-    return replace(result, validation=validation, test=test)
-
-
-def _ranks_without_top(ranks: Ranks | None) -> Ranks | None:
-    return None if ranks is None else replace(ranks, top=None, top_masked=None)
 
 
 def _stored(path: Path, result: RunResult) -> Stored:
@@ -327,24 +261,26 @@ def _stored(path: Path, result: RunResult) -> Stored:
     )
 
 
-def packed(result: RunResult, *, dense: bool = False) -> dict[str, bytes]:
-    """The files of a run by name, in the order in which they are written: the record comes last."""
+def packed(result: RunResult, table: SplitTable | None = None) -> dict[str, bytes]:
+    """The files of a run by name, in the order in which they are written: the record comes last.
+    table: as in `Store.write`; without one they stand alone."""
     record = result.record
     name = f"seed-{record.seed}"
-    arrays = {f"{name}.npz": pack(result, dense=dense)} if record.status == "ok" else {}
+    arrays = {f"{name}.npz": pack(result, table)} if record.status == "ok" else {}
     artefacts = {held: to_npz(values) for held, values in result.artefacts.items()}
     digests = {held: hashlib.sha256(data).hexdigest() for held, data in artefacts.items()}
     own: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "arrays_sha256": next((hashlib.sha256(a).hexdigest() for a in arrays.values()), None),
+        "split_sha256": None if table is None else table.sha256,
         "artefacts_sha256": digests,
     }
-    if dense:  # the store of references has the files of its codes beside them
+    if table is not None:  # the store of references has the files of its codes beside them
         own["hashes"] = record.hashes.model_copy(update={"files": {}})
     return {
         **arrays,
         **{f"{name}.{held}.npz": data for held, data in artefacts.items()},
-        f"{name}.json": record_text(record.model_copy(update=own), dense=dense),
+        f"{name}.json": record_text(record.model_copy(update=own), blanks=table is None),
     }
 
 
@@ -366,29 +302,6 @@ def _artefact(path: Path, name: str) -> Path:
     return path.with_suffix(f".{name}.npz")
 
 
-def _read(path: Path) -> RunResult:
-    """A run and its arrays, the hashes checked."""
-    npz = path.with_suffix(".npz")
-    try:
-        record = _record(path, path.read_bytes())
-        if record.status == "failed":
-            return RunResult(record)
-        data = {
-            file: _verified(file, digest, path)
-            for file, digest in [
-                (npz, record.arrays_sha256),
-                *((_artefact(path, name), d) for name, d in record.artefacts_sha256.items()),
-            ]
-        }
-    except OSError as error:
-        raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
-    try:
-        artefacts = {n: from_npz(data[_artefact(path, n)]) for n in record.artefacts_sha256}
-        return unpack(data[npz], record, artefacts)
-    except UNREADABLE as error:
-        raise DamagedRun(f"{npz}: not a file of ranks ({error})") from error
-
-
 def _verified(file: Path, digest: str | None, record: Path) -> bytes:
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() != digest:
@@ -399,13 +312,13 @@ def _verified(file: Path, digest: str | None, record: Path) -> bytes:
     return data
 
 
-def record_text(record: RunRecord, *, dense: bool = False) -> bytes:
-    """The record's JSON with its own hash in it. dense: without blanks."""
+def record_text(record: RunRecord, *, blanks: bool = True) -> bytes:
+    """The record's JSON with its own hash in it. blanks: to be read by people."""
     fields = record.model_dump(mode="json", exclude={"sha256"})
     whole = fields | {"sha256": _own_hash(fields)}
-    if dense:
-        return json.dumps(whole, separators=(",", ":")).encode()
-    return json.dumps(whole, indent=1).encode()
+    if blanks:
+        return json.dumps(whole, indent=1).encode()
+    return json.dumps(whole, separators=(",", ":")).encode()
 
 
 def _own_hash(fields: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ from benchmark.evaluate.metrics import METRICS, per_user
 from benchmark.plan import spec_of
 from benchmark.results import COLUMNS, load_results, top_lists
 from benchmark.run import run_seeds
-from benchmark.runs.store import Store, promote
+from benchmark.runs.promote import promote
+from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 from tests.benchmark.results import draw_above, failed_result, make_result, make_spec
 

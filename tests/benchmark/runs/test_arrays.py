@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.runs.arrays import UNREADABLE, from_npz, pack, to_npz, unpack
+from benchmark.runs.arrays import pack, unpack
+from benchmark.runs.npz import UNREADABLE, from_npz, to_npz
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.schema import SCHEMA_VERSION, RunResult
 from benchmark.runs.store import Store

@@ -9,8 +9,9 @@ from benchmark.errors import InputError
 from benchmark.runs.code_table import NAME
 from benchmark.runs.exchange import export_runs, import_runs
 from benchmark.runs.identity import identity
+from benchmark.runs.promote import promote
 from benchmark.runs.schema import Hashes
-from benchmark.runs.store import Store, promote
+from benchmark.runs.store import Store
 from tests.benchmark.results import draw_above, make_result, make_spec
 
 ABOVE = draw_above(np.random.default_rng(0), 50)

@@ -115,7 +115,7 @@ MOVES_NONE = [
     ("a renderer", SASREC, "benchmark/render/document.py", '"†"', '"+"'),
     ("rules of inference", SASREC, "benchmark/analyse/rules.py", "0.05", "0.01"),
     ("the store", SASREC, "benchmark/runs/store.py", '".lock"', '".locked"'),
-    ("records", SASREC, "benchmark/runs/schema.py", "SCHEMA_VERSION = 6", "SCHEMA_VERSION = 7"),
+    ("records", SASREC, "benchmark/runs/schema.py", "SCHEMA_VERSION = 7", "SCHEMA_VERSION = 8"),
     ("checkpoints", SASREC, "benchmark/runs/checkpoint.py", "30.0", "60.0"),
     ("reading data", SASREC, "benchmark/data/readers.py", '"timestamp"', '"time"'),
     ("the launcher", SASREC, "benchmark/launch/local.py", "_TICK = 0.5", "_TICK = 0.7"),

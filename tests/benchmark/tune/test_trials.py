@@ -13,10 +13,11 @@ from benchmark.analyse.regression import check_runs
 from benchmark.errors import InputError
 from benchmark.plan import plan, spec_of
 from benchmark.run import run_seeds
+from benchmark.runs.promote import promote
 from benchmark.runs.ranks import Ranks
 from benchmark.runs.runset import RunSet
 from benchmark.runs.schema import RunResult
-from benchmark.runs.store import DamagedRun, Store, promote
+from benchmark.runs.store import DamagedRun, Store
 from benchmark.settings.registry import Method, get_method, get_profile, methods
 from benchmark.settings.resolve import resolve
 from benchmark.tune.grid import FILE, Point, Trial, read_tuning, rungs, trial_spec, tuned
