@@ -199,15 +199,20 @@ def write_parts(path: Path, parts: Parts, pieces: dict[str, dict[str, Any]]) -> 
             for member in members:
                 data = member.read(member.start, member.end)
                 if hashlib.sha256(data).hexdigest() != member.sha256:
-                    raise InputError(
-                        f"{member.name} changed while it was exported: a command is training; "
-                        "export again when it has ended"
-                    )
+                    raise changed_meanwhile(member.name)
                 packed = member.name.endswith(".json")
                 _put(archive, member.name, data, packed=packed)
             _put(archive, MANIFEST, json.dumps(manifest).encode(), packed=True)
         written.append(path.with_name(name))
     return written
+
+
+def changed_meanwhile(name: str) -> InputError:
+    """Of a file that is not what it was when the export began."""
+    return InputError(
+        f"{name} changed while it was exported: a command is training; export again when it has "
+        "ended"
+    )
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes, *, packed: bool) -> None:

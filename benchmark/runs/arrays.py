@@ -5,9 +5,9 @@ that they are made of:
 
     <split>_equal                         as in `Ranks`
     <split>_above                         [B, Q]: as in `Ranks`, in rows of bytes, the queries in
-                                          the order of `SplitQueries.order`
+                                          the order of `SortedQueries.order`
     <split>_history_above                 [B, Q]: what leaving the history out takes away, in rows
-                                          of bytes, in the order of `SplitQueries.history_order`
+                                          of bytes, in the order of `SortedQueries.history_order`
     <split>_history_equal                 what leaving the history out takes away
     <split>_popularity                    [6, Q]: three sums, and what the history takes away from
                                           each
@@ -39,7 +39,7 @@ import numpy.typing as npt
 from benchmark.runs.npz import from_planes, integers_from_npz, smallest, to_npz, to_planes
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.schema import Artefacts, RunRecord, RunResult
-from benchmark.runs.split_table import Split, SplitQueries, SplitTable
+from benchmark.runs.split_table import SPLITS, SortedQueries, Split, SplitTable
 
 _RISES_SINCE = 4
 """Schema of the first records whose arrays are kept as rises and differences."""
@@ -56,10 +56,13 @@ a name in the file takes as much as a hundred ranks."""
 
 def pack(result: RunResult, table: SplitTable | None = None) -> bytes:
     """table: that of the run's split, for references; without one the file stands alone. Raises
-    ValueError for a run that is not finished, which has no arrays."""
+    ValueError for a run that is not finished, which has no arrays, and for another split's table.
+    """
     if result.validation is None or result.length is None:
         raise ValueError("only a finished run has arrays")
-    arrays: dict[str, npt.NDArray[Any]] = {} if table else {"length": result.length}
+    if table is not None and not table.fits(result):
+        raise ValueError("the table is of another split than the run")
+    arrays: dict[str, npt.NDArray[Any]] = {"length": result.length} if table is None else {}
     for split in _splits(result.record):
         ranks = result.validation if split == "validation" else result.test
         assert ranks is not None  # RunResult sees to it
@@ -115,10 +118,10 @@ def _refuse_impossible(ranks: Ranks, split: Split) -> None:
 
 def _splits(record: RunRecord) -> tuple[Split, ...]:
     """Those that a finished run of the spec has ranks of."""
-    return ("validation",) if record.spec.protocol.trial else ("validation", "test")
+    return ("validation",) if record.spec.protocol.trial else SPLITS
 
 
-def _counts(ranks: Ranks, queries: SplitQueries) -> dict[str, npt.NDArray[Any]]:
+def _counts(ranks: Ranks, queries: SortedQueries) -> dict[str, npt.NDArray[Any]]:
     """What is a run's own."""
     history_above = ranks.above - ranks.above_masked
     parts: dict[str, npt.NDArray[Any]] = {
@@ -139,7 +142,7 @@ def _counts(ranks: Ranks, queries: SplitQueries) -> dict[str, npt.NDArray[Any]]:
     return parts
 
 
-def _ranks(parts: Mapping[str, IntArray], queries: SplitQueries, *, schema: int) -> Ranks:
+def _ranks(parts: Mapping[str, IntArray], queries: SortedQueries, *, schema: int) -> Ranks:
     above, history_above = parts["above"], parts["history_above"]
     zeros = np.zeros(len(queries), np.int32)
     equal, history_equal = parts.get("equal", zeros), parts.get("history_equal", zeros)
@@ -181,11 +184,13 @@ def _sorted_back(values: IntArray, order: npt.NDArray[np.intp]) -> IntArray:
 # ---------------------------------------------------------------- of a file that stands alone
 
 
-def _alone(ranks: Ranks, sequence: IntArray) -> SplitQueries:
+def _alone(ranks: Ranks, sequence: IntArray) -> SortedQueries:
     """Of a run of which no other is known: no query is harder than another, and the history is
     spread evenly over the ranking."""
     zeros = np.zeros(len(ranks), np.int32)
-    return SplitQueries.of(ranks, expected=zeros, weight=sequence + 1)
+    return SortedQueries(
+        ranks.n_items, ranks.n_candidates_masked, ranks.user, expected=zeros, weight=sequence + 1
+    )
 
 
 def _common(ranks: Ranks, sequence: IntArray) -> dict[str, npt.NDArray[Any]]:
@@ -198,7 +203,7 @@ def _common(ranks: Ranks, sequence: IntArray) -> dict[str, npt.NDArray[Any]]:
     return parts
 
 
-def _own_queries(parts: Mapping[str, IntArray], length: IntArray, *, schema: int) -> SplitQueries:
+def _own_queries(parts: Mapping[str, IntArray], length: IntArray, *, schema: int) -> SortedQueries:
     """The same as `_alone`, of its parts."""
     n_items, user = int(parts["items"]), parts.get("user")
     zeros = np.zeros(parts["above"].shape[-1], np.int32)
@@ -209,7 +214,7 @@ def _own_queries(parts: Mapping[str, IntArray], length: IntArray, *, schema: int
     sequence = _sequence(length, len(zeros), user)
     if schema >= _LACKING_SINCE:
         history = sequence - history
-    return SplitQueries(n_items, n_items - history, user, expected=zeros, weight=sequence + 1)
+    return SortedQueries(n_items, n_items - history, user, expected=zeros, weight=sequence + 1)
 
 
 def _sequence(length: IntArray, queries: int, user: IntArray | None) -> IntArray:

@@ -18,6 +18,7 @@ from benchmark.files import sweep, temporary_prefix, writing
 from benchmark.runs.archive import (
     Member,
     Parts,
+    changed_meanwhile,
     extract,
     is_state,
     of_bytes,
@@ -31,8 +32,8 @@ from benchmark.runs.schema import RunRecord, RunResult
 from benchmark.runs.store import (
     Store,
     Stored,
+    array_files,
     packed,
-    packed_names,
     record_text,
 )
 
@@ -115,13 +116,25 @@ def _members(store: Store, run: Stored, keep_top: bool) -> list[Member]:
     place = f"runs/{run.path.parent.relative_to(store.root).as_posix()}"
     record = run.result.record
     if (keep_top or run.result.test is None) and record.split_sha256 is None:
-        own = [run.path.with_suffix(".npz")]
-        own += sorted(run.path.parent.glob(f"{run.path.stem}.*.npz"))
         text = Member.of(f"{place}/{run.path.name}", of_bytes(record_text(record)))
-        return [text, *(Member.of(f"{place}/{file.name}", of_file(file)) for file in own)]
+        return [text, *_as_they_are(run.path, place, record)]
     # written anew: a reference leaves to its store what it needs elsewhere
     files = packed(run.result if keep_top else run.result.without_top())
     return [Member.of(f"{place}/{name}", of_bytes(data)) for name, data in files.items()]
+
+
+def _as_they_are(path: Path, place: str, record: RunRecord) -> list[Member]:
+    """The arrays of the run whose json lies at `path`. Raises InputError where they are no longer
+    those of the record: what is exported then could not be taken in."""
+    members = []
+    for file, wanted in array_files(path, record).items():
+        try:
+            members.append(Member.of(f"{place}/{file.name}", of_file(file)))
+        except FileNotFoundError as error:
+            raise changed_meanwhile(str(file)) from error
+        if members[-1].sha256 != wanted:
+            raise changed_meanwhile(str(file))
+    return members
 
 
 # ---------------------------------------------------------------- into a store
@@ -191,11 +204,10 @@ def _refuse_others(folder: Path, runs: list[RunResult]) -> None:
     """Raise InputError for a staged file that is part of none of the runs: what lost its record
     would be passed over without a word."""
     store = Store(folder)
-    known = {
-        store.path(run.record.spec.key, run.record.seed).with_name(name)
-        for run in runs
-        for name in packed_names(run.record)
-    }
+    records = {store.path(run.record.spec.key, run.record.seed): run.record for run in runs}
+    known = set(records)
+    for path, record in records.items():
+        known |= array_files(path, record).keys()
     others = sorted(path for path in folder.rglob("seed-*") if path not in known)
     if others:
         raise InputError(

@@ -11,10 +11,10 @@ from benchmark.errors import InputError
 from benchmark.runs.ranks import IntArray, Ranks
 from benchmark.runs.schema import RunRecord, RunResult
 from benchmark.runs.spec import RunKey
-from benchmark.runs.split_table import SplitDraft
+from benchmark.runs.split_table import SplitDraft, SplitTable
 from benchmark.runs.store import Store
 
-What = Literal["added", "replaced", "unchanged"]
+Promoted = Literal["added", "replaced", "unchanged"]
 
 
 def promote(
@@ -24,7 +24,7 @@ def promote(
     keep_top: bool = False,
     profile: str | None = None,
     side_counts_of: Collection[str] | None = None,
-) -> dict[Path, What]:
+) -> dict[Path, Promoted]:
     """Put finished runs of `source` among the references in `target`; path -> what was done.
 
     The runs stay where they are. Top lists, most of a run's bytes, are dropped unless asked for; so
@@ -33,13 +33,48 @@ def promote(
     them; and, where a user has several test targets, the history items above a target at every
     constant taken from their scores. Of runs on other datasets than `side_counts_of`, of which
     tables say no more than scores, both are dropped; None: all datasets. Failed runs and trials are
-    no references and are passed over. A split that `target` has no table of gets one, made from all
-    these runs of it; what replaced references alone leaned on leaves `code.json` and `splits/`.
-    Raises InputError, before anything is written, if a run, `code.json` or a table that is needed
-    is damaged or if there is nothing to promote.
+    no references and are passed over. What is written leans on the table of its split, a new one,
+    made from all these runs of it, where `target` has none; what no reference is of any more
+    leaves `code.json` and `splits/`. Raises InputError, before anything is written, if a run,
+    `code.json` or a table that is needed is damaged or if there is nothing to promote; and where a
+    run is trained anew meanwhile.
     """
+    finished, tables = _survey(source, target, profile)
+    target.code_table.whole()
+    first: dict[RunKey, int] = {}
+    for record in finished:
+        key = record.spec.key
+        first[key] = min(record.seed, first.get(key, record.seed))
+    done: dict[Path, Promoted] = {}
+    for record in finished:
+        key, seed = record.spec.key, record.seed
+        result = source.read(key, seed)
+        own = next((table for table in tables if table.fits(result)), None)
+        if own is None:
+            raise InputError(
+                f"{source.path(key, seed)} changed while it was promoted: a command is training; "
+                "promote again when it has ended"
+            )
+        result = result if keep_top else result.without_top()
+        in_full = side_counts_of is None or record.spec.dataset in side_counts_of
+        result = _without_side_counts(result, first=seed == first[key], in_full=in_full)
+        there = target.status(key, seed)
+        if there.result is not None and _same(there.result, result):
+            done[there.path] = "unchanged"
+            continue
+        done[target.write(result, own)] = "added" if there.status == "missing" else "replaced"
+    target.forget_unused()
+    return done
+
+
+def _survey(
+    source: Store, target: Store, profile: str | None
+) -> tuple[list[RunRecord], list[SplitTable]]:
+    """What there is to promote, and the tables of its splits, new ones among them. Raises InputError
+    if a run or a table that is needed is damaged, or if there is nothing."""
     damaged: list[str] = []
     finished: list[RunRecord] = []
+    tables: dict[tuple[str, str], SplitTable] = {}  # of two datasets they may be equal
     drafts: list[SplitDraft] = []
     for run in source.scan():
         record = run.record
@@ -50,41 +85,15 @@ def promote(
             record.status == "ok" and not record.spec.protocol.trial
         ):
             finished.append(record)
-            if target.split_tables.matching(run.result) is None:
-                _note(run.result, drafts)
+            if (table := target.split_tables.matching(run.result)) is not None:
+                tables[table.dataset, table.sha256] = table
+            elif not any(draft.add(run.result) for draft in drafts):
+                drafts.append(SplitDraft(run.result))
     if damaged:
         raise InputError("nothing was promoted: " + "; ".join(damaged))
     if not finished:
         raise InputError(f"no finished run in {source.root} to promote")
-    target.check_codes()
-    new_tables = [draft.table() for draft in drafts]
-    first: dict[RunKey, int] = {}
-    for record in finished:
-        key = record.spec.key
-        first[key] = min(record.seed, first.get(key, record.seed))
-    done: dict[Path, What] = {}
-    for record in finished:
-        key, seed = record.spec.key, record.seed
-        result = source.read(key, seed)
-        table = target.split_tables.matching(result)
-        table = table or next(new for new in new_tables if new.fits(result))
-        result = result if keep_top else result.without_top()
-        in_full = side_counts_of is None or record.spec.dataset in side_counts_of
-        result = _without_side_counts(result, first=seed == first[key], in_full=in_full)
-        there = target.status(key, seed)
-        if there.result is not None and _same(there.result, result):
-            done[there.path] = "unchanged"
-            continue
-        done[target.write(result, table)] = "added" if there.status == "missing" else "replaced"
-    if "replaced" in done.values():
-        target.forget_unused()
-    return done
-
-
-def _note(result: RunResult, drafts: list[SplitDraft]) -> None:
-    """Take a run into the draft of its split."""
-    if not any(draft.add(result) for draft in drafts):
-        drafts.append(SplitDraft(result))
+    return finished, [*tables.values(), *(draft.table() for draft in drafts)]
 
 
 def _same(a: RunResult, b: RunResult) -> bool:

@@ -41,7 +41,9 @@ class RunSet:
         if own.status == "complete" or self._references is None or not self._count_references:
             return own
         committed = self._references.status(key, seed, hashes)
-        return committed if committed.status == "complete" else own
+        # a damaged one is named: what made it unreadable may hide a whole folder of them
+        named = own.status == "missing" and committed.status == "damaged"
+        return committed if committed.status == "complete" or named else own
 
     def _own_status(self, key: RunKey, seed: int, hashes: Hashes | None = None) -> Stored:
         path = self.store.path(key, seed)

@@ -50,7 +50,7 @@ SPLITS: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class SplitQueries:
+class Queries:
     """What the runs of a split have in common, query by query."""
 
     n_items: int
@@ -58,27 +58,29 @@ class SplitQueries:
     """[Q]: as in `Ranks`."""
     user: IntArray | None
     """[Q]: as in `Ranks`."""
-    expected: IntArray
-    """[Q]: how many items are above the target in a usual run."""
-    weight: IntArray
-    """[Q], > 0: of a given number of items above the target, how many are history, in any unit."""
-
-    @classmethod
-    def of(cls, ranks: Ranks, *, expected: IntArray, weight: IntArray) -> "SplitQueries":
-        """Those of a run."""
-        return cls(ranks.n_items, ranks.n_candidates_masked, ranks.user, expected, weight)
 
     def __len__(self) -> int:
         return len(self.n_candidates_masked)
 
     def fits(self, ranks: Ranks) -> bool:
         """Whether the ranks are of these queries."""
+        if (self.user is None) != (ranks.user is None):
+            return False
         return (
             self.n_items == ranks.n_items
             and np.array_equal(self.n_candidates_masked, ranks.n_candidates_masked)
-            and (self.user is None) == (ranks.user is None)
             and (self.user is None or np.array_equal(self.user, ranks.user))  # type: ignore[arg-type]
         )
+
+
+@dataclass(frozen=True)
+class SortedQueries(Queries):
+    """The same, and what a usual run says of them."""
+
+    expected: IntArray
+    """[Q]: how many items are above the target."""
+    weight: IntArray
+    """[Q], > 0: of a given number of items above the target, how many are history, in any unit."""
 
     @cached_property
     def order(self) -> npt.NDArray[np.intp]:
@@ -93,25 +95,42 @@ class SplitQueries:
 
 
 @dataclass(frozen=True)
-class SplitTable:
-    """The table of one split."""
+class DataSplit:
+    """What makes runs those of one split."""
 
     dataset: str
     length: IntArray
-    queries: Mapping[Split, SplitQueries]
-    content: bytes
-    """Of its file."""
+    """[U]: as in `RunResult`."""
+    queries: Mapping[Split, Queries]
+
+    @classmethod
+    def of(cls, result: RunResult) -> "DataSplit":
+        """That of a finished run."""
+        assert result.length is not None
+        queries = {
+            split: Queries(ranks.n_items, ranks.n_candidates_masked, ranks.user)
+            for split, ranks in _ranks(result).items()
+        }
+        return cls(result.record.spec.dataset, result.length, queries)
 
     def fits(self, result: RunResult) -> bool:
         """Whether a finished run is of this split."""
+        ranks = _ranks(result)
         return (
             self.dataset == result.record.spec.dataset
             and np.array_equal(self.length, result.length)  # type: ignore[arg-type]
-            and all(
-                own.fits(ranks)
-                for own, ranks in zip(self.queries.values(), _ranks(result), strict=True)
-            )
+            and all(own.fits(ranks[split]) for split, own in self.queries.items())
         )
+
+
+@dataclass(frozen=True)
+class SplitTable(DataSplit):
+    """The table of one split. Its arrays are shared by all runs that are read with it, and cannot
+    be written to."""
+
+    queries: Mapping[Split, SortedQueries]
+    content: bytes
+    """Of its file."""
 
     @cached_property
     def sha256(self) -> str:
@@ -119,55 +138,56 @@ class SplitTable:
         return hashlib.sha256(self.content).hexdigest()
 
     @classmethod
-    def read(cls, dataset: str, data: bytes) -> "SplitTable":
+    def read(cls, dataset: str, content: bytes) -> "SplitTable":
         """The table in a file's bytes. Raises one of `UNREADABLE` for other bytes."""
-        arrays = integers_from_npz(data)
-        queries: dict[Split, SplitQueries] = {}
+        arrays = integers_from_npz(content)
+        queries: dict[Split, SortedQueries] = {}
         for split in SPLITS:
             n_items = int(arrays[f"{split}_items"])
             user = arrays.get(f"{split}_user")
-            queries[split] = SplitQueries(
+            queries[split] = SortedQueries(
                 n_items,
-                n_items - np.cumsum(arrays[f"{split}_history"], dtype=np.int32),
-                None if user is None else np.cumsum(user, dtype=np.int32),
-                from_planes(arrays[f"{split}_expected"]),
-                arrays[f"{split}_weight"],
+                _fixed(n_items - np.cumsum(arrays[f"{split}_history"], dtype=np.int32)),
+                None if user is None else _fixed(np.cumsum(user, dtype=np.int32)),
+                _fixed(from_planes(arrays[f"{split}_expected"])),
+                _fixed(arrays[f"{split}_weight"]),
             )
-        return cls(dataset, arrays["length"], queries, data)
+        return cls(dataset, _fixed(arrays["length"]), queries, content)
+
+
+def _fixed(array: IntArray) -> IntArray:
+    array.setflags(write=False)
+    return array
 
 
 class SplitDraft:
     """A table in the making: what runs of one split say of its queries."""
 
     def __init__(self, first: RunResult) -> None:
-        zeros = [np.zeros(len(ranks)) for ranks in _ranks(first)]
-        self._of = {
-            split: SplitQueries.of(ranks, expected=ranks.above, weight=ranks.above)
-            for split, ranks in zip(SPLITS, _ranks(first), strict=True)
-        }
-        assert first.length is not None
-        self._empty = SplitTable(first.record.spec.dataset, first.length, self._of, b"")
+        self.split = DataSplit.of(first)
         self._runs = 0
-        self._log_above, self._share = zeros, [zero.copy() for zero in zeros]
+        queries = self.split.queries
+        self._log_above = {split: np.zeros(len(own)) for split, own in queries.items()}
+        self._share = {split: np.zeros(len(own)) for split, own in queries.items()}
         self.add(first)
 
     def add(self, result: RunResult) -> bool:
         """Take a run in; False where it is of another split."""
-        if not self._empty.fits(result):
+        if not self.split.fits(result):
             return False
         self._runs += 1
-        for at, ranks in enumerate(_ranks(result)):
-            self._log_above[at] += np.log1p(ranks.above)
+        for split, ranks in _ranks(result).items():
+            self._log_above[split] += np.log1p(ranks.above)
             # a half and five: of few items above, the share is a guess
-            self._share[at] += (ranks.above - ranks.above_masked + 0.5) / (ranks.above + 5)
+            self._share[split] += (ranks.above - ranks.above_masked + 0.5) / (ranks.above + 5)
         return True
 
     def table(self) -> SplitTable:
         """Of the runs so far."""
-        arrays: dict[str, npt.NDArray[Any]] = {"length": self._empty.length}
-        for at, (split, own) in enumerate(self._of.items()):
-            expected = np.rint(np.expm1(self._log_above[at] / self._runs)).astype(np.int32)
-            share = self._share[at] / self._share[at].max(initial=1e-9)
+        arrays: dict[str, npt.NDArray[Any]] = {"length": self.split.length}
+        for split, own in self.split.queries.items():
+            expected = np.rint(np.expm1(self._log_above[split] / self._runs)).astype(np.int32)
+            share = self._share[split] / self._share[split].max(initial=1e-9)
             arrays |= {
                 f"{split}_items": np.asarray(own.n_items),
                 f"{split}_history": np.diff(own.n_items - own.n_candidates_masked, prepend=0),
@@ -177,7 +197,7 @@ class SplitDraft:
             if own.user is not None:
                 arrays[f"{split}_user"] = np.diff(own.user, prepend=0)
         content = to_npz({name: smallest(array) for name, array in arrays.items()}, dense=True)
-        return SplitTable.read(self._empty.dataset, content)
+        return SplitTable.read(self.split.dataset, content)
 
 
 class SplitTables:
@@ -194,21 +214,31 @@ class SplitTables:
     def get(self, dataset: str, digest: str) -> SplitTable:
         """The table with that SHA-256. Raises InputError where the file is gone or damaged."""
         path = self.path(dataset, digest)
-        table = self._read(path, dataset)
+        try:
+            table = self._read(path, dataset)
+        except FileNotFoundError as error:
+            raise _no_table(path, "it is not there") from error
         if table.sha256 != digest:
-            raise _no_table(path, "its SHA-256 is not the one that the runs record")
+            raise _no_table(path, "its SHA-256 is not the one that the run records")
         return table
 
     def matching(self, result: RunResult) -> SplitTable | None:
-        """The table of a finished run's split. Raises InputError where one of the dataset is
-        damaged."""
+        """The table of a finished run's split. Raises InputError where there is none, and one of
+        the dataset, which might be it, is damaged."""
         dataset = result.record.spec.dataset
+        damaged: InputError | None = None
         for path in sorted(self.folder.glob(f"{slug(dataset)}-????????????.npz")):
-            table = self._read(path, dataset)
-            if self.path(dataset, table.sha256) != path:
-                raise _no_table(path, "its SHA-256 is not the one in its name")
+            try:
+                table = self._read(path, dataset)
+            except FileNotFoundError:
+                continue  # another writer has just dropped it
+            except InputError as error:
+                damaged = damaged or error
+                continue
             if table.fits(result):
                 return table
+        if damaged is not None:
+            raise damaged
         return None
 
     def add(self, table: SplitTable) -> None:
@@ -229,23 +259,26 @@ class SplitTables:
     def _read(self, path: Path, dataset: str) -> SplitTable:
         if path not in self._known:
             try:
-                self._known[path] = SplitTable.read(dataset, path.read_bytes())
-            except FileNotFoundError as error:
-                raise _no_table(path, "it is not there") from error
+                table = SplitTable.read(dataset, path.read_bytes())
+            except FileNotFoundError:
+                raise
             except UNREADABLE as error:
                 raise _no_table(path, str(error)) from error
+            if self.path(dataset, table.sha256) != path:
+                raise _no_table(path, "its SHA-256 is not the one in its name")
+            self._known[path] = table
         return self._known[path]
 
 
 def _no_table(path: Path, why: str) -> InputError:
     return InputError(
-        f"{path}: not the table of a split ({why}); restore it: the references that lean on it "
-        "cannot be read without it"
+        f"{path}: not the table of a split ({why}); restore it, or delete it and promote the runs "
+        "that lean on it again: they cannot be read without it"
     )
 
 
-def _ranks(result: RunResult) -> tuple[Ranks, Ranks]:
-    """Of both splits, in the order of `SPLITS`."""
+def _ranks(result: RunResult) -> Mapping[Split, Ranks]:
+    """Of both splits."""
     if result.validation is None or result.test is None:
         raise ValueError("a run without ranks of both splits is no reference")
-    return result.validation, result.test
+    return {"validation": result.validation, "test": result.test}

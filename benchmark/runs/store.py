@@ -82,7 +82,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._lock = self.root / ".lock"
-        self._code = CodeTable(self.root)
+        self.code_table = CodeTable(self.root)
         self.split_tables = SplitTables(self.root)
 
     def path(self, key: RunKey, seed: int) -> Path:
@@ -108,7 +108,7 @@ class Store:
             for leftover in path.parent.glob(".seed-*"):
                 leftover.unlink()
             if table is not None:
-                self._code.add(record.hashes)
+                self.code_table.add(record.hashes)
                 self.split_tables.add(table)
             for name, data in files.items():
                 write_bytes(path.with_name(name), data)
@@ -157,17 +157,13 @@ class Store:
             found += [Path(folder, name) for name in fnmatch.filter(files, "seed-*.json")]
         return sorted(found)
 
-    def check_codes(self) -> None:
-        """Raises InputError where `code.json` is damaged."""
-        self._code.whole()
-
     def forget_unused(self) -> None:
         """Drop from `code.json` and `splits/` what no run here is of; nothing while a record cannot
         be read."""
         unread = contextlib.suppress(InputError, FileNotFoundError)
         with writing(self.root), locked(self._lock), unread:
             records = [_record(path, path.read_bytes()) for path in self.paths()]
-            self._code.keep({record.hashes.code for record in records})
+            self.code_table.keep({record.hashes.code for record in records})
             self.split_tables.keep(
                 {
                     self.split_tables.path(record.spec.dataset, record.split_sha256)
@@ -206,7 +202,7 @@ class Store:
                 with contextlib.suppress(InputError):
                     held.enter_context(locked(self._lock))
                 result = self._read_once(path)
-        filled = {"hashes": self._code.filled(result.record.hashes)}
+        filled = {"hashes": self.code_table.filled(result.record.hashes)}
         return replace(result, record=result.record.model_copy(update=filled))
 
     def _read_once(self, path: Path) -> RunResult:
@@ -218,10 +214,7 @@ class Store:
                 return RunResult(record)
             data = {
                 file: _verified(file, digest, path)
-                for file, digest in [
-                    (npz, record.arrays_sha256),
-                    *((_artefact(path, name), d) for name, d in record.artefacts_sha256.items()),
-                ]
+                for file, digest in array_files(path, record).items()
             }
         except OSError as error:
             raise DamagedRun(f"{error.filename}: cannot be read ({error.strerror})") from error
@@ -284,14 +277,11 @@ def packed(result: RunResult, table: SplitTable | None = None) -> dict[str, byte
     }
 
 
-def packed_names(record: RunRecord) -> list[str]:
-    """The names of a finished run's files as its record has them."""
-    name = f"seed-{record.seed}"
-    return [
-        f"{name}.npz",
-        *(f"{name}.{held}.npz" for held in record.artefacts_sha256),
-        f"{name}.json",
-    ]
+def array_files(path: Path, record: RunRecord) -> dict[Path, str | None]:
+    """The files of arrays of a finished run whose json lies at `path` -> the SHA-256 that its
+    record has of them; the ranks come first."""
+    artefacts = {_artefact(path, name): d for name, d in record.artefacts_sha256.items()}
+    return {path.with_suffix(".npz"): record.arrays_sha256, **artefacts}
 
 
 # ---------------------------------------------------------------- files

@@ -1,5 +1,6 @@
 """Results for other programs: numbers against the store's, ids against the source's rows."""
 
+import json
 import random
 from collections import defaultdict
 from dataclasses import replace
@@ -18,6 +19,7 @@ from benchmark.plan import spec_of
 from benchmark.results import COLUMNS, load_results, top_lists
 from benchmark.run import run_seeds
 from benchmark.runs.promote import promote
+from benchmark.runs.split_table import SplitTables
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
 from tests.benchmark.results import draw_above, failed_result, make_result, make_spec
@@ -269,3 +271,17 @@ def test_the_references_stay_small_enough_to_clone():
     """25 MB in all: what no claim rests on leaves before more is added."""
     files = [path for path in (ROOT / "results" / "reference").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 25e6
+
+
+def test_every_reference_has_the_table_that_it_leans_on():
+    """git merges a branch that dropped a table and one that leans on it without a word."""
+    root = ROOT / "results" / "reference"
+    tables = SplitTables(root)
+    leaning = set()
+    for path in Store(root).paths():
+        record = json.loads(path.read_text())
+        if record["split_sha256"] is not None:
+            leaning.add((record["spec"]["dataset"], record["split_sha256"]))
+    for dataset, digest in leaning:
+        assert tables.get(dataset, digest).sha256 == digest
+    assert {tables.path(*one) for one in leaning} == set(tables.folder.iterdir())

@@ -106,6 +106,25 @@ def test_parts_keep_their_size_and_can_be_taken_in_one_by_one(tmp_path):
     assert "does not fit" in few.left_out[0]
 
 
+@pytest.mark.parametrize("meanwhile", ["trained anew", "deleted"])
+def test_a_run_that_changes_while_it_is_exported_is_named(tmp_path, meanwhile):
+    """Its record is read first: an archive of it and of other arrays could not be taken in."""
+
+    class Busy(Store):
+        def scan(self):
+            for run in super().scan():
+                if meanwhile == "deleted":
+                    run.path.with_suffix(".npz").unlink()
+                else:
+                    filled(self.root, [run.record.seed], users=300)
+                yield run
+
+    filled(tmp_path / "a")
+    with pytest.raises(InputError, match=r"seed-0\.npz changed while it was exported"):
+        export_runs(Busy(tmp_path / "a"), tmp_path / "runs.zip", keep_top=True)
+    assert not list(tmp_path.glob("*.zip"))
+
+
 def test_without_top_lists_the_ranks_are_the_same(tmp_path):
     """Taken in over the whole run there is nothing new; the whole run over it brings its lists."""
     store = filled(tmp_path / "a")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmark.runs.promote import promote
 from benchmark.runs.runset import RunSet
 from benchmark.runs.store import DamagedRun, Store
 from tests.benchmark.reads import Reads
@@ -106,3 +107,19 @@ def test_references_count_where_the_store_has_no_current_run(tmp_path_factory, s
         "damaged",
         "missing",
     ]
+
+
+def test_a_damaged_reference_is_named_where_the_store_has_no_run(tmp_path):
+    """One lost table makes all references of a split unreadable: that must not look like none."""
+    store, references = Store(tmp_path / "runs"), Store(tmp_path / "reference")
+    store.write(make_result(make_spec(), 0, ABOVE))
+    promote(store, references)
+    (table,) = references.split_tables.folder.iterdir()
+    table.unlink()
+    found = RunSet(Store(tmp_path / "empty"), Store(references.root)).status(make_spec().key, 0)
+    assert (found.status, str(table) in found.problem) == ("damaged", True)
+    runs = RunSet(store, Store(references.root))
+    assert runs.status(make_spec().key, 0).status == "complete"
+    assert runs.status(make_spec().key, 1).status == "missing"
+    uncounted = RunSet(Store(tmp_path / "empty"), Store(references.root), count_references=False)
+    assert uncounted.status(make_spec().key, 0).status == "missing"

@@ -21,7 +21,7 @@ SHARED = {f"{split}_{name}" for split in ("validation", "test") for name in ("it
 
 
 def of_one_split(count, *, several=True, dataset="toy", users=None, first=0):
-    """Runs of the same users and histories, whose ranks are drawn anew."""
+    """Runs of the same users and histories, whose ranks and top lists are drawn anew."""
     base = with_ranks(several, users=users)
     made = []
     for seed in range(first, first + count):
@@ -30,7 +30,8 @@ def of_one_split(count, *, several=True, dataset="toy", users=None, first=0):
             name: getattr(drawn, name)
             for name in ("above", "equal", "above_masked", "equal_masked", "popularity", "lowered")
         }
-        ranks = replace(base.test, **own)
+        top = np.random.default_rng(seed).integers(1, 500, (len(base.test), 5)).astype(np.int32)
+        ranks = replace(base.test, **own, top=top, top_masked=top[::-1])
         record = make_record(make_spec(dataset=dataset), seed)
         made.append(RunResult(record, ranks, ranks, base.length))
     return made
@@ -65,8 +66,13 @@ def test_any_ranks_come_back_to_the_number(tmp_path, several, users):
         read = Store(reference.root).read(run.record.spec.key, number)
         for split in ("validation", "test"):
             before, after = getattr(run, split), getattr(read, split)
-            fewer = {"lowered": after.lowered, "popularity": after.popularity}  # promote drops some
-            assert_same_ranks(replace(before, **fewer), after)
+            dropped = [name for name in ("lowered", "popularity") if getattr(after, name) is None]
+            # of one target a user all is kept, but the sums of test targets of later seeds
+            later = ["popularity"] if number and split == "test" else []
+            assert dropped == (["lowered", "popularity"] if several else later)
+            assert_same_ranks(replace(before, **dict.fromkeys(dropped)), after)
+            np.testing.assert_array_equal(after.top, before.top)
+            np.testing.assert_array_equal(after.top_masked, before.top_masked)
         np.testing.assert_array_equal(read.length, run.length)
 
 
@@ -143,7 +149,8 @@ def test_a_damaged_table_is_named_and_costs_no_run(reference, damage):
         path.write_bytes(whole[:80] + bytes([whole[80] ^ 1]) + whole[81:])
     else:
         path.write_bytes(SplitDraft(with_ranks(several_a_user=True, seed=1)).table().content)
-    stored = Store(store.root).status(make_spec().key, 0)
+    other = Store(store.root)
+    stored = other.status(make_spec().key, 0)
     assert stored.status == "damaged"
     assert name in stored.problem
     assert "restore it" in stored.problem
@@ -151,7 +158,7 @@ def test_a_damaged_table_is_named_and_costs_no_run(reference, damage):
         with pytest.raises(InputError, match=rf"{name}: not the table of a split .*restore it"):
             promote(runs, Store(store.root))
     path.write_bytes(whole)
-    assert Store(store.root).status(make_spec().key, 0).status == "complete"
+    assert other.status(make_spec().key, 0).status == "complete"
 
 
 def test_without_its_table_promoting_brings_runs_back(reference):
@@ -195,14 +202,15 @@ def test_datasets_whose_names_begin_alike_have_tables_of_their_own(tmp_path):
     for dataset in names:
         runs.write(of_one_split(1, dataset=dataset)[0])
         promote(runs, store)
-    assert [name.rpartition("-")[0] for name in tables(store)] == ["toy-core", "toy"]
+    assert {name.rpartition("-")[0] for name in tables(store)} == set(names)
     assert set(promote(runs, Store(store.root)).values()) == {"unchanged"}
 
 
 @pytest.mark.parametrize("keep_top", [True, False])
 def test_an_exported_reference_stands_alone(reference, tmp_path, keep_top):
     """It leaves its store, and the table with it."""
-    _, store = reference
+    runs, store = reference
+    promote(runs, store, keep_top=True)
     export_runs(store, tmp_path / "references.zip", keep_top=keep_top)
     there = Store(tmp_path / "there")
     import_runs([tmp_path / "references.zip"], there, lambda record: "")
@@ -211,6 +219,78 @@ def test_an_exported_reference_stands_alone(reference, tmp_path, keep_top):
         before, after = (s.read(make_spec().key, seed) for s in (store, there))
         assert after.record.split_sha256 is None
         assert_same_ranks(before.test, after.test)
+        assert (after.test.top is not None) == (after.test.top_masked is not None) == keep_top
+        if keep_top:
+            np.testing.assert_array_equal(after.test.top, before.test.top)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_run_that_is_trained_anew_while_it_is_promoted_is_named(tmp_path, known):
+    """On another split: whether its old one had a table already or was to get one."""
+    (run,) = of_one_split(1)
+    target = Store(tmp_path / "reference")
+
+    class Busy(Store):
+        def scan(self):
+            yield from super().scan()
+            other = with_ranks(several_a_user=True, seed=50)
+            self.write(replace(other, record=run.record))
+
+    runs = Busy(tmp_path / "runs")
+    runs.write(run)
+    if known:
+        promote(Store(runs.root), target)
+    with pytest.raises(InputError, match=r"seed-0\.json changed while it was promoted"):
+        promote(runs, target)
+
+
+def test_a_table_that_another_promotion_drops_meanwhile_is_put_back(reference):
+    runs, store = reference
+    (later,) = of_one_split(1, first=3)
+    runs.write(later)
+    (name,) = tables(store)
+
+    class Dropped(Store):
+        def scan(self):
+            yield from super().scan()
+            (store.split_tables.folder / name).unlink()
+
+    promote(Dropped(runs.root), Store(store.root))
+    assert tables(store) == [name]
+    assert all(run.status == "complete" for run in Store(store.root).scan())
+
+
+def test_what_a_killed_promotion_left_goes_with_the_next(reference):
+    runs, store = reference
+    (name,) = tables(store)
+    store.split_tables.add(SplitDraft(with_ranks(several_a_user=True, seed=50)).table())
+    assert len(tables(store)) == 2
+    assert set(promote(runs, store).values()) == {"unchanged"}
+    assert tables(store) == [name]
+
+
+def test_damaged_tables_that_are_not_needed_stop_nothing(reference):
+    """Whether they lie before or after the one that is."""
+    runs, store = reference
+    for digest in ("0" * 64, "f" * 64):
+        store.split_tables.path("toy", digest).write_bytes(b"")
+    assert set(promote(runs, Store(store.root)).values()) == {"unchanged"}
+
+
+def test_a_table_of_another_split_is_refused(reference):
+    runs, store = reference
+    other = SplitDraft(with_ranks(several_a_user=True, seed=50)).table()
+    with pytest.raises(ValueError, match="another split"):
+        store.write(runs.read(make_spec().key, 0), other)
+
+
+def test_what_runs_share_cannot_be_written_to(reference):
+    _, store = reference
+    one, other = (store.read(make_spec().key, seed) for seed in (0, 1))
+    assert one.length is other.length
+    for shared in (one.length, one.test.user, one.test.n_candidates_masked):
+        with pytest.raises(ValueError, match="read-only"):
+            shared[0] = 1
 
 
 def test_counts_of_another_number_of_queries_are_damage():
