@@ -70,8 +70,8 @@ def promote(
 def _survey(
     source: Store, target: Store, profile: str | None
 ) -> tuple[list[RunRecord], list[SplitTable]]:
-    """What there is to promote, and the tables of its splits, new ones among them. Raises InputError
-    if a run or a table that is needed is damaged, or if there is nothing."""
+    """What there is to promote, and the tables of its splits, new ones among them. Raises
+    InputError if a run or a table that is needed is damaged, or if there is nothing."""
     damaged: list[str] = []
     finished: list[RunRecord] = []
     tables: dict[tuple[str, str], SplitTable] = {}  # of two datasets they may be equal
