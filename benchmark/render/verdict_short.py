@@ -15,7 +15,7 @@ from benchmark.evaluate.metrics import PROTOCOLS, History
 from benchmark.render.document import percent, with_range
 from benchmark.render.notes import DatasetNote, title_of
 from benchmark.render.tables.inference import HEADINGS
-from benchmark.render.verdict import Further, answer, beside, primary_dataset
+from benchmark.render.verdict_answer import Further, answer, beside, primary_dataset
 from benchmark.render.verdict_texts import family_note, reserves
 
 

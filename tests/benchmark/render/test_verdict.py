@@ -26,7 +26,8 @@ from benchmark.render.figures.draw import draw_verdict
 from benchmark.render.notes import dataset_note
 from benchmark.render.report.ledger import read_ledger
 from benchmark.render.tables.contrasts import arms_of
-from benchmark.render.verdict import beside, verdict_page
+from benchmark.render.verdict import verdict_page
+from benchmark.render.verdict_answer import beside
 from benchmark.render.verdict_short import verdict_part, verdict_pictures
 from benchmark.render.verdict_texts import M1, family_note
 from benchmark.runs.runset import RunSet
