@@ -1,8 +1,9 @@
-"""The pages that show committed results, README.md and docs/quick-table.md, and what fills them."""
+"""The pages that show committed results, README.md and the tables in docs/, and what fills them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,7 +15,10 @@ from benchmark.plan import Planned
 from benchmark.render.notes import DatasetNote, dataset_note
 from benchmark.render.selection import Selection
 
-PAGES = ("README.md", "docs/quick-table.md")
+if TYPE_CHECKING:
+    from benchmark.render.tables.build import BuiltTable
+
+PAGES = ("README.md", "docs/quick-table.md", "docs/rolling-table.md")
 PICTURES = "docs/images"
 """From the working folder."""
 
@@ -23,8 +27,8 @@ app = typer.Typer()
 
 @app.command()
 def pages(data: DataOption = None) -> None:
-    """Fill what README.md and docs/quick-table.md show, from the runs in results/reference/, and
-    draw their pictures."""
+    """Fill what README.md, docs/quick-table.md and docs/rolling-table.md show, from the runs in
+    results/reference/, and draw their pictures."""
     there = pages_with_parts()
     if not there:
         raise InputError(f"{ROOT} has no page to fill: `pages` is for a checkout of this suite")
@@ -83,11 +87,15 @@ def filled_pages(
 
 def _parts(names: set[str], data: Path | None, pictures: Path | None) -> dict[str, str]:
     """The text of each part that is named and known."""
+    from benchmark.render.pages import table_part
     from benchmark.render.tables.contrasts import PLAN_TABLES
 
     parts: dict[str, str] = {}
     if any(name.startswith("table2") for name in names):
         parts |= _table2(_committed("quick", ["table2"], data), pictures)
+    if "rolling-table2" in names:
+        table = _table(_committed("rolling", ["table2"], data))
+        parts["rolling-table2"] = table_part(table.document)
     if "verdict" in names:
         parts["verdict"] = _verdict(_committed("rolling", PLAN_TABLES, data), pictures)
     return parts
@@ -115,12 +123,9 @@ def _committed(profile: str, tables: Sequence[str], data: Path | None) -> _Commi
 def _table2(runs: _Committed, pictures: Path | None) -> dict[str, str]:
     from benchmark.render.figures.draw import draw_for_pages
     from benchmark.render.pages import short_table, table_part
-    from benchmark.render.tables.build import build_table
 
-    request, planned, notes = runs.request, runs.planned, runs.notes
-    table = build_table(
-        "table2", planned, request.profile, root=request.runs.root, data=request.data
-    )
+    planned, notes = runs.planned, runs.notes
+    table = _table(runs)
     if pictures is not None:
         for path in draw_for_pages(table.cells, planned, notes, pictures):
             console.print(f"wrote {shown_path(path)}")
@@ -130,6 +135,16 @@ def _table2(runs: _Committed, pictures: Path | None) -> dict[str, str]:
         "table2-short": short_table(table.document, notes),
         "table2-answer": "\n".join(f"- {line}" for line in answers),
     }
+
+
+def _table(runs: _Committed) -> "BuiltTable":
+    """Table 2 of the committed runs of a profile."""
+    from benchmark.render.tables.build import build_table
+
+    request = runs.request
+    return build_table(
+        "table2", runs.planned, request.profile, root=request.runs.root, data=request.data
+    )
 
 
 def _verdict(runs: _Committed, pictures: Path | None) -> str:

@@ -45,7 +45,7 @@ def verify(
     """Derive every number of the rendered tables anew from stored ranks; fail on any difference.
 
     Each table is derived as it was rendered; --from and --data say where runs and bundles lie now.
-    In a checkout of this suite README.md and docs/quick-table.md are derived too, from the
+    In a checkout of this suite README.md and the tables in docs/ are derived too, from the
     committed runs, unless --from or --profile says what is meant.
     """
     from benchmark.render.experiment import SUBSET

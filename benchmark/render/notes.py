@@ -68,9 +68,9 @@ def facts(
     trained = [(spec.dataset, spec.training.steps) for spec in specs if spec.training]
     lines = [
         f"Protocol: {_split(specs, datasets)}; targets are ranked among all items, once with the "
-        "user's history kept among them, as the paper's code family does and beside the printed "
-        "numbers, and once with it left out, as is usual elsewhere; ties in expectation; windows "
-        "of "
+        "user's history kept among them, as RecBole does, whose names and counts the paper shares, "
+        "and beside the printed numbers, and once with it left out, as is usual elsewhere; ties in "
+        "expectation; windows of "
         + ", ".join(
             f"{'/'.join(map(str, w))} ({datasets[d].title})" for d, w in windows.items() if w
         )

@@ -301,7 +301,12 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
         parts = ["Not reached: no claim has runs of six seeds.", ""]
     else:
         said = ", ".join(f"{n} {word}" for word, n in tested.items())
-        parts = [f"Claim by dataset and protocol: {said}.", ""]
+        parts = [
+            f"Claim by dataset and protocol: {said}. The table has what was decided, either way, "
+            f"and every word in it holds {QUALIFIED}; with grade C also on other data than the "
+            "paper's, so that it neither supports nor refutes what the paper says of its own.",
+            "",
+        ]
     decided = [
         line
         for line in lines
@@ -325,12 +330,11 @@ def _ledger(lines: Sequence[LedgerLine]) -> list[str]:
         *("corrected p", "rests on"),
     )
     rest = (
-        f"The table has what was decided, either way: {QUALIFIED} with grade B, on other data "
-        "besides with grade C. The whole ledger, what was not decided included, is "
-        "`results/<profile>/claims.md`, which `./reproduce.sh claims --from reference` writes. Of "
-        "several comparisons the one that decides is shown, with the interval that it has alone, "
-        "though it was found by looking at all; word and p are corrected for that. *Opposite* is "
-        "said of such a claim where at least one of its comparisons is below 0. A sentence that "
+        "The whole ledger, what was not decided included, is `results/<profile>/claims.md`, which "
+        "`./reproduce.sh claims --from reference` writes. Of several comparisons the one that "
+        "decides is shown; its interval is uncorrected, while word and p are corrected for its "
+        "having been chosen so. *Opposite* is said of such a claim where at least one of its "
+        "comparisons is below 0. A sentence that "
         "the paper writes of one dataset is tested on the others of the plan as well; *supported* "
         "is said of its direction, and whether a stated size lies in the interval of what it rests "
         f"on. p is corrected {FALSE_DISCOVERIES}, a family a protocol."
