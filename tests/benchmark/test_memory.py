@@ -25,6 +25,7 @@ from benchmark.launch.local import run_jobs
 from benchmark.plan import spec_of
 from benchmark.runs.store import Store
 from benchmark.settings.registry import get_profile
+from tests.benchmark.test_kills import until
 from tests.benchmark.test_launch import _children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,7 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path):
     small = [Job(SMALL, (seed,), 1.0) for seed in (0, 1)]
     spec = LARGE.model_copy(update={"config": LARGE.config | {"dim": 1024}})
     large = [Job(spec, (seed,), 1.0) for seed in (0, 1)]
+    store = Store(tmp_path)
     events, at_once, first = [], [], []
 
     def watch(event):
@@ -121,6 +123,9 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path):
             first.extend(sorted(active_children(), key=lambda p: int(p.name.rpartition("-")[2])))
         events.append(event)
         if event.kind == "done" and event.job in small:
+            # else a fresh process, in a dead one's place and without a limit, may take a large job
+            both = [store.path(SMALL.key, seed) for seed in (0, 1)]
+            until(lambda: all(path.is_file() for path in both), "both small jobs are done")
             worker = first[event.worker].pid
             pages = int(Path(f"/proc/{worker}/statm").read_text().split()[0])
             limit = pages * resource.getpagesize() + (200 << 20)
@@ -128,7 +133,6 @@ def test_a_job_without_memory_is_tried_again_alone(tmp_path):
         if event.kind == "step":
             at_once.append((event.job, len(_children())))
 
-    store = Store(tmp_path)
     workers = ["cpu", "cpu"]
     failed = run_jobs(small + large, workers=workers, store=tmp_path, data=None, watch=watch)
     assert not failed, [event.message for event in events if event.kind == "failed"]
