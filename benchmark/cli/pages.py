@@ -92,12 +92,13 @@ def _parts(names: set[str], data: Path | None, pictures: Path | None) -> dict[st
 
     parts: dict[str, str] = {}
     if any(name.startswith("table2") for name in names):
-        parts |= _table2(_committed("quick", ["table2"], data), pictures)
+        parts |= _table2(_committed(_reference("quick", data), ["table2"]), pictures)
+    rolling = _reference("rolling", data)  # both parts read its runs, which it reads once
     if "rolling-table2" in names:
-        table = _table(_committed("rolling", ["table2"], data))
+        table = _table(_committed(rolling, ["table2"]))
         parts["rolling-table2"] = table_part(table.document)
     if "verdict" in names:
-        parts["verdict"] = _verdict(_committed("rolling", PLAN_TABLES, data), pictures)
+        parts["verdict"] = _verdict(_committed(rolling, PLAN_TABLES), pictures)
     return parts
 
 
@@ -110,13 +111,17 @@ class _Committed:
     notes: dict[str, DatasetNote]
 
 
-def _committed(profile: str, tables: Sequence[str], data: Path | None) -> _Committed:
-    """What `--from reference` shows."""
-    request = resolve_request(profile=profile, device="cpu", source=Path("reference"), data=data)
-    selection = Selection(seeds=tuple(request.seeds), data=data)
+def _reference(profile: str, data: Path | None) -> Request:
+    """What `--from reference` asks for."""
+    return resolve_request(profile=profile, device="cpu", source=Path("reference"), data=data)
+
+
+def _committed(request: Request, tables: Sequence[str]) -> _Committed:
+    """What is there of it for some tables."""
+    selection = Selection(seeds=tuple(request.seeds), data=request.data)
     planned = selection.planned(tables, request.profile, request.runs, as_stored=True)
     names = dict.fromkeys(p.key.dataset for p in planned)
-    notes = {name: dataset_note(name, request.profile, data) for name in names}
+    notes = {name: dataset_note(name, request.profile, request.data) for name in names}
     return _Committed(request, planned, notes)
 
 
